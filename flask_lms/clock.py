@@ -1,0 +1,122 @@
+"""The one clock: the database's, so that a wrong clock on a host can't delay or repeat anything.
+
+Everything that decides by time takes its ``now`` from here, so that tests pass their own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement, FunctionElement
+
+UTC = timezone.utc
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Aware UTC in Python on every database (SQLite and MariaDB give naive values back)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time must be aware, such as datetime.now(timezone.utc)")
+        value = value.astimezone(UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class utc_now(FunctionElement[datetime]):
+    """The database's clock as an SQL expression."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now)
+def _default_now(element: utc_now, compiler: Any, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(utc_now, "sqlite")
+def _sqlite_now(element: utc_now, compiler: Any, **kw: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+@compiles(utc_now, "postgresql")
+def _postgresql_now(element: utc_now, compiler: Any, **kw: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(utc_now, "mysql", "mariadb")
+def _mysql_now(element: utc_now, compiler: Any, **kw: Any) -> str:
+    return "utc_timestamp(6)"
+
+
+class Clock(Protocol):
+    """Where ``now`` comes from."""
+
+    def column(self) -> ColumnElement[datetime]:
+        """``now`` as a column, so that it can ride along in another SELECT."""
+
+    def now(self, session: Session) -> datetime:
+        """``now``, aware UTC."""
+
+
+class DatabaseClock:
+    """The clock of the database server: the same for every host and worker."""
+
+    def column(self) -> ColumnElement[datetime]:
+        return utc_now()
+
+    def now(self, session: Session) -> datetime:
+        now = session.scalar(sa.select(utc_now()))
+        assert now is not None
+        return now
+
+
+class FixedClock:
+    """A clock for tests that moves only when told.
+
+    :param start: the first ``now``, aware.
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self.time = start
+
+    def column(self) -> ColumnElement[datetime]:
+        return sa.literal(self.time, UtcDateTime())
+
+    def now(self, session: Session) -> datetime:
+        return self.time
+
+    def advance(self, **span: float) -> datetime:
+        """Move on by ``timedelta(**span)``; returns the new time."""
+        self.time += timedelta(**span)
+        return self.time
+
+
+def new_id() -> uuid.UUID:
+    """A time-ordered id (RFC 9562, version 7), so that rows sort in the order they were made.
+
+    The 12 bits after the milliseconds are the fraction of the millisecond (method 3 of 6.2).
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    value = (milliseconds & (2**48 - 1)) << 80
+    value |= 0x7 << 76 | (nanoseconds * 4096 // 1_000_000) << 64
+    value |= 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2
+    return uuid.UUID(int=value)

@@ -1,0 +1,221 @@
+"""``LMS``: the one object a host makes. Wiring only."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from blinker import Signal
+from flask import Flask, current_app
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+from werkzeug.local import LocalProxy
+
+from . import doorbell, recording, schema, signals
+from .admin import make_blueprint
+from .cli import make_cli
+from .clock import DatabaseClock
+from .connectors import Connector, Registry
+from .entities import ObjectiveResult
+from .errors import SetupError
+from .recording import Recorded
+from .services.configurations import Configurations
+from .services.deliveries import Deliveries
+from .services.overview import Health, health
+from .settings import Settings
+from .slots import Slots
+from .state import State
+from .transport import Transport
+from .vault import Vault, derive_keys
+
+_log = logging.getLogger(__name__)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class LMS:
+    """Sends a host's objective results to its customers' Learning Management Systems.
+
+    :param app: call :meth:`init_app` with it at once.
+    :param db: the host's Flask-SQLAlchemy object; default ``app.extensions["sqlalchemy"]``.
+    :param mail: the host's Flask-Mail object; default ``app.extensions["mail"]``, else a new one.
+    :param connectors: LMS types besides those installed as entry points.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        db: SQLAlchemy | None = None,
+        mail: Mail | None = None,
+        connectors: Sequence[Connector] = (),
+    ) -> None:
+        self._db = db
+        self._mail = mail
+        self._connectors = tuple(connectors)
+        self._slots = Slots()
+        self.results_from(signals.objective_completed)(_result_of_the_signal)
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Check the configuration, attach tables, pages and commands. Creates and connects nothing.
+
+        :raises ConfigurationError: listing all faults of the ``LMS_*`` keys.
+        :raises SetupError: called twice for this app, or before SQLAlchemy.
+        """
+        if "lms" in app.extensions:
+            raise SetupError("LMS.init_app(app) was called already for this app: call it once.")
+        db = self._db or app.extensions.get("sqlalchemy")
+        if db is None:
+            raise SetupError(
+                "Flask-LMS needs Flask-SQLAlchemy: call SQLAlchemy(app) or db.init_app(app) before "
+                "LMS(app)."
+            )
+        settings = Settings.from_config(app.config, app.name)
+        schema.attach(db, settings.bind_key)
+        state = State(
+            app=app,
+            db=db,
+            mail=self._mail or app.extensions.get("mail") or Mail(app),
+            settings=settings,
+            slots=self._slots,
+            clock=DatabaseClock(),
+            vault=Vault(settings.encryption_keys or derive_keys(app.config)),
+            registry=Registry(self._connectors),
+            transport=Transport(settings),
+            ring=doorbell.Doorbell(settings.redis_url).ring,
+        )
+        app.extensions["lms"] = self
+        app.extensions["lms_state"] = state
+        recording.listen(db)
+        app.register_blueprint(make_blueprint(), url_prefix=settings.url_prefix)
+        app.cli.add_command(make_cli())
+
+    # -- slots ---------------------------------------------------------------------------------
+
+    def _slot(self, slot: str, function: F | None, replace: bool) -> Any:
+        if function is None:
+            return functools.partial(self._slots.register, slot, replace=replace)
+        return self._slots.register(slot, function, replace=replace)
+
+    def administrator_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``() -> Administrator | None | Response``: who is on this request."""
+        return self._slot("administrator_loader", function, replace)
+
+    def objectives_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, search=None, offset=0, limit=50) -> Page[Objective]``."""
+        return self._slot("objectives_loader", function, replace)
+
+    def objective_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, objective_id) -> Objective | None``."""
+        return self._slot("objective_loader", function, replace)
+
+    def participant_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, participant_id) -> Participant | None`` (optional)."""
+        return self._slot("participant_loader", function, replace)
+
+    def past_results_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, objective_id, since) -> Iterator[ObjectiveResult]``
+        (optional): enables back-fill."""
+        return self._slot("past_results_loader", function, replace)
+
+    def csp_nonce(self, function: F | None = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``() -> str``: the nonce of this response's Content-Security-Policy
+        (optional)."""
+        return self._slot("csp_nonce", function, replace)
+
+    def translator(self, function: F | None = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(message, plural, n) -> str | None`` (optional; Flask-Babel needs none)."""
+        return self._slot("translator", function, replace)
+
+    # -- results -------------------------------------------------------------------------------
+
+    def results_from(self, signal: Signal) -> Callable[[F], F]:
+        """Records what the decorated function makes of each ``signal`` of the host.
+
+        The function is called as ``function(sender, **what_was_sent)`` and returns an
+        :class:`ObjectiveResult`, a list of them, or None for "not one of ours". Whatever it raises
+        is logged; the host's own signal goes on.
+        """
+
+        def decorate(function: F) -> F:
+            @functools.wraps(function)
+            def receive(sender: object, **sent: Any) -> None:
+                try:
+                    made = function(sender, **sent)
+                    if made is not None and self._is_on_duty():
+                        self.record_many([made] if isinstance(made, ObjectiveResult) else made)
+                except Exception:
+                    _log.exception(
+                        "%s: the result was not recorded", getattr(function, "__qualname__", function)
+                    )
+
+            signal.connect(receive, weak=False)
+            return function
+
+        return decorate
+
+    def _is_on_duty(self) -> bool:
+        return current_app.extensions.get("lms") is self
+
+    def record(self, result: ObjectiveResult) -> Recorded:
+        """Put a result into the outbox of every configuration attached to its objective.
+
+        In the host's open write transaction it commits and disappears with that; otherwise it
+        commits by itself. One SELECT, one INSERT, no network.
+
+        :raises InvalidResult: nothing was written.
+        """
+        return self.record_many([result])
+
+    def record_many(self, results: Iterable[ObjectiveResult]) -> Recorded:
+        """:meth:`record` for several results at once, at the same cost."""
+        return recording.record(self._state, list(results))
+
+    # -- services ------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> State:
+        state = current_app.extensions.get("lms_state")
+        if state is None or current_app.extensions["lms"] is not self:
+            raise SetupError(
+                f"This LMS object was not initialised on app {current_app.name!r}: "
+                "call lms.init_app(app)."
+            )
+        assert isinstance(state, State)
+        return state
+
+    @property
+    def configurations(self) -> Configurations:
+        """LMS configurations: create, update, test, attach, …"""
+        return Configurations(self._state)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """Deliveries: list, send again, check again, cancel, count."""
+        return Deliveries(self._state)
+
+    def health(self, organization_id: str) -> Health:
+        """How an organization's configurations are doing, in counts and ages."""
+        return health(self._state, organization_id)
+
+
+def _result_of_the_signal(sender: object, *, result: Any, **extra: Any) -> Any:
+    return result
+
+
+def _current() -> LMS:
+    try:
+        lms = current_app.extensions["lms"]
+    except KeyError:
+        raise SetupError(
+            f"Flask-LMS was not initialised on app {current_app.name!r}: call LMS(app)."
+        ) from None
+    assert isinstance(lms, LMS)
+    return lms
+
+
+#: The :class:`LMS` of the current app.
+current_lms: LMS = LocalProxy(_current)  # type: ignore[assignment]

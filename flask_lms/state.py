@@ -1,0 +1,47 @@
+"""What one app's Flask-LMS consists of; handed to services and engine as their only argument."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from flask import Flask
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Session, scoped_session
+
+from .clock import Clock
+from .connectors import Registry
+from .models import Configuration
+from .settings import Settings
+from .signals import StatusChanged
+from .slots import Slots
+from .transport import Transport
+from .vault import Vault
+
+
+@dataclass(kw_only=True)
+class State:
+    """The parts of one app, wired by ``extension``.
+
+    :param ring: wakes a worker for these configurations; never raises, returns at once.
+    :param on_status_change: called in the transaction that changes a configuration's status.
+    """
+
+    app: Flask
+    db: SQLAlchemy
+    mail: Mail
+    settings: Settings
+    slots: Slots
+    clock: Clock
+    vault: Vault
+    registry: Registry
+    transport: Transport
+    ring: Callable[[Iterable[uuid.UUID]], None]
+    on_status_change: Callable[[Session, Configuration, StatusChanged], None]
+
+    @property
+    def session(self) -> scoped_session[Session]:
+        """The host's session of this context."""
+        return self.db.session
