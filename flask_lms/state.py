@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Flask
 from flask_mail import Mail
@@ -26,6 +27,8 @@ class State:
     """The parts of one app, wired by ``extension``.
 
     :param ring: wakes a worker for these configurations; never raises, returns at once.
+    :param schedule: wakes one for a configuration at a time; as harmless.
+    :param answered: tells that a worker has begun with a configuration.
     :param on_status_change: called in the transaction that changes a configuration's status.
     """
 
@@ -38,7 +41,9 @@ class State:
     vault: Vault
     registry: Registry
     transport: Transport
-    ring: Callable[[Iterable[uuid.UUID]], None]
+    ring: Callable[[Iterable[uuid.UUID]], object]
+    schedule: Callable[[uuid.UUID, datetime], object]
+    answered: Callable[[uuid.UUID], object]
     on_status_change: Callable[[Session, Configuration, StatusChanged], None]
 
     @property

@@ -1,0 +1,104 @@
+"""Step 2 of the walk: after the commit, wake a worker through RQ. Losing a ring loses nothing:
+the ticker of every worker finds what is due in the database."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+_log = logging.getLogger(__name__)
+
+QUEUE = "lms"
+_DELIVER = "flask_lms.jobs.deliver"
+#: A job may run a drain (60 s) and its last request.
+_JOB_TIMEOUT_SECONDS = 180
+_WAKE_SECONDS = 30
+_REST_SECONDS = 5.0
+
+
+def wake_key(configuration_id: uuid.UUID) -> str:
+    """The Redis key that stands while a ring waits for its worker."""
+    return f"lms:wake:{configuration_id.hex}"
+
+
+class Doorbell:
+    """Wakes workers. Never raises; after a failure it rests 5 s in this process, so that a Redis
+    which is away or hangs costs a request at most half a second, once.
+
+    :param redis_url: ``redis://``, ``rediss://`` or ``unix://``.
+    :param monotonic: seconds from any start.
+    """
+
+    def __init__(self, redis_url: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._redis = Redis.from_url(
+            redis_url,
+            socket_connect_timeout=0.25,
+            socket_timeout=0.25,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._queue = Queue(QUEUE, connection=self._redis, serializer=JSONSerializer)
+        self._monotonic = monotonic
+        self._resting_until = 0.0
+
+    def ring(self, configuration_ids: Iterable[uuid.UUID]) -> bool:
+        """Ask for a drain of each; True when Redis took all of them."""
+        return self._try(lambda: [self._ring_one(id) for id in configuration_ids])
+
+    def schedule(self, configuration_id: uuid.UUID, at: datetime) -> bool:
+        """Ask for a drain at a time (aware); True when Redis took it."""
+        return self._try(
+            lambda: self._queue.enqueue_at(
+                at,
+                _DELIVER,
+                configuration_id.hex,
+                job_timeout=_JOB_TIMEOUT_SECONDS,
+                result_ttl=0,
+                failure_ttl=3600,
+                description=f"deliver {configuration_id.hex}",
+            )
+        )
+
+    def answered(self, configuration_id: uuid.UUID) -> None:
+        """A drain has begun: what is recorded from now on rings again."""
+        self._try(lambda: self._redis.delete(wake_key(configuration_id)))
+
+    def is_there(self) -> bool:
+        """Whether Redis answers now."""
+        return self._try(self._redis.ping)
+
+    def _ring_one(self, configuration_id: uuid.UUID) -> None:
+        if not self._redis.set(wake_key(configuration_id), 1, nx=True, ex=_WAKE_SECONDS):
+            return
+        self._queue.enqueue_call(
+            _DELIVER,
+            args=(configuration_id.hex,),
+            timeout=_JOB_TIMEOUT_SECONDS,
+            result_ttl=0,
+            failure_ttl=3600,
+            description=f"deliver {configuration_id.hex}",
+        )
+
+    def _try(self, act: Callable[[], object]) -> bool:
+        if self._monotonic() < self._resting_until:
+            return False
+        try:
+            act()
+        except (RedisError, OSError) as error:
+            self._resting_until = self._monotonic() + _REST_SECONDS
+            _log.warning(
+                "Redis did not take a message (%s); nothing is lost, workers look into the "
+                "database every few seconds",
+                type(error).__name__,
+            )
+            return False
+        return True

@@ -1,0 +1,336 @@
+"""Step 1 of the walk: an objective result becomes outbox rows, in the host's own transaction.
+
+What the host commits is sent; what it rolls back never was. Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from . import journal
+from .clock import new_id
+from .connectors import BuildContext, Built, NotSendable
+from .entities import Objective, ObjectiveResult, Participant, from_json, to_json
+from .errors import InvalidResult
+from .models import Configuration, Delivery, ObjectiveLink
+from .models import State as DeliveryState
+from .signals import ResultRecorded
+from .state import State
+
+_PLACEHOLDER = uuid.UUID("6f0e5a6c-6f3c-5b0a-9a43-6f2a6c1f5c11")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotSent:
+    """A delivery that is kept but can't be sent as it is.
+
+    :param reason: code of the reason, such as ``no_email``.
+    """
+
+    result_id: str
+    configuration_id: uuid.UUID
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of the results.
+
+    :param queued: deliveries waiting to be sent.
+    :param not_sent: deliveries kept, with the reason why they can't be sent.
+    :param duplicates: deliveries that were there already.
+    """
+
+    queued: int = 0
+    not_sent: tuple[NotSent, ...] = ()
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """A configuration attached to an objective."""
+
+    id: uuid.UUID
+    type: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class _Targets:
+    """What the one SELECT found."""
+
+    now: datetime | None = None
+    by_objective: dict[tuple[str, str], dict[uuid.UUID, _Target]] = field(default_factory=dict)
+    #: (configuration, result id) → the highest revision recorded.
+    revisions: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
+
+
+def record(state: State, results: Sequence[ObjectiveResult]) -> Recorded:
+    """Put results into the outbox of every configuration attached to their objectives.
+
+    Joins the host's open write transaction, else commits by itself. One SELECT, one INSERT.
+
+    :raises InvalidResult: an objective doesn't exist; nothing was written.
+    """
+    for result in results:
+        if not isinstance(result, ObjectiveResult):
+            raise InvalidResult("result", result, "must be an ObjectiveResult")
+    if not results:
+        return Recorded()
+    session = state.session()
+    if journal.has_just_committed(session):  # inside the host's own after_commit
+        with state.session.session_factory() as own:
+            recorded = _write(state, own, results)
+            own.commit()
+            return recorded
+    joins = journal.is_writing(session)
+    try:
+        recorded = _write(state, session, results)
+        if not joins:
+            session.commit()
+    except BaseException:
+        if not joins:
+            session.rollback()
+        raise
+    return recorded
+
+
+def rebuild(state: State, delivery: Delivery) -> Built:
+    """What a delivery that was not sent would be now, with the participant as known now.
+
+    :raises InvalidResult: its result is no longer kept.
+    """
+    configuration = state.session.get(Configuration, delivery.configuration_id)
+    if delivery.result is None or configuration is None:
+        raise InvalidResult("Delivery.result", delivery.result, "must still be kept")
+    kept = from_json(delivery.result)
+    known = state.slots.participant(kept.organization_id, delivery.participant_id)
+    result = kept if known is None else replace(kept, participant=known)
+    target = _Target(
+        id=configuration.id, type=configuration.type, settings=configuration.settings
+    )
+    return _build(state, target, result, state.clock.now(state.session()), None)
+
+
+def _write(state: State, session: Session, results: Sequence[ObjectiveResult]) -> Recorded:
+    with session.no_autoflush:  # the host's half-made objects stay as they are
+        targets = _find_targets(state, session, results)
+        rows, not_sent, duplicates, events = _make_rows(state, targets, results)
+        if rows:
+            duplicates += len(rows) - _insert(session, rows)
+            due = {row["configuration_id"] for row in rows if row["state"] is DeliveryState.PENDING}
+            journal.add(session, state, due, events)
+    queued = sum(row["state"] is DeliveryState.PENDING for row in rows)
+    return Recorded(queued=queued, not_sent=tuple(not_sent), duplicates=duplicates)
+
+
+def _find_targets(
+    state: State, session: Session, results: Iterable[ObjectiveResult]
+) -> _Targets:
+    organizations = {result.organization_id for result in results}
+    objectives = {_objective_id(result) for result in results}
+    query = (
+        sa.select(
+            ObjectiveLink.organization_id,
+            ObjectiveLink.objective_id,
+            Configuration.id,
+            Configuration.type,
+            Configuration.settings,
+            Delivery.result_id,
+            Delivery.revision,
+            state.clock.column().label("now"),
+        )
+        .select_from(ObjectiveLink)
+        .join(Configuration, Configuration.id == ObjectiveLink.configuration_id)
+        .outerjoin(
+            Delivery,
+            sa.and_(
+                Delivery.configuration_id == Configuration.id,
+                Delivery.organization_id == ObjectiveLink.organization_id,
+                Delivery.result_id.in_([result.id for result in results]),
+            ),
+        )
+        .where(
+            ObjectiveLink.organization_id.in_(organizations),
+            ObjectiveLink.objective_id.in_(objectives),
+            Configuration.deleted_at.is_(None),
+        )
+    )
+    found = _Targets()
+    for org, objective_id, id, type, settings, result_id, revision, now in session.execute(query):
+        found.now = now
+        target = _Target(id=id, type=type, settings=settings)
+        found.by_objective.setdefault((org, objective_id), {})[id] = target
+        if result_id is not None:
+            key = (id, result_id)
+            found.revisions[key] = max(revision, found.revisions.get(key, -1))
+    return found
+
+
+def _objective_id(result: ObjectiveResult) -> str:
+    return result.objective if isinstance(result.objective, str) else result.objective.id
+
+
+def _make_rows(
+    state: State, targets: _Targets, results: Iterable[ObjectiveResult]
+) -> tuple[list[dict[str, Any]], list[NotSent], int, list[ResultRecorded]]:
+    rows: list[dict[str, Any]] = []
+    not_sent: list[NotSent] = []
+    events: list[ResultRecorded] = []
+    duplicates = 0
+    for result in results:
+        attached = targets.by_objective.get((result.organization_id, _objective_id(result)), {})
+        made: list[dict[str, Any]] = []
+        whole = _resolve(state, result) if attached else result
+        for target in attached.values():
+            previous = targets.revisions.get((target.id, result.id))
+            if previous is not None and result.revision <= previous:
+                duplicates += 1
+                continue
+            targets.revisions[target.id, result.id] = result.revision
+            assert targets.now is not None
+            built = _build(state, target, whole, targets.now, previous)
+            made += _rows(target, whole, built, targets.now)
+            if built.not_sendable:
+                reason = built.not_sendable.reason
+                not_sent.append(
+                    NotSent(result_id=result.id, configuration_id=target.id, reason=reason)
+                )
+        if made:
+            rows += made
+            unsent = sum(row["state"] is DeliveryState.NOT_SENT for row in made)
+            events.append(
+                ResultRecorded(
+                    organization_id=result.organization_id,
+                    result_id=result.id,
+                    delivery_ids=tuple(row["id"] for row in made),
+                    not_sent=unsent,
+                )
+            )
+    return rows, not_sent, duplicates, events
+
+
+def _resolve(state: State, result: ObjectiveResult) -> ObjectiveResult:
+    """The result with values in place of ids, asked from the host."""
+    objective, participant = result.objective, result.participant
+    if isinstance(objective, str):
+        found = state.slots.objective(result.organization_id, objective)
+        if found is None:
+            raise InvalidResult(
+                "ObjectiveResult.objective", objective, "must exist in that organization"
+            )
+        objective = found
+    if isinstance(participant, str):
+        known = state.slots.participant(result.organization_id, participant)
+        participant = known or Participant(id=participant)
+    return replace(result, objective=objective, participant=participant)
+
+
+def _build(
+    state: State,
+    target: _Target,
+    result: ObjectiveResult,
+    now: datetime,
+    previous_revision: int | None,
+) -> Built:
+    connector = state.registry.get(target.type)
+    if connector is None:
+        key = json.dumps([result.organization_id, result.id, result.revision])
+        waiting = NotSendable(
+            reason="unknown_type", id=uuid.uuid5(_PLACEHOLDER, key), facts={"type": target.type}
+        )
+        return Built(not_sendable=waiting)
+    context = BuildContext(
+        activity_base_url=state.settings.activity_base_url,
+        platform_name=state.settings.platform_name,
+        now=now,
+        previous_revision=previous_revision,
+    )
+    return connector.build(result, target.settings, context)
+
+
+def _rows(
+    target: _Target, result: ObjectiveResult, built: Built, now: datetime
+) -> list[dict[str, Any]]:
+    objective, participant = result.objective, result.participant
+    assert isinstance(objective, Objective)
+    assert isinstance(participant, Participant)
+    common: dict[str, Any] = {
+        "organization_id": result.organization_id,
+        "configuration_id": target.id,
+        "objective_id": objective.id,
+        "objective_name": objective.name,
+        "participant_id": participant.id,
+        "participant_name": participant.name,
+        "result_id": result.id,
+        "revision": result.revision,
+        "recorded_at": now,
+        "due_at": now,
+        "refusals": 0,
+        "attempts": 0,
+    }
+    rows = [
+        {
+            **common,
+            "id": new_id(),
+            "kind": statement.kind,
+            "statement_id": statement.id,
+            "statement": statement.text,
+            "size": len(statement.text.encode()),
+            "state": DeliveryState.PENDING,
+            "is_single": statement.is_single,
+            "result": None,
+            "reason": None,
+            "reason_words": None,
+            "settled_at": None,
+        }
+        for statement in built.statements
+    ]
+    if built.not_sendable:
+        rows.append(
+            {
+                **common,
+                "id": new_id(),
+                "kind": "result",
+                "statement_id": built.not_sendable.id,
+                "statement": None,
+                "size": 0,
+                "state": DeliveryState.NOT_SENT,
+                "is_single": False,
+                "result": to_json(result),
+                "reason": built.not_sendable.reason,
+                "reason_words": json.dumps(dict(built.not_sendable.facts)),
+                "settled_at": now,
+            }
+        )
+    return rows
+
+
+def _insert(session: Session, rows: list[dict[str, Any]]) -> int:
+    """Insert, passing over what another transaction recorded meanwhile; returns how many stay."""
+    mapper = sa.inspect(Delivery)
+    table = mapper.local_table
+    assert isinstance(table, sa.Table)
+    dialect = session.get_bind(mapper).dialect.name
+    statement: sa.Insert
+    if dialect == "sqlite":
+        statement = sqlite.insert(table).on_conflict_do_nothing()
+    elif dialect == "postgresql":
+        statement = postgresql.insert(table).on_conflict_do_nothing()
+    elif dialect in ("mysql", "mariadb"):
+        statement = mysql.insert(table).prefix_with("IGNORE")
+    else:
+        statement = sa.insert(table)
+    inserted = session.connection(bind_arguments={"mapper": mapper}).execute(
+        statement, rows if len(rows) > 1 else rows[0]
+    )
+    return inserted.rowcount if inserted.rowcount >= 0 else len(rows)
