@@ -1,0 +1,142 @@
+"""Texts in the reader's language, asked in this order: the host's ``translator``, our catalogue.
+
+The language is the one that :func:`using` sets (mails), else the one Flask-Babel found for this
+request when the host has it, else English. The catalogues are read with the standard library, so
+Flask-Babel stays optional. The only texts a catalogue changes are the extension's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import gettext as _stdlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flask import current_app, has_app_context
+
+from .clock import UTC
+from .words import N_, Words
+
+DOMAIN = "flask_lms"
+DIRECTORY = Path(__file__).with_name("translations")
+
+_chosen: ContextVar[str | None] = ContextVar("flask_lms_language", default=None)
+
+_MONTHS = (
+    N_("Jan"), N_("Feb"), N_("Mar"), N_("Apr"), N_("May"), N_("Jun"),
+    N_("Jul"), N_("Aug"), N_("Sep"), N_("Oct"), N_("Nov"), N_("Dec"),
+)  # fmt: skip
+
+
+@functools.lru_cache(maxsize=64)
+def _catalogue(language: str) -> _stdlib.NullTranslations:
+    return _stdlib.translation(
+        DOMAIN, str(DIRECTORY), languages=[language.replace("-", "_")], fallback=True
+    )
+
+
+@contextmanager
+def using(language: str | None) -> Iterator[None]:
+    """Write in ``language`` (BCP 47, such as ``de-AT``) inside the block; None: leave it as it is."""
+    token = _chosen.set(language or _chosen.get())
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def language() -> str:
+    """The reader's language, a BCP 47 tag."""
+    chosen = _chosen.get()
+    if chosen:
+        return chosen
+    if has_app_context() and "babel" in current_app.extensions:
+        from flask_babel import get_locale
+
+        locale = get_locale()
+        if locale is not None:
+            return str(locale).replace("_", "-")
+    return "en"
+
+
+def available() -> list[str]:
+    """The languages that have a catalogue, English among them."""
+    found = {path.parent.parent.name.replace("_", "-") for path in DIRECTORY.glob("*/*/*.mo")}
+    return sorted({"en", *found})
+
+
+def _look_up(message: str, plural: str | None, n: int | None) -> str:
+    if has_app_context():
+        state = current_app.extensions.get("lms_state")
+        found = state.slots.translate(message, plural, n) if state else None
+        if found is not None:
+            return str(found)
+    catalogue = _catalogue(language())
+    if plural is not None and n is not None:
+        return catalogue.ngettext(message, plural, n)
+    return catalogue.gettext(message) if message else ""
+
+
+def _fill(text: str, values: dict[str, Any]) -> str:
+    filled = {
+        name: translate(value) if isinstance(value, Words) else value
+        for name, value in values.items()
+    }
+    return text % filled if filled else text
+
+
+def gettext(message: str, /, **values: Any) -> str:
+    """``message`` in the reader's language, its ``%(name)s`` filled with ``values``."""
+    return _fill(_look_up(message, None, None), values)
+
+
+def ngettext(singular: str, plural: str, n: int, /, **values: Any) -> str:
+    """The form for ``n``, which is also available as ``%(n)s``, with a thousands separator."""
+    return _fill(_look_up(singular, plural, n), {"n": number(n), **values})
+
+
+def translate(words: Words | str) -> str:
+    """A sentence made in a pure module, in the reader's language. Plain strings are looked up."""
+    if not isinstance(words, Words):
+        return gettext(words)
+    if words.plural is not None:
+        n = words.values["n"]
+        values = {key: value for key, value in words.values.items() if key != "n"}
+        return ngettext(words.message, words.plural, n, **values)
+    return gettext(words.message, **words.values)
+
+
+def number(n: int | float) -> str:
+    """A number with its thousands apart: ``12,345`` (German: ``12.345``)."""
+    return f"{n:,}".replace(",", gettext(","))
+
+
+def date(moment: datetime) -> str:
+    """``22 Nov 2026``."""
+    moment = moment.astimezone(UTC)
+    return gettext(
+        "%(day)s %(month)s %(year)s",
+        day=moment.day,
+        month=gettext(_MONTHS[moment.month - 1]),
+        year=moment.year,
+    )
+
+
+def short_date(moment: datetime) -> str:
+    """``22 Nov``."""
+    moment = moment.astimezone(UTC)
+    return gettext("%(day)s %(month)s", day=moment.day, month=gettext(_MONTHS[moment.month - 1]))
+
+
+def clock_time(moment: datetime) -> str:
+    """``14:05 UTC``."""
+    return gettext("%(time)s UTC", time=f"{moment.astimezone(UTC):%H:%M}")
+
+
+def date_time(moment: datetime) -> str:
+    """``22 Nov 2026, 14:05 UTC``."""
+    return gettext("%(date)s, %(time)s", date=date(moment), time=clock_time(moment))
