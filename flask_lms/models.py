@@ -78,7 +78,7 @@ class Configuration(Base):
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
     organization_id: Mapped[str] = mapped_column(_HOST_ID)
     name: Mapped[str] = mapped_column(sa.String(100))
-    #: Case-folded name; NULL once deleted, which frees the name.
+    #: Digest of organization and case-folded name; NULL once deleted, which frees the name.
     name_key: Mapped[str | None] = mapped_column(sa.String(200))
     type: Mapped[str] = mapped_column(sa.String(40))
     contact_emails: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
@@ -143,10 +143,10 @@ class Health(Base):
     last_success_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     #: Statements in the next request: 1 while probing, 10 after, then full (NULL).
     ramp: Mapped[int | None] = mapped_column(sa.Integer)
-    #: Limits learnt from 413 answers; NULL: none learnt.
-    learnt_statements: Mapped[int | None] = mapped_column(sa.Integer)
+    #: Limit learnt from 413 answers; NULL: none learnt.
     learnt_bytes: Mapped[int | None] = mapped_column(sa.Integer)
-    #: The last 20 single statements: a digest of the refusal, or "" for accepted; newest last.
+    #: Different single statements refused since one was last accepted, the newest last, at most 20:
+    #: "<digest of the answer> <delivery id>".
     singles: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     #: The lease: a fencing token that only grows, its holder and its end.
     lease_token: Mapped[int] = mapped_column(sa.Integer, default=0)
@@ -179,6 +179,8 @@ class ObjectiveLink(Base):
     objective_id: Mapped[str] = mapped_column(_HOST_ID)
     attached_at: Mapped[datetime] = mapped_column(UtcDateTime)
     attached_by: Mapped[str | None] = mapped_column(sa.String(255))
+
+    configuration: Mapped[Configuration] = relationship()
 
 
 class Delivery(Base):
@@ -247,6 +249,7 @@ class Attempt(Base):
             ["configuration_id"], ["lms_configuration.id"], name="fk_lms_attempt_configuration"
         ),
         sa.Index("ix_lms_attempt_configuration", "configuration_id", "started_at"),
+        sa.Index("ix_lms_attempt_started", "started_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
