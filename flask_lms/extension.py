@@ -11,20 +11,25 @@ from blinker import Signal
 from flask import Flask, current_app
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Session
 from werkzeug.local import LocalProxy
 
-from . import doorbell, recording, schema, signals
+from . import doorbell, journal, recording, schema, signals
 from .admin import make_blueprint
+from .alerts import incidents
 from .cli import make_cli
 from .clock import DatabaseClock
 from .connectors import Connector, Registry
 from .entities import ObjectiveResult
 from .errors import SetupError
+from .models import Configuration
 from .recording import Recorded
+from .services import audit
 from .services.configurations import Configurations
 from .services.deliveries import Deliveries
 from .services.overview import Health, health
 from .settings import Settings
+from .signals import StatusChanged
 from .slots import Slots
 from .state import State
 from .transport import Transport
@@ -75,6 +80,7 @@ class LMS:
             )
         settings = Settings.from_config(app.config, app.name)
         schema.attach(db, settings.bind_key)
+        bell = doorbell.Doorbell(settings.redis_url)
         state = State(
             app=app,
             db=db,
@@ -85,11 +91,16 @@ class LMS:
             vault=Vault(settings.encryption_keys or derive_keys(app.config)),
             registry=Registry(self._connectors),
             transport=Transport(settings),
-            ring=doorbell.Doorbell(settings.redis_url).ring,
+            ring=bell.ring,
+            schedule=bell.schedule,
+            answered=bell.answered,
+            is_redis_there=bell.is_there,
+            on_status_change=lambda *change: _on_status_change(state, *change),
+            on_own_fault=lambda *fault: incidents.operator_fault(state, *fault),
         )
         app.extensions["lms"] = self
         app.extensions["lms_state"] = state
-        recording.listen(db)
+        journal.listen(db)
         app.register_blueprint(make_blueprint(), url_prefix=settings.url_prefix)
         app.cli.add_command(make_cli())
 
@@ -200,6 +211,14 @@ class LMS:
     def health(self, organization_id: str) -> Health:
         """How an organization's configurations are doing, in counts and ages."""
         return health(self._state, organization_id)
+
+
+def _on_status_change(
+    state: State, session: Session, configuration: Configuration, event: StatusChanged
+) -> None:
+    """What else is written in the transaction in which a status changes."""
+    audit.status_changed(session, configuration, event)
+    incidents.status_changed(state, session, configuration, event)
 
 
 def _result_of_the_signal(sender: object, *, result: Any, **extra: Any) -> Any:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from flask import Flask
 from flask_mail import Mail
@@ -29,7 +30,9 @@ class State:
     :param ring: wakes a worker for these configurations; never raises, returns at once.
     :param schedule: wakes one for a configuration at a time; as harmless.
     :param answered: tells that a worker has begun with a configuration.
+    :param is_redis_there: whether Redis answers now.
     :param on_status_change: called in the transaction that changes a configuration's status.
+    :param on_own_fault: called when all destinations fail alike by a fault of the installation.
     """
 
     app: Flask
@@ -44,7 +47,9 @@ class State:
     ring: Callable[[Iterable[uuid.UUID]], object]
     schedule: Callable[[uuid.UUID, datetime], object]
     answered: Callable[[uuid.UUID], object]
+    is_redis_there: Callable[[], bool]
     on_status_change: Callable[[Session, Configuration, StatusChanged], None]
+    on_own_fault: Callable[[Session, str, dict[str, Any], datetime], None]
 
     @property
     def session(self) -> scoped_session[Session]:

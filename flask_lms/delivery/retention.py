@@ -1,0 +1,135 @@
+"""Forgetting what is done. What isn't delivered, or cancelled by a person, is never forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from ..models import Attempt, Base, Configuration, Delivery, Mail, Worker
+from ..models import State as DeliveryState
+from ..state import State
+
+_CHUNK = 1000
+#: A deleted configuration can be restored for so long.
+DELETED_DAYS = 30
+_DONE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purged:
+    """How many rows a purge touched.
+
+    :param contents: deliveries whose statement was erased.
+    :param cancelled: waiting deliveries of configurations that were deleted 30 days ago.
+    """
+
+    deliveries: int
+    contents: int
+    attempts: int
+    mails: int
+    cancelled: int
+
+
+def purge(
+    state: State, now: datetime, on_progress: Callable[[int], None] | None = None
+) -> Purged:
+    """Forget what ``LMS_RETENTION_DAYS`` and ``LMS_CONTENT_RETENTION_DAYS`` say; commits in chunks.
+
+    :param now: aware UTC.
+    :param on_progress: called with the rows of each chunk.
+    """
+    old = now - timedelta(days=state.settings.retention_days)
+    old_content = now - timedelta(days=state.settings.content_retention_days)
+    report = on_progress or (lambda rows: None)
+    cancelled = _close_deleted(state, now, report)
+    contents = _in_chunks(
+        state,
+        sa.select(Delivery.id).where(
+            Delivery.state.in_(_DONE),
+            Delivery.settled_at < old_content,
+            Delivery.statement.is_not(None),
+        ),
+        sa.update(Delivery).values(statement=None, reason_words=None),
+        Delivery,
+        report,
+    )
+    deliveries = _in_chunks(
+        state,
+        sa.select(Delivery.id).where(Delivery.state.in_(_DONE), Delivery.settled_at < old),
+        sa.delete(Delivery),
+        Delivery,
+        report,
+    )
+    attempts = _in_chunks(
+        state,
+        sa.select(Attempt.id).where(Attempt.started_at < old_content),
+        sa.delete(Attempt),
+        Attempt,
+        report,
+    )
+    mails = _in_chunks(
+        state,
+        sa.select(Mail.id).where(Mail.state != "waiting", Mail.created_at < old),
+        sa.delete(Mail),
+        Mail,
+        report,
+    )
+    state.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(days=1)))
+    state.session.commit()
+    return Purged(
+        deliveries=deliveries,
+        contents=contents,
+        attempts=attempts,
+        mails=mails,
+        cancelled=cancelled,
+    )
+
+
+def _close_deleted(state: State, now: datetime, report: Callable[[int], None]) -> int:
+    """A configuration deleted 30 days ago loses its secrets; what waits for it is cancelled."""
+    gone = state.session.scalars(
+        sa.select(Configuration.id).where(
+            Configuration.deleted_at < now - timedelta(days=DELETED_DAYS)
+        )
+    ).all()
+    if not gone:
+        return 0
+    state.session.execute(
+        sa.update(Configuration)
+        .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
+        .values(secrets=None)
+    )
+    return _in_chunks(
+        state,
+        sa.select(Delivery.id).where(
+            Delivery.configuration_id.in_(gone),
+            Delivery.state.in_([DeliveryState.PENDING, DeliveryState.NOT_SENT]),
+        ),
+        sa.update(Delivery).values(
+            state=DeliveryState.CANCELLED, reason="configuration_deleted", settled_at=now
+        ),
+        Delivery,
+        report,
+    )
+
+
+def _in_chunks(
+    state: State,
+    find: sa.Select[tuple[object]],
+    act: sa.Update | sa.Delete,
+    model: type[Base],
+    report: Callable[[int], None],
+) -> int:
+    session, total = state.session, 0
+    column = sa.inspect(model).primary_key[0]
+    while ids := session.scalars(find.limit(_CHUNK)).all():
+        session.execute(
+            act.where(column.in_(ids)).execution_options(synchronize_session=False)
+        )
+        session.commit()
+        total += len(ids)
+        report(len(ids))
+    return total

@@ -1,0 +1,290 @@
+"""The walk of one configuration's waiting deliveries: lease → read → post → settle → schedule.
+
+No database transaction is open during HTTP. Whatever dies on the way, the rows tell where to go on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..connectors import Answer, Connector, Statement, Verdict
+from ..errors import SecretUnreadable
+from ..models import Configuration, Delivery
+from ..models import State as DeliveryState
+from ..state import State
+from . import breaker, lease, schedule
+from .outcome import Plan, conflict, plan
+from .settle import Request, Settled, settle
+
+#: After so long, or so many statements, a drain gives way to the next configuration.
+FAIR_SECONDS = 60.0
+FAIR_STATEMENTS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drained:
+    """What one drain did.
+
+    :param is_leased: False: somebody else is at it, nothing was done.
+    """
+
+    is_leased: bool = True
+    requests: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    is_fenced: bool = False
+
+
+@dataclass(kw_only=True)
+class _Load:
+    """The rows of one request and what is needed to send them; nothing of a session."""
+
+    configuration_id: uuid.UUID
+    type: str
+    settings: Mapping[str, Any]
+    connector: Connector | None
+    secrets: dict[str, str] | None
+    rows: Sequence[Any]
+
+
+@dataclass(kw_only=True)
+class Sender:
+    """Drains configurations of one app.
+
+    :param chance: 0 to 1.
+    :param monotonic: seconds from any start.
+    """
+
+    state: State
+    chance: Callable[[], float] = random.random
+    monotonic: Callable[[], float] = time.monotonic
+    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+
+    def drain(self, configuration_id: uuid.UUID) -> Drained:
+        """Send what is due for one configuration, until nothing is, it fails, or others wait."""
+        state = self.state
+        state.answered(configuration_id)
+        session = state.session
+        token = lease.acquire(
+            session(), configuration_id, self.holder, state.clock.now(session())
+        )
+        session.commit()
+        if token is None:
+            return Drained(is_leased=False)
+        try:
+            done = self._walk(configuration_id, token)
+        finally:
+            session.rollback()
+            lease.release(session(), configuration_id, token)
+            session.commit()
+        self._look_again(configuration_id)
+        return done
+
+    def _walk(self, configuration_id: uuid.UUID, token: int) -> Drained:
+        started = self.monotonic()
+        requests = delivered = rejected = 0
+        again: deque[list[Any]] = deque()
+        is_witness = False
+        while self.monotonic() - started < FAIR_SECONDS and delivered < FAIR_STATEMENTS:
+            load = self._read(configuration_id, again, is_witness=is_witness)
+            if load is None:
+                break
+            settled = self._send(load, token, again, is_witness=is_witness)
+            requests += 1
+            if settled is None:
+                return Drained(
+                    requests=requests, delivered=delivered, rejected=rejected, is_fenced=True
+                )
+            delivered += settled.delivered
+            rejected += settled.rejected
+            is_witness = settled.needs_witness
+            if settled.is_held_back:
+                break
+        return Drained(requests=requests, delivered=delivered, rejected=rejected)
+
+    def _look_again(self, configuration_id: uuid.UUID) -> None:
+        """What was recorded while the lease was held, and what comes due, wakes a worker again."""
+        session = self.state.session
+        now = self.state.clock.now(session())
+        configuration = session.get(Configuration, configuration_id, populate_existing=True)
+        at = schedule.next_due_at(session(), configuration_id) if configuration else None
+        if configuration is not None and configuration.health.next_attempt_at and at:
+            at = max(at, configuration.health.next_attempt_at)
+        is_open = configuration is not None and not (
+            configuration.paused_at or configuration.deleted_at
+        )
+        session.rollback()
+        if at is None or not is_open:
+            return
+        if at <= now:
+            self.state.ring([configuration_id])
+        else:
+            self.state.schedule(configuration_id, at)
+
+    # -- read ----------------------------------------------------------------------------------
+
+    def _read(
+        self, configuration_id: uuid.UUID, again: deque[list[Any]], *, is_witness: bool
+    ) -> _Load | None:
+        """The next request's rows; None when there is nothing to do now."""
+        session = self.state.session
+        configuration = session.get(Configuration, configuration_id, populate_existing=True)
+        now = self.state.clock.now(session())
+        if configuration is None or configuration.deleted_at or configuration.paused_at:
+            session.rollback()
+            return None
+        health = configuration.health
+        if health.next_attempt_at and health.next_attempt_at > now:
+            session.rollback()
+            return None
+        connector = self.state.registry.get(configuration.type)
+        if again and not is_witness:
+            rows = again.popleft()
+        else:
+            rows = self._due_rows(configuration, connector, now, newest=is_witness)
+        try:
+            secrets = self.state.vault.unlock(configuration.secrets)
+        except SecretUnreadable:
+            secrets = None
+        load = _Load(
+            configuration_id=configuration.id,
+            type=configuration.type,
+            settings=dict(configuration.settings),
+            connector=connector,
+            secrets=secrets,
+            rows=rows,
+        )
+        session.commit()
+        return load if rows else None
+
+    def _due_rows(
+        self,
+        configuration: Configuration,
+        connector: Connector | None,
+        now: datetime,
+        *,
+        newest: bool,
+    ) -> list[Any]:
+        """The oldest due rows that fit one request; while everything is refused, the newest one."""
+        health, settings = configuration.health, self.state.settings
+        own = connector.limits(configuration.settings) if connector else (1, None)
+        most = min(
+            n for n in (settings.batch_statements, own[0], health.ramp) if n is not None
+        )
+        most_bytes = min(
+            n for n in (settings.batch_bytes, own[1], health.learnt_bytes) if n is not None
+        )
+        order: tuple[Any, ...] = (Delivery.due_at, Delivery.id)
+        if newest or health.cause == breaker.SETTINGS:
+            most, order = 1, (Delivery.refusals, Delivery.id.desc())
+        found = self.state.session.execute(
+            _ROWS.where(
+                Delivery.configuration_id == configuration.id,
+                Delivery.state == DeliveryState.PENDING,
+                Delivery.due_at <= now,
+            )
+            .order_by(*order)
+            .limit(most)
+        ).all()
+        return _fitting(found, most_bytes)
+
+    # -- post ----------------------------------------------------------------------------------
+
+    def _send(
+        self, load: _Load, token: int, again: deque[list[Any]], *, is_witness: bool
+    ) -> Settled | None:
+        """Post one request and settle it; None: the lease was lost meanwhile."""
+        started = self.monotonic()
+        answer = self._post(load)
+        took_ms = round((self.monotonic() - started) * 1000)
+        jitter = self.chance() * 2 - 1
+        decided = plan(answer, [row.refusals for row in load.rows], jitter)
+        if decided.compare is not None:
+            decided = self._compared(load, answer)
+        request = Request(
+            configuration_id=load.configuration_id,
+            rows=load.rows,
+            answer=answer,
+            plan=decided,
+            took_ms=took_ms,
+            size=load.connector.size([_statement(row) for row in load.rows])
+            if load.connector
+            else 0,
+            jitter=jitter,
+            worker=self.holder,
+            is_witness=is_witness,
+        )
+        settled = settle(self.state, request, token)
+        if settled is not None:
+            again.extendleft(
+                [load.rows[index] for index in indices] for indices in reversed(decided.again)
+            )
+        return settled
+
+    def _post(self, load: _Load) -> Answer:
+        if load.connector is None:
+            facts = {"type": load.type}
+            return Answer(verdict=Verdict.FAILED, cause="unknown_type", facts=facts)
+        if load.secrets is None:
+            return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
+        statements = [_statement(row) for row in load.rows]
+        return load.connector.send(
+            statements, load.settings, load.secrets, self.state.transport
+        )
+
+    def _compared(self, load: _Load, answer: Answer) -> Plan:
+        """After a conflict on one: the same statement is stored already, or another one is."""
+        assert load.connector is not None
+        assert load.secrets is not None
+        same = load.connector.compare(
+            _statement(load.rows[0]),
+            load.settings,
+            load.secrets,
+            self.state.transport,
+        )
+        if same is not False:
+            return Plan(delivered=(0,))
+        return conflict(answer.words)
+
+
+_ROWS = sa.select(
+    Delivery.id,
+    Delivery.statement_id,
+    Delivery.kind,
+    Delivery.statement,
+    Delivery.size,
+    Delivery.is_single,
+    Delivery.refusals,
+    Delivery.result_id,
+)
+
+
+def _statement(row: Any) -> Statement:
+    return Statement(
+        id=row.statement_id, kind=row.kind, text=row.statement or "", is_single=row.is_single
+    )
+
+
+def _fitting(rows: Sequence[Any], most_bytes: int) -> list[Any]:
+    """The first rows that go together in one request: at least one; a single one goes alone."""
+    taken: list[Any] = []
+    size = 2  # the brackets
+    for row in rows:
+        size += row.size + 1
+        if taken and (row.is_single or size > most_bytes):
+            break
+        taken.append(row)
+        if row.is_single:
+            break
+    return taken

@@ -1,0 +1,106 @@
+"""The ticker: every few seconds it looks into the database for what RQ lost, and rings or drains."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+
+from flask import Flask
+
+from .alerts import incidents
+from .delivery import retention, schedule
+from .delivery.sender import Sender
+from .models import Worker
+from .state import State
+
+_log = logging.getLogger(__name__)
+
+TICK_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 15.0
+_PURGE_SECONDS = 3600.0
+#: Rung for so long and still nobody came: the ticker carries it out itself.
+_PATIENCE_SECONDS = 20.0
+_HANDS = 4
+
+
+@dataclass(kw_only=True)
+class Ticker:
+    """One ticker.
+
+    :param name: of its worker, for the heartbeat.
+    """
+
+    app: Flask
+    state: State
+    name: str
+    monotonic: Callable[[], float] = time.monotonic
+    waiting_since: dict[uuid.UUID, float] = field(default_factory=dict)
+    _beat_at: float = float("-inf")
+    _purged_at: float = float("-inf")
+
+    def run(self) -> None:
+        """Tick until the process ends. A failing tick is logged and the next one tries again."""
+        while True:
+            started = self.monotonic()
+            try:
+                with self.app.app_context():
+                    self.tick()
+            except Exception:
+                _log.exception("a tick failed; the next one is in %s s", TICK_SECONDS)
+            time.sleep(max(0.1, TICK_SECONDS - (self.monotonic() - started)))
+
+    def tick(self) -> None:
+        """Heartbeat, ring or carry out what is due, decide on mails, forget what is old."""
+        session = self.state.session
+        now = self.state.clock.now(session())
+        due = schedule.due(session(), now)
+        session.rollback()
+        has_redis = bool(self.state.ring(due)) if due else self.state.is_redis_there()
+        self._beat(now, has_redis)
+        self._carry_out(self._overdue(due, has_redis))
+        incidents.tick(self.state, now)
+        if self.monotonic() - self._purged_at > _PURGE_SECONDS:
+            self._purged_at = self.monotonic()
+            retention.purge(self.state, now)
+
+    def _overdue(self, due: Sequence[uuid.UUID], has_redis: bool) -> list[uuid.UUID]:
+        at = self.monotonic()
+        self.waiting_since = {id: self.waiting_since.get(id, at) for id in due}
+        return [
+            id
+            for id, since in self.waiting_since.items()
+            if not has_redis or at - since > _PATIENCE_SECONDS
+        ]
+
+    def _carry_out(self, ids: Sequence[uuid.UUID]) -> None:
+        """Drain without RQ, a few at a time, so that one that hangs doesn't hold up the others."""
+        if not ids:
+            return
+
+        def drain(id: uuid.UUID) -> None:
+            with self.app.app_context():
+                Sender(self.state).drain(id)
+
+        with ThreadPoolExecutor(_HANDS) as hands:
+            for future in [hands.submit(drain, id) for id in ids]:
+                error = future.exception()
+                if error is not None:
+                    _log.error("a drain failed; it is tried again", exc_info=error)
+
+    def _beat(self, now: datetime, has_redis: bool) -> None:
+        if self.monotonic() - self._beat_at < _HEARTBEAT_SECONDS:
+            return
+        self._beat_at = self.monotonic()
+        session = self.state.session
+        row = session.get(Worker, self.name)
+        if row is None:
+            row = Worker(id=self.name, version=version("flask-lms"), started_at=now)
+            session.add(row)
+        row.seen_at, row.has_redis = now, has_redis
+        session.commit()
