@@ -1,0 +1,177 @@
+"""Why something went wrong, in words for the administrator, and what to do about it.
+
+Placeholders are filled from ``Answer.facts`` or ``NotSendable.facts``; :data:`FACTS` says what is
+always there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ...models import Status
+from ...words import N_
+from ..base import Cause
+
+_TELL = N_("Tell your LMS administrator.")
+
+_DESTINATION = (
+    Cause(
+        code="credentials",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS refused the xAPI key or secret (%(http_status)s)."),
+        remedy=(
+            N_("Enter the xAPI key and secret again."),
+            N_("The key must be allowed to write statements: ask your LMS administrator."),
+        ),
+        is_settings=True,
+    ),
+    Cause(
+        code="address",
+        status=Status.SERVER_ERROR,
+        sentence=N_("There is no xAPI service at this address (%(http_status)s)."),
+        remedy=(N_("Check the xAPI URL: it often ends in /xapi/."),),
+        is_settings=True,
+    ),
+    Cause(
+        code="redirect",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS redirects to %(target)s."),
+        remedy=(N_("Use that address as the xAPI URL, if it is your LMS's."),),
+        is_settings=True,
+    ),
+    Cause(
+        code="not_lrs",
+        status=Status.SERVER_ERROR,
+        sentence=N_("%(host)s answered with a web page, not as an xAPI service."),
+        remedy=(
+            N_("Check the xAPI URL: it often ends in /xapi/."),
+            N_("Ask your LMS administrator for the address of its xAPI service."),
+        ),
+        is_settings=True,
+    ),
+    Cause(
+        code="settings",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS rejects the results as invalid: “%(words)s”."),
+        remedy=(
+            N_("Look at the advanced settings, such as the xAPI version."),
+            N_("Show these words to your LMS administrator."),
+        ),
+        is_settings=True,
+    ),
+    Cause(
+        code="rate",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS asks us to slow down (%(http_status)s)."),
+        remedy=(N_("There is nothing to do: sending goes on by itself."),),
+    ),
+    Cause(
+        code="internal",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS has an internal problem (%(http_status)s)."),
+        remedy=(_TELL,),
+    ),
+    Cause(
+        code="busy",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS did not take the request in time (%(http_status)s)."),
+        remedy=(N_("Ask your LMS administrator whether it is overloaded."),),
+    ),
+    Cause(
+        code="cut_off",
+        status=Status.SERVER_ERROR,
+        sentence=N_("The answer of your LMS broke off before its end."),
+        remedy=(N_("If it happens again, tell your LMS administrator."),),
+    ),
+    Cause(
+        code="gateway",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Something between us and your LMS asks for a sign-in (%(http_status)s)."),
+        remedy=(
+            N_("Ask your LMS administrator to let this platform through."),
+            N_("If your LMS is not at fault, tell your platform's operator."),
+        ),
+    ),
+    Cause(
+        code="protocol",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS does not take the request as xAPI describes it (%(http_status)s)."),
+        remedy=(
+            N_("Check the xAPI URL."),
+            N_("Try another xAPI version under Advanced, or tell your LMS administrator."),
+        ),
+    ),
+    Cause(
+        code="unexpected",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS gave an answer that xAPI does not know (%(http_status)s)."),
+        remedy=(N_("Check the xAPI URL."), _TELL),
+    ),
+)
+
+_DELIVERY = (
+    Cause(
+        code="refused",
+        status=None,
+        sentence=N_("Your LMS rejected this result: “%(words)s”."),
+        remedy=(N_("Show these words to your LMS administrator, then use Send again."),),
+    ),
+    Cause(
+        code="conflict",
+        status=None,
+        sentence=N_("Your LMS holds another result under the same id and keeps that one."),
+        remedy=(N_("Ask your LMS administrator which of the two is right."),),
+    ),
+    Cause(
+        code="too_large",
+        status=None,
+        sentence=N_("This result is larger than your LMS accepts."),
+        remedy=(N_("Ask your LMS administrator to allow larger requests, then use Send again."),),
+    ),
+    Cause(
+        code="foreign_ids",
+        status=None,
+        sentence=N_("Your LMS took the results but named other ids than those we sent."),
+        remedy=(N_("If results are missing in your LMS, tell its administrator."),),
+    ),
+    Cause(
+        code="no_email",
+        status=None,
+        sentence=N_("The participant ID “%(participant)s” is not an e-mail address."),
+        remedy=(N_("Correct it in %(platform)s, then Check again."),),
+    ),
+    Cause(
+        code="bad_email",
+        status=None,
+        sentence=N_(
+            "The e-mail address “%(email)s” of participant “%(participant)s” can't be sent: "
+            "LMSs take plain addresses such as jane.doe@example.com."
+        ),
+        remedy=(N_("Correct it in %(platform)s, then Check again."),),
+    ),
+    Cause(
+        code="too_long",
+        status=None,
+        sentence=N_("This result would be %(bytes)s bytes long; at most %(most)s can be sent."),
+        remedy=(N_("Shorten its steps or extensions in the platform, then Check again."),),
+    ),
+)
+
+#: Every cause of this connector by its code.
+CAUSES: Mapping[str, Cause] = MappingProxyType(
+    {cause.code: cause for cause in (*_DESTINATION, *_DELIVERY)}
+)
+
+_ANSWER = frozenset({"host", "port", "http_status", "words", "target"})
+
+#: What each cause's sentence and remedy may name.
+FACTS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        **{cause.code: _ANSWER for cause in _DESTINATION},
+        **{code: _ANSWER for code in ("refused", "conflict", "too_large", "foreign_ids")},
+        "no_email": frozenset({"participant", "email", "platform"}),
+        "bad_email": frozenset({"participant", "email", "platform"}),
+        "too_long": frozenset({"bytes", "most"}),
+    }
+)

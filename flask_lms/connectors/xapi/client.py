@@ -1,0 +1,123 @@
+"""Carries statements to an LRS: one POST, one answer (xAPI 1.0.3 Communication 2.1.2)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from ...transport import Unreachable
+from ..base import Answer, Statement, Verdict
+from .answers import Received, place, read_answer, read_unreachable
+from .comparison import is_same
+from .redaction import Redactor
+from .vocabulary import VERSION_HEADER
+
+if TYPE_CHECKING:
+    from ...transport import Reply, Transport
+
+
+@cache
+def user_agent() -> str:
+    """Who we are, for the logs at the other end."""
+    return f"Flask-LMS/{version('Flask-LMS')}"
+
+
+def body(statements: Sequence[Statement]) -> bytes:
+    """The frozen texts as a request's body: one as an object, which every LMS takes."""
+    texts = [statement.text.encode() for statement in statements]
+    return texts[0] if len(texts) == 1 else b"[" + b",".join(texts) + b"]"
+
+
+def send(
+    statements: Sequence[Statement],
+    settings: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    transport: Transport,
+) -> Answer:
+    """Send them in one request and read the answer."""
+    url = f"{settings['url']}/statements"
+    if not secrets.get("secret"):
+        return Answer(verdict=Verdict.FAILED, cause="secret_unreadable", facts=place(url))
+    try:
+        reply = request(transport, "POST", url, settings, secrets, body(statements))
+    except Unreachable as error:
+        return unreachable(error, url)
+    ids = [statement.id for statement in statements]
+    return read_answer(received(reply, url, ids), redactor(settings, secrets))
+
+
+def compare(
+    statement: Statement,
+    settings: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    transport: Transport,
+) -> bool | None:
+    """Is the stored statement the same? None: the LRS doesn't let us read, or has none."""
+    url = f"{settings['url']}/statements?" + urlencode({"statementId": str(statement.id)})
+    try:
+        reply = request(transport, "GET", url, settings, secrets)
+    except Unreachable:
+        return None
+    if reply.status != 200 or reply.is_truncated or not reply.is_complete:
+        return None
+    try:
+        return is_same(json.loads(statement.text), json.loads(reply.body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def request(
+    transport: Transport,
+    method: str,
+    url: str,
+    settings: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    content: bytes | None = None,
+) -> Reply:
+    """One authorised request with xAPI's headers.
+
+    :raises Unreachable: no status line came back.
+    """
+    headers = {
+        "Accept": "application/json",
+        VERSION_HEADER: settings["version"],
+        "User-Agent": user_agent(),
+    }
+    if content is not None:
+        headers["Content-Type"] = "application/json"
+    return transport.request(
+        method,
+        url,
+        headers=headers,
+        body=content,
+        auth=(settings["key"], secrets["secret"]),
+        ca_pem=settings["ca_pem"],
+    )
+
+
+def received(reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received:
+    """A reply as ``answers`` reads it."""
+    return Received(
+        status=reply.status,
+        headers=reply.headers,
+        body=reply.body,
+        is_complete=reply.is_complete,
+        is_truncated=reply.is_truncated,
+        url=url,
+        sent=tuple(sent),
+    )
+
+
+def redactor(settings: Mapping[str, Any], secrets: Mapping[str, str]) -> Redactor:
+    """Hides this configuration's secrets."""
+    return Redactor(settings["key"], secrets.get("secret", ""))
+
+
+def unreachable(error: Unreachable, url: str) -> Answer:
+    """The answer when there was none."""
+    return read_unreachable(error.cause, error.facts, url, error.was_sent)

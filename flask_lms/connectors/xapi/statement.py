@@ -1,0 +1,392 @@
+"""A result as xAPI statements: pure, and the same bytes for the same input (xAPI 1.0.3 Data)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from ...entities import (
+    Activity,
+    Objective,
+    ObjectiveResult,
+    Participant,
+    Score,
+    StepResult,
+    is_absolute_iri,
+)
+from ..base import BuildContext, Built, NotSendable, Statement
+from . import vocabulary as words
+from .actor import Unidentified, agent
+
+_VERB_NAMES = {
+    words.PASSED: "passed",
+    words.FAILED: "failed",
+    words.COMPLETED: "completed",
+    words.VOIDED: "voided",
+}
+
+
+def statement_id(
+    kind: str, organization_id: str, result_id: str, revision: int, step: int | None = None
+) -> uuid.UUID:
+    """The id of a statement: the same on every resend and for every destination."""
+    name = json.dumps([kind, organization_id, result_id, revision, step], ensure_ascii=False)
+    return uuid.uuid5(words.NAMESPACE, name)
+
+
+def registration_id(organization_id: str, participant_id: str, session_id: str) -> uuid.UUID:
+    """The registration of one participant's session (Data 2.4.6.1)."""
+    name = json.dumps(
+        ["registration", organization_id, participant_id, session_id], ensure_ascii=False
+    )
+    return uuid.uuid5(words.NAMESPACE, name)
+
+
+def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext) -> Built:
+    """All statements of a result: the main one first, voids of an older revision last.
+
+    :param result: with its objective and participant as values.
+    :param settings: checked ones of a configuration.
+    """
+    main_id = _id(result, _main_kind(result))
+    try:
+        actor = agent(
+            _participant(result),
+            identify=settings["identify"],
+            send_name=settings["send_name"],
+            home_page=context.activity_base_url,
+        )
+    except Unidentified as error:
+        facts = {
+            "participant": _participant(result).id,
+            "email": _participant(result).email or "",
+            "platform": context.platform_name,
+        }
+        return Built(not_sendable=NotSendable(reason=error.reason, id=main_id, facts=facts))
+    made = _Builder(result, settings, context, actor)
+    built = [*made.wanted(), *made.voids()]
+    for statement in built:
+        size = len(statement.text.encode())
+        if size > words.MOST_BYTES:
+            facts = {"bytes": size, "most": words.MOST_BYTES}
+            return Built(not_sendable=NotSendable(reason="too_long", id=main_id, facts=facts))
+    return Built(statements=tuple(built))
+
+
+def _participant(result: ObjectiveResult) -> Participant:
+    if isinstance(result.participant, Participant):
+        return result.participant
+    return Participant(id=result.participant)
+
+
+def _objective(result: ObjectiveResult) -> Objective:
+    if isinstance(result.objective, Objective):
+        return result.objective
+    return Objective(id=result.objective, name=result.objective)
+
+
+def _main_kind(result: ObjectiveResult) -> str:
+    return "test" if result.is_test else "result"
+
+
+def _id(
+    result: ObjectiveResult, kind: str, step: int | None = None, revision: int | None = None
+) -> uuid.UUID:
+    revision = result.revision if revision is None else revision
+    return statement_id(kind, result.organization_id, result.id, revision, step)
+
+
+class _Builder:
+    """The statements of one result for one configuration."""
+
+    def __init__(
+        self,
+        result: ObjectiveResult,
+        settings: Mapping[str, Any],
+        context: BuildContext,
+        actor: dict[str, Any],
+    ) -> None:
+        self.result, self.settings, self.context, self.actor = result, settings, context, actor
+        self.base = context.activity_base_url
+        self.objective = _objective(result)
+        self.kind = _main_kind(result)
+
+    def wanted(self) -> list[Statement]:
+        """What the configuration wants of this result; nothing for one that wasn't completed."""
+        result = self.result
+        if not result.completed or (self.settings["results"] == "passed" and not result.success):
+            return []
+        statements = [self._main()]
+        if self.settings["send_completed"] and result.success is not None:
+            statements.append(self._completed())
+        if self.settings["steps"] == "statements":
+            statements += [
+                self._step(step) for step in result.steps if step.outcome != "not_reached"
+            ]
+        return statements
+
+    def voids(self) -> list[Statement]:
+        """Voids of all that the previous revision sent (Data 2.3.2)."""
+        old = self.context.previous_revision
+        if old is None or old >= self.result.revision:
+            return []
+        targets: list[tuple[str, int | None]] = [(self.kind, None)]
+        if self.settings["send_completed"]:
+            targets.append(("completed", None))
+        if self.settings["steps"] == "statements":
+            numbers = {step.number for step in self.result.steps}
+            numbers |= {step.number for step in self.objective.steps}
+            targets += [("step", number) for number in sorted(numbers)]
+        return [self._void(kind, number, old) for kind, number in targets]
+
+    def _statement(
+        self,
+        kind: str,
+        verb: str,
+        target: dict[str, Any],
+        *,
+        result: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        at: datetime | None = None,
+        id: uuid.UUID | None = None,
+        is_single: bool = False,
+    ) -> Statement:
+        id = id or _id(self.result, kind)
+        body: dict[str, Any] = {
+            "id": str(id),
+            "actor": self.actor,
+            "verb": {"id": verb, "display": {"en": _VERB_NAMES[verb]}},
+            "object": target,
+        }
+        if result:
+            body["result"] = result
+        if context:
+            body["context"] = context
+        body["timestamp"] = timestamp(at or self.result.finished_at, self.context.now)
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return Statement(id=id, kind=kind, text=text, is_single=is_single)
+
+    def _main(self) -> Statement:
+        verbs = {True: words.PASSED, False: words.FAILED, None: words.COMPLETED}
+        return self._statement(
+            self.kind,
+            verbs[self.result.success],
+            self._object(),
+            result=self._result(),
+            context=self._context(self._parents()),
+        )
+
+    def _completed(self) -> Statement:
+        outcome: dict[str, Any] = {"completion": True}
+        self._add_duration(outcome, self._duration_ms())
+        return self._statement(
+            "completed",
+            words.COMPLETED,
+            self._object(),
+            result=outcome,
+            context=self._context(self._parents()),
+        )
+
+    def _step(self, step: StepResult) -> Statement:
+        described = {item.number: item for item in self.objective.steps}.get(step.number)
+        definition: dict[str, Any] = {
+            "type": (described.type if described else None) or words.STEP,
+            "name": {
+                self.objective.language: (described.name if described else None) or str(step.number)
+            },
+        }
+        target = {
+            "objectType": "Activity",
+            "id": f"{self._objective_iri()}/steps/{step.number}",
+            "definition": definition,
+        }
+        succeeded = step.outcome == "succeeded"
+        outcome: dict[str, Any] = {"success": succeeded, "completion": True}
+        self._add_duration(outcome, step.duration_ms)
+        context = self._context([{"objectType": "Activity", "id": self._objective_iri()}])
+        main_id = str(_id(self.result, self.kind))
+        context["statement"] = {"objectType": "StatementRef", "id": main_id}
+        return self._statement(
+            "step",
+            words.PASSED if succeeded else words.FAILED,
+            target,
+            result=outcome,
+            context=context,
+            at=step.at,
+            id=_id(self.result, "step", step.number),
+        )
+
+    def _void(self, kind: str, step: int | None, revision: int) -> Statement:
+        # The participant is its actor too: an LMS that knows its learners only would refuse
+        # an agent for the platform itself.
+        own_kind = "void" if kind == self.kind else f"void {kind}"
+        old_id = _id(self.result, kind, step, revision)
+        return self._statement(
+            "void",
+            words.VOIDED,
+            {"objectType": "StatementRef", "id": str(old_id)},
+            id=_id(self.result, own_kind, step, revision),
+            is_single=True,
+        )
+
+    def _objective_iri(self) -> str:
+        own = self.objective.activity_id
+        return own or f"{self.base}/objectives/{quote(self.objective.id, safe='')}"
+
+    def _object(self) -> dict[str, Any]:
+        objective = self.objective
+        definition: dict[str, Any] = {
+            "type": words.OBJECTIVE,
+            "name": {objective.language: objective.name},
+        }
+        if objective.description:
+            definition["description"] = {objective.language: objective.description}
+        if objective.url:
+            definition["moreInfo"] = objective.url
+        return {"objectType": "Activity", "id": self._objective_iri(), "definition": definition}
+
+    def _activity(self, activity: Activity, default_type: str | None = None) -> dict[str, Any]:
+        iri = activity.id
+        if not is_absolute_iri(iri):
+            iri = f"{self.base}/{quote(iri.strip().strip('/'), safe='/')}"
+        made: dict[str, Any] = {"objectType": "Activity", "id": iri}
+        definition: dict[str, Any] = {}
+        kind = activity.type or default_type
+        if kind:
+            definition["type"] = kind
+        if activity.name:
+            definition["name"] = {self.objective.language: activity.name}
+        if definition:
+            made["definition"] = definition
+        return made
+
+    def _parents(self) -> list[dict[str, Any]]:
+        parent = self.objective.parent
+        return [self._activity(parent, words.SIMULATION)] if parent else []
+
+    def _context(self, parents: list[dict[str, Any]]) -> dict[str, Any]:
+        result = self.result
+        context: dict[str, Any] = {}
+        if result.session_id is not None:
+            context["registration"] = str(
+                registration_id(result.organization_id, _participant(result).id, result.session_id)
+            )
+        platform = result.platform or self.context.platform_name
+        if result.is_test:
+            platform = f"{platform} (test)".strip()
+        if platform:
+            context["platform"] = platform
+        if result.language:
+            context["language"] = result.language
+        if self.objective.version:
+            context["revision"] = self.objective.version
+        around: dict[str, Any] = {}
+        if parents:
+            around["parent"] = parents
+        if self.objective.grouping:
+            around["grouping"] = [self._activity(item) for item in self.objective.grouping]
+        around["category"] = [
+            {
+                "objectType": "Activity",
+                "id": f"{self.base}/{words.PROFILE_PATH}",
+                "definition": {"type": words.PROFILE},
+            }
+        ]
+        context["contextActivities"] = around
+        extensions: dict[str, Any] = {}
+        if result.session_name:
+            extensions[f"{self.base}/{words.SESSION_EXTENSION}"] = result.session_name
+        if result.is_test:
+            extensions[f"{self.base}/{words.TEST_EXTENSION}"] = True
+        if extensions:
+            context["extensions"] = extensions
+        return context
+
+    def _result(self) -> dict[str, Any]:
+        result = self.result
+        made: dict[str, Any] = {}
+        if result.success is not None:
+            made["success"] = result.success
+        made["completion"] = True
+        self._add_duration(made, self._duration_ms())
+        if result.score is not None:
+            made["score"] = score(result.score)
+        extensions = {**self._step_extensions(), **result.extensions}
+        if extensions:
+            made["extensions"] = extensions
+        return made
+
+    def _step_extensions(self) -> dict[str, Any]:
+        result = self.result
+        if not result.steps:
+            return {}
+        total = len({s.number for s in (*self.objective.steps, *result.steps)})
+        done = sum(step.outcome != "not_reached" for step in result.steps)
+        extensions: dict[str, Any] = {words.PROGRESS: 100 * done // total}
+        if self.settings["steps"] == "summary":
+            names = {step.number: step.name for step in self.objective.steps}
+            extensions[f"{self.base}/{words.STEPS_EXTENSION}"] = [
+                self._step_summary(step, names.get(step.number)) for step in result.steps
+            ]
+        return extensions
+
+    def _step_summary(self, step: StepResult, name: str | None) -> dict[str, Any]:
+        made: dict[str, Any] = {"number": step.number}
+        if name:
+            made["name"] = name
+        made["outcome"] = step.outcome
+        if step.duration_ms is not None:
+            made["duration_ms"] = step.duration_ms
+        if step.at is not None:
+            made["at"] = timestamp(step.at, self.context.now)
+        return made
+
+    def _duration_ms(self) -> int | None:
+        result = self.result
+        if result.duration_ms is None and result.started_at is not None:
+            return round((result.finished_at - result.started_at).total_seconds() * 1000)
+        return result.duration_ms
+
+    @staticmethod
+    def _add_duration(made: dict[str, Any], milliseconds: int | None) -> None:
+        if milliseconds is not None:
+            made["duration"] = duration(milliseconds)
+
+
+def duration(milliseconds: int) -> str:
+    """ISO 8601 duration in seconds with at most two decimals (Data 4.6).
+
+    >>> duration(12500)
+    'PT12.5S'
+    """
+    seconds, hundredths = divmod((milliseconds + 5) // 10, 100)
+    decimals = f".{hundredths:02d}".rstrip("0") if hundredths else ""
+    return f"PT{seconds}{decimals}S"
+
+
+def timestamp(at: datetime, limit: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds, never later than ``limit`` (Data 2.4.7)."""
+    try:
+        moment = min(at, limit).astimezone(timezone.utc)
+    except OverflowError:  # the first hours of year 1 east of Greenwich
+        moment = datetime.min.replace(tzinfo=timezone.utc)
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def score(value: Score) -> dict[str, Any]:
+    """The score object (Data 2.4.5.1): raw lies between min and max, which differ."""
+    made: dict[str, Any] = {}
+    if value.scaled is not None:
+        made["scaled"] = round(value.scaled, 4) + 0  # adding 0 turns -0.0 into 0.0
+    if value.raw is not None:
+        made["raw"] = value.raw
+    if value.min is None or value.max is None or value.min < value.max:
+        if value.min is not None:
+            made["min"] = value.min
+        if value.max is not None:
+            made["max"] = value.max
+    return made
