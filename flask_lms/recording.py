@@ -74,11 +74,14 @@ class _Targets:
     revisions: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
 
 
-def record(state: State, results: Sequence[ObjectiveResult]) -> Recorded:
+def record(
+    state: State, results: Sequence[ObjectiveResult], *, only: uuid.UUID | None = None
+) -> Recorded:
     """Put results into the outbox of every configuration attached to their objectives.
 
     Joins the host's open write transaction, else commits by itself. One SELECT, one INSERT.
 
+    :param only: for this configuration alone (back-fill).
     :raises InvalidResult: an objective doesn't exist; nothing was written.
     """
     for result in results:
@@ -89,12 +92,12 @@ def record(state: State, results: Sequence[ObjectiveResult]) -> Recorded:
     session = state.session()
     if journal.has_just_committed(session):  # inside the host's own after_commit
         with state.session.session_factory() as own:
-            recorded = _write(state, own, results)
+            recorded = _write(state, own, results, only)
             own.commit()
             return recorded
     joins = journal.is_writing(session)
     try:
-        recorded = _write(state, session, results)
+        recorded = _write(state, session, results, only)
         if not joins:
             session.commit()
     except BaseException:
@@ -121,9 +124,14 @@ def rebuild(state: State, delivery: Delivery) -> Built:
     return _build(state, target, result, state.clock.now(state.session()), None)
 
 
-def _write(state: State, session: Session, results: Sequence[ObjectiveResult]) -> Recorded:
+def _write(
+    state: State,
+    session: Session,
+    results: Sequence[ObjectiveResult],
+    only: uuid.UUID | None,
+) -> Recorded:
     with session.no_autoflush:  # the host's half-made objects stay as they are
-        targets = _find_targets(state, session, results)
+        targets = _find_targets(state, session, results, only)
         rows, not_sent, duplicates, events = _make_rows(state, targets, results)
         if rows:
             duplicates += len(rows) - _insert(session, rows)
@@ -134,7 +142,10 @@ def _write(state: State, session: Session, results: Sequence[ObjectiveResult]) -
 
 
 def _find_targets(
-    state: State, session: Session, results: Iterable[ObjectiveResult]
+    state: State,
+    session: Session,
+    results: Iterable[ObjectiveResult],
+    only: uuid.UUID | None,
 ) -> _Targets:
     organizations = {result.organization_id for result in results}
     objectives = {_objective_id(result) for result in results}
@@ -165,6 +176,8 @@ def _find_targets(
             Configuration.deleted_at.is_(None),
         )
     )
+    if only is not None:
+        query = query.where(Configuration.id == only)
     found = _Targets()
     for org, objective_id, id, type, settings, result_id, revision, now in session.execute(query):
         found.now = now

@@ -1,0 +1,112 @@
+"""Which deliveries: what people choose on the pages and commands, as conditions that the indices
+of ``lms_delivery`` answer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from ..models import Delivery, State
+from .change import as_id
+
+#: Ids tell the time of the host that made them; its clock may differ so much from the database's.
+_SKEW = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which deliveries; what is left out means any.
+
+    :param ids: only these.
+    :param participant: an exact participant ID, or a part of an ID or name.
+    :param reason: a code, such as ``no_email``.
+    :param since: recorded at this time or later, aware. :param until: recorded before it.
+    """
+
+    ids: Sequence[uuid.UUID | str] = field(default=())
+    configuration_id: uuid.UUID | str | None = None
+    states: Sequence[State] = field(default=())
+    objective_id: str | None = None
+    participant: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Those given, as JSON values for the audit."""
+        found: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value in (None, "", ()) or (item.name == "ids" and not value):
+                continue
+            if item.name == "ids":
+                value = len(value)
+            elif item.name == "states":
+                value = [State(state).value for state in value]
+            found[item.name] = value if isinstance(value, int | list) else str(value)
+        return found
+
+
+def conditions(
+    session: Session, filters: Filters, organization_id: str | None
+) -> list[ColumnElement[bool]]:
+    """The filters as a WHERE clause.
+
+    :raises NotFound: an id has not the form of one.
+    """
+    found: list[ColumnElement[bool]] = []
+    if organization_id is not None:
+        found.append(Delivery.organization_id == organization_id)
+    if filters.ids:
+        found.append(Delivery.id.in_([as_id(one) for one in filters.ids]))
+    if filters.configuration_id:
+        found.append(Delivery.configuration_id == as_id(filters.configuration_id))
+    if filters.states:
+        found.append(Delivery.state.in_([State(state) for state in filters.states]))
+    if filters.objective_id:
+        found.append(Delivery.objective_id == filters.objective_id)
+    if filters.reason:
+        found.append(Delivery.reason == filters.reason)
+    if filters.participant:
+        found.append(_participant(session, filters.participant.strip(), organization_id))
+    if filters.since is not None:
+        found += [Delivery.recorded_at >= filters.since, Delivery.id >= _first_id(filters.since)]
+    if filters.until is not None:
+        last = _first_id(filters.until + 2 * _SKEW)
+        found += [Delivery.recorded_at < filters.until, Delivery.id < last]
+    return found
+
+
+def _participant(
+    session: Session, wanted: str, organization_id: str | None
+) -> ColumnElement[bool]:
+    """An ID that exists is looked up by index; anything else is a part of a name or ID."""
+    exact = Delivery.participant_id == wanted
+    here = exact if organization_id is None else sa.and_(
+        Delivery.organization_id == organization_id, exact
+    )
+    if session.scalar(sa.select(Delivery.id).where(here).limit(1)) is not None:
+        return exact
+    return sa.or_(
+        Delivery.participant_id.icontains(wanted, autoescape=True),
+        Delivery.participant_name.icontains(wanted, autoescape=True),
+    )
+
+
+def _first_id(moment: datetime) -> uuid.UUID:
+    """No id made after ``moment`` is less than this one (RFC 9562, version 7)."""
+    milliseconds = max(int((moment - _SKEW).timestamp() * 1000), 0)
+    return uuid.UUID(int=(milliseconds & (2**48 - 1)) << 80)
+
+
+def from_mapping(values: Mapping[str, Any]) -> Filters:
+    """Filters from plain values, such as a page's query or a command's options."""
+    known = {item.name for item in fields(Filters)}
+    return Filters(**{key: value for key, value in values.items() if key in known and value})

@@ -1,0 +1,228 @@
+"""The host's objectives with the configurations attached to them; preview and back-fill."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from .. import recording
+from ..connectors import BuildContext
+from ..entities import Objective, ObjectiveResult, Page, Participant, StepResult
+from ..errors import NotFound
+from ..models import ObjectiveLink
+from ..recording import NotSent, Recorded
+from ..state import State
+from . import links
+from .audit import By
+from .change import change
+from .configurations import Configurations
+
+_WALK = 500
+_CHUNK = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveRow:
+    """An objective and the links to its configurations (``link.configuration`` is loaded).
+
+    :param is_missing: the host knows it no more; it can only be detached.
+    """
+
+    objective: Objective
+    links: Sequence[ObjectiveLink] = field(default=())
+    is_missing: bool = False
+
+
+class Objectives:
+    """The objectives of an organization."""
+
+    def __init__(self, state: State, organization_id: str) -> None:
+        self._state = state
+        self._organization_id = organization_id
+
+    def page(
+        self,
+        search: str | None = None,
+        offset: int = 0,
+        limit: int = 50,
+        attached_to: uuid.UUID | str | None = None,
+    ) -> Page[ObjectiveRow]:
+        """Some of the host's objectives, in the host's order.
+
+        :param attached_to: only those attached to this configuration. Without a search, the
+            newest link first, and those that the host has no more as well.
+        :raises MissingSlot: the host registered no ``objectives_loader``.
+        """
+        if attached_to is not None:
+            return self._attached(attached_to, search, offset, limit)
+        found = self._state.slots.objectives(
+            self._organization_id, search or None, offset, limit
+        )
+        return Page(items=self._rows(found.items), total=found.total)
+
+    def ids(
+        self, search: str | None = None, attached_to: uuid.UUID | str | None = None
+    ) -> Sequence[str]:
+        """The ids of all that match, for "select all"."""
+        wanted = None
+        if attached_to is not None:
+            wanted = {link.objective_id for link in self._links_of(attached_to)}
+            if not search:
+                return sorted(wanted)
+        return [one.id for one in self._walk(search) if wanted is None or one.id in wanted]
+
+    def get(self, objective_id: str) -> ObjectiveRow:
+        """One objective with its links.
+
+        :raises NotFound: the organization has no such objective.
+        """
+        objective = self._state.slots.objective(self._organization_id, objective_id)
+        if objective is None:
+            raise NotFound("There is no such objective.")
+        return self._rows([objective])[0]
+
+    def preview(self, configuration_id: uuid.UUID | str, objective_id: str) -> str:
+        """The statement that a pass of this objective would send, as indented JSON.
+
+        :raises NotFound: no such configuration or objective here.
+        """
+        configuration = Configurations(self._state, self._organization_id).get(configuration_id)
+        objective = self.get(objective_id).objective
+        connector = self._state.registry.get(configuration.type)
+        if connector is None:
+            return ""
+        now = self._state.clock.now(self._state.session())
+        context = BuildContext(
+            activity_base_url=self._state.settings.activity_base_url,
+            platform_name=self._state.settings.platform_name,
+            now=now,
+        )
+        result = _example(self._organization_id, objective, now)
+        built = connector.build(result, configuration.settings, context)
+        if not built.statements:
+            return connector.sample(configuration.settings, context)
+        return json.dumps(json.loads(built.statements[0].text), indent=2, ensure_ascii=False)
+
+    def can_backfill(self) -> bool:
+        """Whether the host can tell past results."""
+        return self._state.slots.has("past_results_loader")
+
+    def count_past(self, objective_id: str, since: datetime | None) -> int:
+        """How many past results the host has.
+
+        :param since: aware; None: all.
+        """
+        self.get(objective_id)
+        past = self._state.slots.past_results(self._organization_id, objective_id, since)
+        return sum(1 for _ in past)
+
+    def backfill(
+        self,
+        configuration_id: uuid.UUID | str,
+        objective_id: str,
+        since: datetime | None,
+        by: By = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Recorded:
+        """Record past results of an attached objective for one configuration. Those recorded
+        before are left alone, so it may be repeated.
+
+        :raises NotFound: no such configuration here, or the objective isn't attached to it.
+        """
+        configurations = Configurations(self._state, self._organization_id)
+        configuration = configurations.get(configuration_id)
+        if objective_id not in {link.objective_id for link in self._links_of(configuration.id)}:
+            raise NotFound("This objective is not attached to this LMS configuration.")
+        target, queued, duplicates, done = configuration.id, 0, 0, 0
+        not_sent: list[NotSent] = []
+        past = self._state.slots.past_results(self._organization_id, objective_id, since)
+        while chunk := [one for one in itertools.islice(past, _CHUNK) if self._is_ours(one)]:
+            part = recording.record(self._state, chunk, only=target)
+            self._state.session.commit()
+            queued, duplicates = queued + part.queued, duplicates + part.duplicates
+            not_sent += part.not_sent
+            done += len(chunk)
+            if on_progress:
+                on_progress(done)
+        with change(self._state, by) as made:
+            facts = {"objective": objective_id, "since": since.isoformat() if since else None}
+            counts = {"queued": queued, "not_sent": len(not_sent), "duplicates": duplicates}
+            made.note("backfilled", configurations.get(target), {**facts, **counts})
+        return Recorded(queued=queued, not_sent=tuple(not_sent), duplicates=duplicates)
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _is_ours(self, result: ObjectiveResult) -> bool:
+        return result.organization_id == self._organization_id
+
+    def _rows(self, objectives: Sequence[Objective]) -> list[ObjectiveRow]:
+        found = links.of_objectives(
+            self._state, self._organization_id, [objective.id for objective in objectives]
+        )
+        return [
+            ObjectiveRow(objective=objective, links=tuple(found.get(objective.id, ())))
+            for objective in objectives
+        ]
+
+    def _links_of(self, configuration_id: uuid.UUID | str) -> Sequence[ObjectiveLink]:
+        return Configurations(self._state, self._organization_id).links(configuration_id)
+
+    def _attached(
+        self, configuration_id: uuid.UUID | str, search: str | None, offset: int, limit: int
+    ) -> Page[ObjectiveRow]:
+        attached = self._links_of(configuration_id)
+        if search:
+            ids = {link.objective_id for link in attached}
+            found = [one for one in self._walk(search) if one.id in ids]
+            return Page(items=self._rows(found[offset : offset + limit]), total=len(found))
+        shown = [link.objective_id for link in reversed(attached)][offset : offset + limit]
+        known = {one: self._state.slots.objective(self._organization_id, one) for one in shown}
+        rows = self._rows([known[one] or Objective(id=one, name=one) for one in shown])
+        return Page(
+            items=[
+                row
+                if known[row.objective.id] is not None
+                else ObjectiveRow(objective=row.objective, links=row.links, is_missing=True)
+                for row in rows
+            ],
+            total=len(attached),
+        )
+
+    def _walk(self, search: str | None) -> Iterator[Objective]:
+        offset = 0
+        while True:
+            page = self._state.slots.objectives(
+                self._organization_id, search or None, offset, _WALK
+            )
+            yield from page.items
+            offset += len(page.items)
+            if not page.items or offset >= page.total:
+                return
+
+
+def _example(organization_id: str, objective: Objective, now: datetime) -> ObjectiveResult:
+    steps = [
+        StepResult(number=step.number, outcome="succeeded", duration_ms=30_000)
+        for step in objective.steps
+    ]
+    return ObjectiveResult(
+        id="example",
+        organization_id=organization_id,
+        objective=objective,
+        participant=Participant(
+            id="jane.doe@example.com",
+            email="jane.doe@example.com",
+            name="Jane Doe",
+            account_home_page="https://example.com",
+            account_name="jane.doe",
+        ),
+        finished_at=now,
+        success=True,
+        duration_ms=83_250,
+        steps=steps,
+        session_id="example",
+    )

@@ -1,0 +1,328 @@
+"""How everything is doing: counts, ages and the order of the list, a few queries for a page."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..models import Configuration, Delivery, ObjectiveLink, Status, Worker
+from ..models import State as DeliveryState
+from ..state import State
+from .configurations import Configurations
+from .tallies import Tally, attention, last_sent, objectives, per_day, tallies
+
+#: Without a sign of life for so long, no worker is running.
+WORKER_MISSING_AFTER = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigurationRow:
+    """A configuration in the list.
+
+    :param status: by the newest evidence; whether it is paused is ``configuration.is_paused``.
+    :param attention: rejected and not sent.
+    :param next_try_at: only while it waits for one; None: at once.
+    """
+
+    configuration: Configuration
+    status: Status
+    waiting: int
+    attention: int
+    objectives: int
+    last_sent_at: datetime | None
+    next_try_at: datetime | None
+    oldest_waiting_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The head of the list of configurations."""
+
+    total: int
+    connected: int
+    failing: int
+    paused: int
+    not_tested: int
+    waiting: int
+    attention: int
+    oldest_waiting_at: datetime | None
+    workers_seen_at: datetime | None
+    is_worker_missing: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """The four numbers of a configuration's overview, and what its sentences need."""
+
+    sent_24h: int
+    waiting: int
+    attention: int
+    rejected: int
+    not_sent: int
+    oldest_waiting_at: datetime | None
+    last_sent_at: datetime | None
+    objectives: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """One UTC day of the chart: settled on it, or recorded on it and still waiting."""
+
+    date: date
+    sent: int = 0
+    waiting: int = 0
+    rejected: int = 0
+    not_sent: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checklist:
+    """The first steps of a new configuration."""
+
+    is_connected: bool
+    has_objective: bool
+    has_sent: bool
+
+    @property
+    def is_done(self) -> bool:
+        return self.is_connected and self.has_objective and self.has_sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """How an organization's configurations are doing: counts and ages, for monitoring.
+
+    :param is_ok: nothing fails, and a worker runs when something waits.
+    :param oldest_waiting_seconds: age of the oldest result that waits and isn't paused.
+    :param worker_seen_seconds: since the last sign of life; None: never.
+    """
+
+    is_ok: bool
+    configurations: int
+    connected: int
+    failing: int
+    paused: int
+    not_tested: int
+    waiting: int
+    attention: int
+    oldest_waiting_seconds: int | None
+    worker_seen_seconds: int | None
+    is_worker_missing: bool
+
+    def as_dict(self) -> dict[str, int | bool | None]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Overview:
+    """What the pages show of an organization, or of the whole installation.
+
+    :param organization_id: None: of all organizations.
+    """
+
+    def __init__(self, state: State, organization_id: str | None = None) -> None:
+        self._state = state
+        self._organization_id = organization_id
+        self._configurations = Configurations(state, organization_id)
+
+    def rows(
+        self, search: str | None = None, status: Status | str | None = None
+    ) -> list[ConfigurationRow]:
+        """The list: errors first, then those that need attention, then by name.
+
+        :param status: as for :meth:`Configurations.list`, or ``attention``.
+        """
+        needs = status == "attention"
+        found = self._configurations.list(search=search, status=None if needs else status)
+        return self._make_rows(found, only_attention=needs)
+
+    def row(self, configuration_id: uuid.UUID | str) -> ConfigurationRow:
+        """One row of the list.
+
+        :raises NotFound: no such configuration here.
+        """
+        return self._make_rows([self._configurations.get(configuration_id)])[0]
+
+    def summary(self, rows: Sequence[ConfigurationRow] | None = None) -> Summary:
+        """Counts over all configurations.
+
+        :param rows: unfiltered :meth:`rows`, if they are at hand.
+        """
+        rows = self.rows() if rows is None else rows
+        active = [row for row in rows if not row.configuration.is_paused]
+        seen = self.workers_seen_at()
+        oldest = [row.oldest_waiting_at for row in rows if row.oldest_waiting_at]
+        return Summary(
+            total=len(rows),
+            connected=sum(row.status is Status.CONNECTED for row in active),
+            failing=sum(row.status.is_error for row in active),
+            paused=len(rows) - len(active),
+            not_tested=sum(row.status is Status.NOT_TESTED for row in active),
+            waiting=sum(row.waiting for row in rows),
+            attention=sum(row.attention for row in rows),
+            oldest_waiting_at=min(oldest, default=None),
+            workers_seen_at=seen,
+            is_worker_missing=self._is_worker_missing(active, seen),
+        )
+
+    def numbers(self, configuration_id: uuid.UUID | str) -> Numbers:
+        """The numbers of one configuration.
+
+        :raises NotFound: no such configuration here.
+        """
+        configuration = self._configurations.get(configuration_id)
+        ids = [configuration.id]
+        session = self._state.session()
+        tally = tallies(session, ids).get(configuration.id, Tally())
+        day_ago = self._state.clock.now(session) - timedelta(hours=24)
+        sent = session.scalar(
+            sa.select(sa.func.count())
+            .select_from(Delivery)
+            .where(
+                Delivery.configuration_id == configuration.id,
+                Delivery.settled_at >= day_ago,
+                Delivery.state == DeliveryState.DELIVERED,
+            )
+        )
+        return Numbers(
+            sent_24h=sent or 0,
+            waiting=tally.waiting,
+            attention=tally.attention,
+            rejected=tally.rejected,
+            not_sent=tally.not_sent,
+            oldest_waiting_at=tally.oldest_waiting_at,
+            last_sent_at=last_sent(session, ids).get(configuration.id),
+            objectives=objectives(session, ids).get(configuration.id, 0),
+        )
+
+    def daily(self, configuration_id: uuid.UUID | str, days: int = 14) -> list[Day]:
+        """The last ``days`` UTC days, today last; days without anything included.
+
+        :raises NotFound: no such configuration here.
+        """
+        configuration = self._configurations.get(configuration_id)
+        session = self._state.session()
+        today = self._state.clock.now(session).date()
+        first = today - timedelta(days=days - 1)
+        counts = per_day(session, configuration.id, first)
+        names = {
+            DeliveryState.DELIVERED: "sent",
+            DeliveryState.PENDING: "waiting",
+            DeliveryState.REJECTED: "rejected",
+            DeliveryState.NOT_SENT: "not_sent",
+        }
+        made: dict[date, dict[str, Any]] = {
+            first + timedelta(days=number): {} for number in range(days)
+        }
+        for (day, state), count in counts.items():
+            if day in made and state in names:
+                made[day][names[state]] = count
+        return [Day(date=day, **values) for day, values in made.items()]
+
+    def checklist(self, configuration_id: uuid.UUID | str) -> Checklist:
+        """How far a new configuration has come.
+
+        :raises NotFound: no such configuration here.
+        """
+        configuration = self._configurations.get(configuration_id)
+        session, ids = self._state.session(), [configuration.id]
+        return Checklist(
+            is_connected=configuration.health.status is Status.CONNECTED,
+            has_objective=session.scalar(
+                sa.select(ObjectiveLink.id)
+                .where(ObjectiveLink.configuration_id == configuration.id)
+                .limit(1)
+            )
+            is not None,
+            has_sent=configuration.id in last_sent(session, ids),
+        )
+
+    def attention(self) -> int:
+        """Rejected and not sent, over all configurations."""
+        return attention(
+            self._state.session(), [one.id for one in self._configurations.list()]
+        )
+
+    def workers_seen_at(self) -> datetime | None:
+        """The newest sign of life of any worker."""
+        seen: datetime | None = self._state.session.scalar(sa.select(sa.func.max(Worker.seen_at)))
+        return seen
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _make_rows(
+        self, found: Sequence[Configuration], only_attention: bool = False
+    ) -> list[ConfigurationRow]:
+        ids = [one.id for one in found]
+        session = self._state.session()
+        counted, sent, attached = tallies(session, ids), last_sent(session, ids), objectives(
+            session, ids
+        )
+        rows = []
+        for one in found:
+            tally = counted.get(one.id, Tally())
+            rows.append(
+                ConfigurationRow(
+                    configuration=one,
+                    status=one.health.status,
+                    waiting=tally.waiting,
+                    attention=tally.attention,
+                    objectives=attached.get(one.id, 0),
+                    last_sent_at=sent.get(one.id),
+                    next_try_at=None if one.is_paused else one.health.next_attempt_at,
+                    oldest_waiting_at=tally.oldest_waiting_at,
+                )
+            )
+        return sorted((row for row in rows if row.attention or not only_attention), key=_order)
+
+    def _is_worker_missing(
+        self, active: Sequence[ConfigurationRow], seen: datetime | None
+    ) -> bool:
+        if not any(row.waiting for row in active):
+            return False
+        now = self._state.clock.now(self._state.session())
+        return seen is None or now - seen > WORKER_MISSING_AFTER
+
+
+def health(state: State, organization_id: str | None) -> Health:
+    """Counts and ages of an organization, or of the whole installation with None."""
+    overview = Overview(state, organization_id)
+    rows = overview.rows()
+    summary = overview.summary(rows)
+    now = state.clock.now(state.session())
+    oldest = min(
+        (
+            row.oldest_waiting_at
+            for row in rows
+            if row.oldest_waiting_at and not row.configuration.is_paused
+        ),
+        default=None,
+    )
+    return Health(
+        is_ok=not summary.failing and not summary.is_worker_missing,
+        configurations=summary.total,
+        connected=summary.connected,
+        failing=summary.failing,
+        paused=summary.paused,
+        not_tested=summary.not_tested,
+        waiting=summary.waiting,
+        attention=summary.attention,
+        oldest_waiting_seconds=_seconds(oldest, now),
+        worker_seen_seconds=_seconds(summary.workers_seen_at, now),
+        is_worker_missing=summary.is_worker_missing,
+    )
+
+
+def _seconds(moment: datetime | None, now: datetime) -> int | None:
+    return None if moment is None else max(int((now - moment).total_seconds()), 0)
+
+
+def _order(row: ConfigurationRow) -> tuple[int, str, uuid.UUID]:
+    paused = row.configuration.is_paused
+    rank = 0 if row.status.is_error and not paused else 1 if row.attention else 2
+    return rank, row.configuration.name.casefold(), row.configuration.id
