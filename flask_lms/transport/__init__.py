@@ -22,6 +22,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from cryptography import x509
@@ -107,7 +108,7 @@ class Transport:
         adapter.dialer.budget = budget
         facts = {"host": target.host, "port": target.port, "seconds": self._patience(budget)}
         try:
-            prepared = requests.Request(method, url, data=body).prepare()
+            prepared = requests.Request(method, _spelled_out(url, target), data=body).prepare()
             prepared.headers.update({"Accept-Encoding": "identity", **headers})
             if auth is not None:
                 prepared.headers["Authorization"] = _basic(*auth)
@@ -345,6 +346,15 @@ class _Decoder:
             return self._zlib.decompress(self._zlib.unconsumed_tail + piece, most)
         except zlib.error as error:
             raise ValueError(str(error)) from None
+
+
+def _spelled_out(url: str, target: Target) -> str:
+    """The URL with its host as it was checked, so that nothing can read it another way."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    usual = {"http": 80, "https": 443}[target.scheme]
+    netloc = host if target.port == usual else f"{host}:{target.port}"
+    parts = urlsplit(url)
+    return urlunsplit((target.scheme, netloc, parts.path, parts.query, ""))
 
 
 def _basic(user: str, password: str) -> str:

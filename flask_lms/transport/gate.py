@@ -44,8 +44,10 @@ PRIVATE = _nets(
     "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8",
     "fc00::/7", "::1/128",
 )  # fmt: skip
-#: Never a unicast destination, however wide a listed network is.
+#: Never the address of one host, however wide a listed network is.
 NOWHERE = _nets("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")
+#: All that IPv6 has given out to the world (RFC 4291, section 2.4).
+_WORLD = ipaddress.IPv6Network("2000::/3")
 
 #: Ports of other services, which a crafted request could speak to (the list of the Fetch standard,
 #: and data stores). Every other port from 1 to 65535 may be called: self-hosted LMSs use many.
@@ -81,17 +83,28 @@ class _Policy(Policy):
         if _is_in(ip, NOWHERE):
             raise BlockedAddressError(str(ip), "not an address of one host")
         verdict = self.denied_networks.classify(ip)
-        for _, inner in verdict.chain:
-            # An IPv4 address inside an IPv6 one: never by way of a listed network, and never when
-            # it carries a metadata address that the table itself takes for public.
+        carried = [inner for _, inner in verdict.chain] + _isatap(ip)
+        for inner in carried:
+            # An IPv4 address inside an IPv6 one: never by way of a listed network.
             if verdict.blocked or _is_in(inner, METADATA):
                 raise BlockedAddressError(str(ip), f"carries {inner}")
-        if not _is_in(ip, self.networks):
-            verdict.raise_if_blocked()
+            self.denied_networks.classify(inner).raise_if_blocked()
+        if _is_in(ip, self.networks):
+            return
+        verdict.raise_if_blocked()
+        if ip.version == 6 and not carried and ip not in _WORLD:
+            raise BlockedAddressError(str(ip), "not a global unicast address")
 
 
 def _is_in(ip: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
     return any(ip.version == network.version and ip in network for network in networks)
+
+
+def _isatap(ip: IPAddress) -> list[IPAddress]:
+    """The IPv4 address that an ISATAP address ends in (RFC 5214, section 6.1)."""
+    if ip.version == 6 and (int(ip) >> 32) & 0xFDFFFFFF == 0x00005EFE:
+        return [ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)]
+    return []
 
 
 class Gate:
