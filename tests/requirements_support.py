@@ -1,0 +1,37 @@
+"""What a machine may lack: skipped loudly, or failed where ``LMS_TEST_REQUIRE`` names it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+_WHAT = {
+    "browser": "Chromium (apt-get install chromium)",
+    "node": "Node.js with npm (apt-get install nodejs npm)",
+    "postgres": "a PostgreSQL server, by LMS_TEST_POSTGRES_URL",
+    "mariadb": "a MariaDB server, by LMS_TEST_MARIADB_URL",
+}
+
+
+def need(name: str) -> str:
+    """The path or URL of what a test needs.
+
+    :param name: ``browser``, ``node``, ``postgres`` or ``mariadb``.
+    """
+    if name == "browser":
+        found = shutil.which("chromium") or shutil.which("chromium-browser")
+    elif name == "node":
+        found = shutil.which("node") if shutil.which("npm") else None
+    else:
+        found = os.environ.get(f"LMS_TEST_{name.upper()}_URL")
+    return found or _lacking(name)
+
+
+def _lacking(name: str) -> NoReturn:
+    said = f"NOT TESTED: {_WHAT[name]} is missing"
+    if name in os.environ.get("LMS_TEST_REQUIRE", "").split(","):
+        pytest.fail(f"{said}, and LMS_TEST_REQUIRE names it")
+    pytest.skip(said)
