@@ -62,7 +62,7 @@ def plan(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
         return Plan(delivered=everyone)
     if answer.verdict is Verdict.PARTIAL:
         refused = {
-            index: Refusal(reason="refused", words=words, again_seconds=None)
+            index: Refusal(reason="rejected", words=words, again_seconds=None)
             for index, words in answer.rejected.items()
         }
         return Plan(delivered=tuple(i for i in everyone if i not in refused), refused=refused)
@@ -91,7 +91,7 @@ def _refused(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
             if refusals[index] < len(REFUSAL_SECONDS)
             else None
         )
-        refused[index] = Refusal(reason="refused", words=words, again_seconds=wait)
+        refused[index] = Refusal(reason="rejected", words=words, again_seconds=wait)
     rest = tuple(i for i in everyone if i not in refused)
     return Plan(refused=refused, again=(rest,) if rest else ())
 
@@ -124,7 +124,8 @@ def refuses_everything(
     singles: Sequence[str], last_success_at: datetime | None, now: datetime
 ) -> bool:
     """Whether the settings are to blame and not the statements: five different ones and half of
-    the last twenty were refused alike, and nothing was accepted of late."""
+    the last twenty were refused alike, and nothing was accepted of late.
+    """
     if len(singles) < _ALIKE_AT_LEAST:
         return False
     if last_success_at is not None and now - last_success_at < _RECENT:

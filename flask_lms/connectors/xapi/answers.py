@@ -248,10 +248,10 @@ class _Reader:
             index = error.get("index") if isinstance(error, dict) else None
             if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < n:
                 # Nobody knows which were stored: again, in halves.
-                return self.answer(Verdict.REFUSED, "refused")
+                return self.answer(Verdict.REFUSED, "rejected")
             rejected[index] = self._words_of(error)
         if rejected:
-            return self.answer(Verdict.PARTIAL, "refused", rejected=rejected)
+            return self.answer(Verdict.PARTIAL, "rejected", rejected=rejected)
         if self.received.header(VERSION_HEADER) is None:
             return self.failed("not_lrs")
         return self.accepted()
@@ -263,7 +263,7 @@ class _Reader:
         if not rejected and _NAMES_SETTINGS.search(self.received.text):
             return self.failed("settings")
         return self.answer(
-            Verdict.REFUSED, "refused", rejected=rejected if len(self.received.sent) > 1 else {}
+            Verdict.REFUSED, "rejected", rejected=rejected if len(self.received.sent) > 1 else {}
         )
 
     def _blamed(self) -> dict[int, str]:

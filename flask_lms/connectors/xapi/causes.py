@@ -112,7 +112,7 @@ _DESTINATION = (
 
 _DELIVERY = (
     Cause(
-        code="refused",
+        code="rejected",
         status=None,
         sentence=N_("Your LMS rejected this result: “%(words)s”."),
         remedy=(N_("Show these words to your LMS administrator, then use Send again."),),
@@ -169,7 +169,7 @@ _ANSWER = frozenset({"host", "port", "http_status", "words", "target"})
 FACTS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         **{cause.code: _ANSWER for cause in _DESTINATION},
-        **{code: _ANSWER for code in ("refused", "conflict", "too_large", "foreign_ids")},
+        **{code: _ANSWER for code in ("rejected", "conflict", "too_large", "foreign_ids")},
         "no_email": frozenset({"participant", "email", "platform"}),
         "bad_email": frozenset({"participant", "email", "platform"}),
         "too_long": frozenset({"bytes", "most"}),
