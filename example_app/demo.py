@@ -1,0 +1,176 @@
+"""All parts of the demo, started and stopped together."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+from flask import Flask
+from werkzeug.serving import make_server
+
+from .app import INSTANCE, create_app
+from .demo_lms import DemoLMS
+from .mailbox import Mailbox, free_port
+from .models import Organization, db
+from .seed import seed
+from .valkey import Valkey
+
+
+class Demo:
+    """Web server, worker, demo LMS, mail server and, unless ``LMS_REDIS_URL`` is set, Valkey.
+
+    Start it in the main thread: on Linux its processes end with the thread that started them.
+
+    :param folder: where database and logs are kept.
+    :param port: of the web server; the next free one when taken. 0: any.
+    :param fill: adds rows to an empty database, in an app context.
+    """
+
+    def __init__(
+        self,
+        folder: Path = INSTANCE,
+        *,
+        port: int = 5000,
+        fill: Callable[[Demo], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = free_port(port)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.fill = fill
+        self.mailbox = Mailbox()
+        self.lms = DemoLMS(free_port(self.port + 1 if port else 0))
+        self.worker: subprocess.Popen[bytes] | None = None
+        self._environment: dict[str, str] = {}
+        self._closing = contextlib.ExitStack()
+        self.app: Flask
+
+    def start(self) -> Demo:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as closing:
+            redis_url = os.environ.get("LMS_REDIS_URL")
+            if not redis_url:
+                redis_url = closing.enter_context(Valkey()).url
+            self.mailbox.start()
+            closing.callback(self.mailbox.stop)
+            self.lms.start()
+            closing.callback(self.lms.stop)
+            self._environment = {
+                "DATABASE_URL": os.environ.get("DATABASE_URL")
+                or f"sqlite:///{self.folder}/demo.sqlite",
+                "LMS_REDIS_URL": redis_url,
+                "MAIL_SERVER": "127.0.0.1",
+                "MAIL_PORT": str(self.mailbox.port),
+                "PUBLIC_URL": self.url,
+            }
+            self._make_app()
+            self._serve(closing)
+            self._start_worker(closing)
+            self._closing = closing.pop_all()
+        return self
+
+    def stop(self) -> None:
+        self._closing.close()
+
+    def __enter__(self) -> Demo:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def reset(self) -> None:
+        """Delete every row and fill again; heartbeats of workers stay."""
+        for table in reversed(db.metadata.sorted_tables):
+            if table.name != "lms_worker":
+                db.session.execute(table.delete())
+        db.session.commit()
+        self.lms.clear()
+        self.lms.switch("answers")
+        self.mailbox.clear()
+        self._fill()
+
+    @property
+    def log(self) -> Path:
+        """What the worker says."""
+        return self.folder / "worker.log"
+
+    def _make_app(self) -> None:
+        if "DATABASE_URL" not in os.environ:
+            self._remove_a_database_of_other_tables()
+        with _environment(self._environment):
+            self.app = create_app()
+        self.app.extensions["harbor_demo"] = self
+        with self.app.app_context():
+            db.create_all()
+            if db.session.scalar(sa.select(Organization.id).limit(1)) is None:
+                self._fill()
+
+    def _fill(self) -> None:
+        seed()
+        if self.fill is not None:
+            self.fill(self)
+
+    def _remove_a_database_of_other_tables(self) -> None:
+        """A newer version of the demo starts over; a real host migrates."""
+        stamp = self.folder / "demo.tables"
+        here = Path(__file__).parent
+        sources = [*sorted(here.glob("*.py")), here.parent / "flask_lms" / "models.py"]
+        now = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+        if not stamp.exists() or stamp.read_text() != now:
+            for path in self.folder.glob("demo.sqlite*"):
+                path.unlink()
+        stamp.write_text(now)
+
+    def _serve(self, closing: contextlib.ExitStack) -> None:
+        server = make_server("127.0.0.1", self.port, self.app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever, name="web", daemon=True)
+        thread.start()
+        closing.callback(thread.join, 5)
+        closing.callback(server.server_close)
+        closing.callback(server.shutdown)
+
+    def _start_worker(self, closing: contextlib.ExitStack) -> None:
+        log = closing.enter_context(self.log.open("ab"))
+        self.worker = subprocess.Popen(
+            [sys.executable, "-m", "flask", "--app", "example_app", "lms", "worker"],
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, **self._environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl+C is for us; we stop it in our order
+            preexec_fn=_end_with_the_parent if sys.platform == "linux" else None,
+        )
+        closing.callback(self._stop_worker)
+
+    def _stop_worker(self) -> None:
+        assert self.worker is not None
+        self.worker.terminate()
+        try:
+            self.worker.wait(15)
+        except subprocess.TimeoutExpired:
+            self.worker.kill()
+            self.worker.wait()
+
+
+def _end_with_the_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]):  # type: ignore[no-untyped-def]
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
