@@ -17,7 +17,9 @@ from .errors import InvalidResult
 T = TypeVar("T")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{4,8})*")
+_LANGUAGE = re.compile(
+    r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{4,8})*"
+)
 _LONGEST_DURATION_MS = 10 * 365 * 24 * 3600 * 1000
 
 StepOutcome = Literal["succeeded", "failed", "not_reached"]
@@ -57,7 +59,9 @@ class _Checked:
     def _flag(self, name: str, *, optional: bool = False) -> None:
         value = getattr(self, name)
         if not (isinstance(value, bool) or (optional and value is None)):
-            self._refuse(name, "must be True, False or None" if optional else "must be True or False")
+            self._refuse(
+                name, "must be True, False or None" if optional else "must be True or False"
+            )
 
     def _time(self, name: str, *, required: bool = False) -> None:
         value = getattr(self, name)
@@ -66,7 +70,9 @@ class _Checked:
         if not isinstance(value, datetime):
             self._refuse(name, "must be a datetime")
         if value.tzinfo is None or value.utcoffset() is None:
-            self._refuse(name, "must be aware, such as datetime.now(timezone.utc); this one is naive")
+            self._refuse(
+                name, "must be aware, such as datetime.now(timezone.utc); this one is naive"
+            )
 
     def _whole(self, name: str, least: int, most: int, *, required: bool = False) -> None:
         value = getattr(self, name)
@@ -81,13 +87,15 @@ class _Checked:
         value = getattr(self, name)
         if value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             self._refuse(name, "must be a finite number")
 
     def _iri(self, name: str) -> None:
         value = getattr(self, name)
         if value is not None and not is_absolute_iri(value):
-            self._refuse(name, "must be an absolute IRI without spaces, such as https://host.example/a")
+            self._refuse(
+                name, "must be an absolute IRI without spaces, such as https://host.example/a"
+            )
 
     def _language(self, name: str, *, required: bool = False) -> None:
         value = getattr(self, name)
@@ -106,7 +114,7 @@ class _Checked:
 
 
 def is_absolute_iri(value: object) -> bool:
-    """Whether ``value`` is an absolute IRI that an LRS accepts (RFC 3987; no spaces, at most 2000)."""
+    """Whether ``value`` is an absolute IRI that an LRS accepts (RFC 3987, at most 2,000)."""
     if not isinstance(value, str) or not 3 < len(value) <= 2000:
         return False
     if re.search(r"[\s<>\"{}|\\^`]", value) or _CONTROL.search(value):
@@ -117,7 +125,11 @@ def is_absolute_iri(value: object) -> bool:
         return False
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", parts.scheme):
         return False
-    return bool(parts.netloc) if parts.scheme in ("http", "https") else bool(parts.path or parts.netloc)
+    return (
+        bool(parts.netloc)
+        if parts.scheme in ("http", "https")
+        else bool(parts.path or parts.netloc)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,8 +375,19 @@ def _is_json(value: object, depth: int = 0) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_json(item, depth + 1) for item in value)
     if isinstance(value, Mapping):
-        return all(isinstance(k, str) and _is_json(v, depth + 1) for k, v in value.items())
-    return value is None or isinstance(value, bool | int)
+        return all(
+            isinstance(k, str) and _is_json(k) and _is_json(v, depth + 1) for k, v in value.items()
+        )
+    if isinstance(value, int):
+        return _is_finite(value)
+    return value is None
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what JSON readers hold
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,9 +194,13 @@ class BuildContext:
     previous_revision: int | None = None
 
 
+FormType = type[FlaskForm]
+
+
 class Connector(Protocol):
     """An LMS type. Register one through the entry point group ``flask_lms.connectors`` or
-    ``LMS(connectors=[...])``. It holds no state of an app."""
+    ``LMS(connectors=[...])``. It holds no state of an app.
+    """
 
     #: Stored in the configuration; never changes. Matches ``[a-z0-9_]{1,40}``.
     type: str
@@ -205,15 +209,13 @@ class Connector(Protocol):
     description: str
     #: Its step 2: a Flask-WTF form whose data goes to :meth:`clean`. ``advanced`` names the fields
     #: shown closed; ``secret_fields`` those never filled in again.
-    form: type[FlaskForm]
+    form: FormType
     advanced: Sequence[str]
     secret_fields: Sequence[str]
     #: Every cause it can name, by code.
     causes: Mapping[str, Cause]
 
-    def clean(
-        self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool
-    ) -> Cleaned:
+    def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
         """Check what was entered, from a form or from code.
 
         :param has_secrets: stored ones exist, so blank ones are fine.
@@ -340,7 +342,9 @@ _TRANSPORT = (
         sentence=N_("%(host)s is a private network address, which this platform doesn't call."),
         remedy=(
             N_("Check the URL."),
-            N_("If your LMS is inside a private network, ask your platform's operator to allow it."),
+            N_(
+                "If your LMS is inside a private network, ask your platform's operator to allow it."
+            ),
         ),
         is_settings=True,
     ),

@@ -44,7 +44,7 @@ class XapiConnector:
         "For every LMS or Learning Record Store that takes xAPI statements. "
         "You need its xAPI URL, key and secret."
     )
-    form: type[XapiForm] = XapiForm
+    form = XapiForm
     advanced: Sequence[str] = ADVANCED
     secret_fields: Sequence[str] = SECRET_FIELDS
     causes: Mapping[str, Cause] = CAUSES

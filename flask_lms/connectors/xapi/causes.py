@@ -138,14 +138,14 @@ _DELIVERY = (
     Cause(
         code="no_email",
         status=None,
-        sentence=N_("The participant ID “%(participant)s” is not an e-mail address."),
+        sentence=N_("The participant ID '%(participant)s' is not an e-mail address."),
         remedy=(N_("Correct it in %(platform)s, then Check again."),),
     ),
     Cause(
         code="bad_email",
         status=None,
         sentence=N_(
-            "The e-mail address “%(email)s” of participant “%(participant)s” can't be sent: "
+            "The e-mail address '%(email)s' of participant '%(participant)s' can't be sent: "
             "LMSs take plain addresses such as jane.doe@example.com."
         ),
         remedy=(N_("Correct it in %(platform)s, then Check again."),),

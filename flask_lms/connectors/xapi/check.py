@@ -74,7 +74,7 @@ def _walk(
             waiting = [other for other in waiting if other != name]
             yield Stage(name=STAGES[name], state=StageState.OK, duration_ms=duration_ms)
     except Unreachable as error:
-        yield Stage(name=STAGES[waiting[0] if waiting else "connect"], state=StageState.FAILED)
+        yield Stage(name=STAGES[_failed_stage(error.cause, waiting)], state=StageState.FAILED)
         yield client.unreachable(error, url)
         return
     if not url.startswith("https:"):
@@ -86,6 +86,15 @@ def _walk(
     about, is_lrs = _about(settings, secrets, transport)
     yield about
     yield from _credentials(settings, secrets, transport, is_lrs)
+
+
+def _failed_stage(cause: str, waiting: list[str]) -> str:
+    """A literal address has no look-up and a proxy shows less, so the cause decides."""
+    if cause.startswith("tls"):
+        return "tls"
+    if cause in ("dns", "blocked"):
+        return "address" if "address" in waiting else "dns"
+    return "connect" if "connect" in waiting else "tls"
 
 
 def _about(

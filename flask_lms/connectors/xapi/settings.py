@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -58,17 +59,16 @@ def clean(values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> 
         near = difflib.get_close_matches(str(name), FIELDS, n=1, cutoff=0.75)
         if name not in FIELDS and near:
             errors[str(name)] = [Words("There is no such setting. Is it %(name)s?", name=near[0])]
-    settings["url"] = check("url", lambda: _url(values.get("url"), allow_http, hints))
-    settings["key"] = check("key", lambda: _key(values.get("key"), hints))
-    secret = check("secret", lambda: _secret(values.get("secret"), has_secrets, hints))
+    settings["url"] = check("url", partial(_url, values.get("url"), allow_http, hints))
+    settings["key"] = check("key", partial(_key, values.get("key"), hints))
+    secret = check("secret", partial(_secret, values.get("secret"), has_secrets, hints))
     for name, choices in _CHOICES.items():
-        settings[name] = check(name, lambda n=name, c=choices: _choice(values.get(n), c))
+        settings[name] = check(name, partial(_choice, values.get(name), choices))
     for name, default in _FLAGS.items():
-        settings[name] = check(name, lambda n=name, d=default: _flag(values.get(n), d))
-    settings["batch_statements"] = check(
-        "batch_statements", lambda: _batch(values.get("batch_statements"))
-    )
-    settings["ca_pem"] = check("ca_pem", lambda: _ca_pem(values.get("ca_pem")))
+        settings[name] = check(name, partial(_flag, values.get(name), default))
+    batch = partial(_batch, values.get("batch_statements"))
+    settings["batch_statements"] = check("batch_statements", batch)
+    settings["ca_pem"] = check("ca_pem", partial(_ca_pem, values.get("ca_pem")))
     if errors:
         raise InvalidConfiguration(errors)
     return Cleaned(settings=settings, secrets={"secret": secret} if secret else {}, hints=hints)
@@ -88,7 +88,7 @@ def clean_url(text: str, *, allow_http: bool = True) -> tuple[str, list[str]]:
 
 def destination(settings: Mapping[str, Any]) -> str:
     """Host, and port when it isn't the usual one."""
-    return urlsplit(settings["url"]).netloc
+    return urlsplit(str(settings["url"])).netloc
 
 
 def origin(settings: Mapping[str, Any]) -> str:

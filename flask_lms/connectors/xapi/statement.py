@@ -72,8 +72,11 @@ def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildCo
     for statement in built:
         size = len(statement.text.encode())
         if size > words.MOST_BYTES:
-            facts = {"bytes": size, "most": words.MOST_BYTES}
-            return Built(not_sendable=NotSendable(reason="too_long", id=main_id, facts=facts))
+            most = words.MOST_BYTES
+            too_long = NotSendable(
+                reason="too_long", id=main_id, facts={"bytes": size, "most": most}
+            )
+            return Built(not_sendable=too_long)
     return Built(statements=tuple(built))
 
 
@@ -324,7 +327,8 @@ class _Builder:
         result = self.result
         if not result.steps:
             return {}
-        total = len({s.number for s in (*self.objective.steps, *result.steps)})
+        numbers = {step.number for step in self.objective.steps}
+        total = len(numbers | {step.number for step in result.steps})
         done = sum(step.outcome != "not_reached" for step in result.steps)
         extensions: dict[str, Any] = {words.PROGRESS: 100 * done // total}
         if self.settings["steps"] == "summary":
