@@ -101,7 +101,11 @@ class FakeLRS:
     """
 
     def __init__(
-        self, *, key: str = "fake-key", secret: str = "fake-secret", port: int = 0  # noqa: S107
+        self,
+        *,
+        key: str = "fake-key",
+        secret: str = "fake-secret",  # noqa: S107
+        port: int = 0,
     ) -> None:
         self.key, self.secret = key, secret
         self.delay_seconds = 0.0
@@ -384,7 +388,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else b""
         lrs = self.server.lrs
-        answer = lrs._respond(self.command, self.path, self.headers, body)
+        answer = lrs._respond(self.command, self.path, dict(self.headers), body)
         time.sleep(lrs.delay_seconds + answer.delay_seconds)
         if answer.cut == "before":
             self._cut()
@@ -402,7 +406,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
         self.wfile.flush()
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = _handle  # noqa: N815
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = _handle
 
     def _cut(self) -> None:
         with contextlib.suppress(OSError):

@@ -139,7 +139,7 @@ class Audits:
 
     def list(
         self,
-        filters: AuditFilters = AuditFilters(),  # noqa: B008 - frozen
+        filters: AuditFilters = AuditFilters(),
         *,
         before: uuid.UUID | None = None,
         limit: int = 50,

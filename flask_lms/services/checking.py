@@ -31,7 +31,7 @@ class CheckedAgain:
 
 
 def check_again(state: AppState, ids: Sequence[uuid.UUID]) -> CheckedAgain:
-    """Build these deliveries anew and commit; those sent or cancelled meanwhile stay as they are."""
+    """Build these deliveries anew and commit; those settled meanwhile stay as they are."""
     queued = still = 0
     with change(state) as made:
         rows = made.session.scalars(

@@ -1,5 +1,6 @@
 """LMS configurations: created, edited, tested, paused and deleted, the same for pages, commands
-and code."""
+and code.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +194,8 @@ class Configurations:
 
     def delete(self, configuration_id: uuid.UUID | str, by: By = None) -> None:
         """Delete it and free its name. Waiting results are kept for 30 days, in which
-        :meth:`restore` brings it back; then they are cancelled."""
+        :meth:`restore` brings it back; then they are cancelled.
+        """
         configuration = self.get(configuration_id)
         with change(self._state, by) as made:
             configuration.deleted_at, configuration.deleted_by = made.now, made.by_name
@@ -367,11 +369,14 @@ def _has_status(configuration: Configuration, status: Status | str | None) -> bo
 
 
 def _waiting(state: State, configuration_id: uuid.UUID) -> int:
-    return state.session.scalar(
-        sa.select(sa.func.count())
-        .select_from(Delivery)
-        .where(
-            Delivery.configuration_id == configuration_id,
-            Delivery.state == DeliveryState.PENDING,
+    return (
+        state.session.scalar(
+            sa.select(sa.func.count())
+            .select_from(Delivery)
+            .where(
+                Delivery.configuration_id == configuration_id,
+                Delivery.state == DeliveryState.PENDING,
+            )
         )
-    ) or 0
+        or 0
+    )

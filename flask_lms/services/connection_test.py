@@ -1,5 +1,6 @@
 """The connection test: run through the connector with no transaction open, then the status follows
-its outcome."""
+its outcome.
+"""
 
 from __future__ import annotations
 
@@ -81,9 +82,7 @@ def in_the_last_minute(state: State, organization_id: str | None) -> int:
     return state.session.scalar(query) or 0
 
 
-def _settle(
-    state: State, configuration: Configuration, report: TestReport, made: Change
-) -> None:
+def _settle(state: State, configuration: Configuration, report: TestReport, made: Change) -> None:
     health = configuration.health
     old = health.status
     cause = state.registry.cause(configuration.type, report.cause)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -58,7 +58,7 @@ class Deliveries:
         query = self._query(filters).order_by(Delivery.id.desc()).limit(limit + 1)
         if before is not None:
             query = query.where(Delivery.id < before)
-        rows = self._state.session.scalars(query).all()
+        rows: Sequence[Delivery] = self._state.session.scalars(query).all()
         shown = rows[:limit]
         following = shown[-1].id if len(rows) > limit else None
         return Slice(items=[row for row in shown if self._is_ours(row)], next=following)
@@ -71,7 +71,7 @@ class Deliveries:
             query = self._query(filters).options(*slim).order_by(Delivery.id.desc())
             if last is not None:
                 query = query.where(Delivery.id < last)
-            rows = self._state.session.scalars(query.limit(_CHUNK)).all()
+            rows: Sequence[Delivery] = self._state.session.scalars(query.limit(_CHUNK)).all()
             yield from (row for row in rows if self._is_ours(row))
             if len(rows) < _CHUNK:
                 return
@@ -170,7 +170,8 @@ class Deliveries:
         self, filters: Filters, by: By = None, on_progress: Progress | None = None
     ) -> CheckedAgain:
         """Look whether those not sent can be sent now, with the participant as the host knows
-        them now."""
+        them now.
+        """
         found = _narrow(filters, (State.NOT_SENT,))
         queued = still = 0
         if found is not None and self._organization_id is None:
@@ -219,7 +220,7 @@ class Deliveries:
         # Some databases compare strings without regard to case.
         return self._organization_id in (None, delivery.organization_id)
 
-    def _query(self, filters: Filters) -> sa.Select[tuple[Delivery]]:
+    def _query(self, filters: Filters) -> sa.Select[Any]:
         found = conditions(self._state.session(), filters, self._organization_id)
         return sa.select(Delivery).where(*found)
 
@@ -264,7 +265,8 @@ class Deliveries:
         rings: bool = False,
     ) -> int:
         """One UPDATE and commit a chunk, so that a million doesn't hold a lock; then the audit
-        tells how far it came, even when it was broken off."""
+        tells how far it came, even when it was broken off.
+        """
         changed = 0
         touched: set[uuid.UUID] = set()
         session = self._state.session
@@ -274,7 +276,9 @@ class Deliveries:
                 these = sa.and_(Delivery.id.in_(ids), Delivery.state.in_(filters.states))
                 if rings:
                     touched.update(
-                        session.scalars(sa.select(Delivery.configuration_id).where(these).distinct())
+                        session.scalars(
+                            sa.select(Delivery.configuration_id).where(these).distinct()
+                        )
                     )
                 result = session.execute(
                     sa.update(Delivery)
@@ -303,9 +307,7 @@ class Deliveries:
             configuration = made.session.get(Configuration, as_id(filters.configuration_id))
         chosen = {f"filter_{key}": value for key, value in filters.described().items()}
         chosen.pop("filter_configuration_id", None)
-        made.note(
-            action, configuration, {**facts, **chosen}, organization_id=self._organization_id
-        )
+        made.note(action, configuration, {**facts, **chosen}, organization_id=self._organization_id)
         made.session.commit()
         tell(self._state)
 

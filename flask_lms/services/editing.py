@@ -1,5 +1,6 @@
 """Saving a configuration: one place checks what was entered, notes what changed and asks for the
-secret again when the address moves."""
+secret again when the address moves.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +43,10 @@ def create(
     connector = connector_of(state, type, errors)
     cleaned = None
     try:
-        cleaned = connector and connector.clean(
-            settings, allow_http=state.settings.allow_http, has_secrets=False
-        )
+        if connector is not None:
+            cleaned = connector.clean(
+                settings, allow_http=state.settings.allow_http, has_secrets=False
+            )
     except InvalidConfiguration as error:
         errors.add_all(error.errors)
     if clean:
@@ -147,7 +149,6 @@ def _put(
         if connector is not None and "settings" in new:
             before = connector.origin(configuration.settings)
             if connector.origin(new["settings"]) != before:
-                configuration.health.learnt_statements = None
                 configuration.health.learnt_bytes = None
         made.to_ring.add(configuration.id)
     for field, value in new.items():

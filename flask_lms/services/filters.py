@@ -1,5 +1,6 @@
 """Which deliveries: what people choose on the pages and commands, as conditions that the indices
-of ``lms_delivery`` answer."""
+of ``lms_delivery`` answer.
+"""
 
 from __future__ import annotations
 
@@ -84,13 +85,13 @@ def conditions(
     return found
 
 
-def _participant(
-    session: Session, wanted: str, organization_id: str | None
-) -> ColumnElement[bool]:
+def _participant(session: Session, wanted: str, organization_id: str | None) -> ColumnElement[bool]:
     """An ID that exists is looked up by index; anything else is a part of a name or ID."""
     exact = Delivery.participant_id == wanted
-    here = exact if organization_id is None else sa.and_(
-        Delivery.organization_id == organization_id, exact
+    here = (
+        exact
+        if organization_id is None
+        else sa.and_(Delivery.organization_id == organization_id, exact)
     )
     if session.scalar(sa.select(Delivery.id).where(here).limit(1)) is not None:
         return exact

@@ -21,9 +21,7 @@ _FEW = 20
 _WALK = 500
 
 
-def attach(
-    state: State, configuration: Configuration, objective_id: str, by: By
-) -> ObjectiveLink:
+def attach(state: State, configuration: Configuration, objective_id: str, by: By) -> ObjectiveLink:
     """One link; the existing one when there is one.
 
     :raises NotFound: the organization has no such objective.
@@ -72,15 +70,11 @@ def detach(
                     Delivery.objective_id == objective_id,
                     Delivery.state == DeliveryState.PENDING,
                 )
-                .values(
-                    state=DeliveryState.CANCELLED, settled_at=made.now, settled_by=made.by_name
-                )
+                .values(state=DeliveryState.CANCELLED, settled_at=made.now, settled_by=made.by_name)
                 .execution_options(synchronize_session=False)
             )
             cancelled = result.rowcount  # type: ignore[attr-defined]
-        made.note(
-            "detached", configuration, {"objective": objective_id, "cancelled": cancelled}
-        )
+        made.note("detached", configuration, {"objective": objective_id, "cancelled": cancelled})
     return cancelled
 
 
@@ -144,9 +138,7 @@ def _known(state: State, organization_id: str, objective_ids: Sequence[str]) -> 
     return known
 
 
-def _add(
-    state: State, configuration: Configuration, objective_ids: Sequence[str], by: By
-) -> int:
+def _add(state: State, configuration: Configuration, objective_ids: Sequence[str], by: By) -> int:
     if not objective_ids:
         return 0
     configuration_id = configuration.id

@@ -59,9 +59,7 @@ class Objectives:
         """
         if attached_to is not None:
             return self._attached(attached_to, search, offset, limit)
-        found = self._state.slots.objectives(
-            self._organization_id, search or None, offset, limit
-        )
+        found = self._state.slots.objectives(self._organization_id, search or None, offset, limit)
         return Page(items=self._rows(found.items), total=found.total)
 
     def ids(

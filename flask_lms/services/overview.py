@@ -244,9 +244,7 @@ class Overview:
 
     def attention(self) -> int:
         """Rejected and not sent, over all configurations."""
-        return attention(
-            self._state.session(), [one.id for one in self._configurations.list()]
-        )
+        return attention(self._state.session(), [one.id for one in self._configurations.list()])
 
     def workers_seen_at(self) -> datetime | None:
         """The newest sign of life of any worker."""
@@ -260,8 +258,10 @@ class Overview:
     ) -> list[ConfigurationRow]:
         ids = [one.id for one in found]
         session = self._state.session()
-        counted, sent, attached = tallies(session, ids), last_sent(session, ids), objectives(
-            session, ids
+        counted, sent, attached = (
+            tallies(session, ids),
+            last_sent(session, ids),
+            objectives(session, ids),
         )
         rows = []
         for one in found:
@@ -280,9 +280,7 @@ class Overview:
             )
         return sorted((row for row in rows if row.attention or not only_attention), key=_order)
 
-    def _is_worker_missing(
-        self, active: Sequence[ConfigurationRow], seen: datetime | None
-    ) -> bool:
+    def _is_worker_missing(self, active: Sequence[ConfigurationRow], seen: datetime | None) -> bool:
         if not any(row.waiting for row in active):
             return False
         now = self._state.clock.now(self._state.session())

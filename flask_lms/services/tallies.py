@@ -1,5 +1,6 @@
 """Counts for many configurations at once: each is one query, answered by an index of
-``lms_delivery``, however many rows there are."""
+``lms_delivery``, however many rows there are.
+"""
 
 from __future__ import annotations
 
@@ -151,4 +152,3 @@ def per_day(
             key = found if isinstance(found, date) else date.fromisoformat(found)
             counts[key, state] = count
     return counts
-

@@ -104,7 +104,9 @@ def clean_emails(values: object, errors: Errors) -> list[str]:
 def _clean_email(address: str, errors: Errors) -> str:
     shown = _CONTROL.sub(" ", address)
     if _CONTROL.search(address):
-        errors.add("contact_emails", Words("Write “%(address)s” without line breaks.", address=shown))
+        errors.add(
+            "contact_emails", Words("Write “%(address)s” without line breaks.", address=shown)
+        )
         return shown
     try:
         return validate_email(address, check_deliverability=False).normalized
@@ -112,8 +114,7 @@ def _clean_email(address: str, errors: Errors) -> str:
         errors.add(
             "contact_emails",
             Words(
-                "“%(address)s” is not a valid e-mail address. "
-                "Write it like name@company.com.",
+                "“%(address)s” is not a valid e-mail address. Write it like name@company.com.",
                 address=shown,
             ),
         )
