@@ -10,6 +10,8 @@ import pytest
 from example_app.valkey import Valkey
 from tests.host import Host, make_host
 
+pytest_plugins = ["tests.address_cases"]
+
 
 @pytest.fixture(autouse=True)
 def _push_request_context() -> None:

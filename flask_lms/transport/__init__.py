@@ -33,9 +33,9 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
 from ..settings import Settings
-from .faults import Unreachable, of_exchange, of_tls
+from .faults import Unreachable, of_exchange
 from .gate import Gate
-from .wire import Budget, GuardedAdapter, TimedTLSSocket, open_socket
+from .wire import Budget, GuardedAdapter, TimedTLSSocket, open_socket, tls_fault
 
 __all__ = ["Reply", "Transport", "Unreachable"]
 
@@ -106,7 +106,6 @@ class Transport:
             self._check_addresses(target, budget)
         adapter = self._adapter(target, ca_pem)
         adapter.dialer.budget = budget
-        facts = {"host": target.host, "port": target.port, "seconds": self._patience(budget)}
         try:
             prepared = requests.Request(method, _spelled_out(url, target), data=body).prepare()
             prepared.headers.update({"Accept-Encoding": "identity", **headers})
@@ -121,8 +120,7 @@ class Transport:
         except Unreachable as fault:
             raise self._explained(fault, target, budget) from None
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            facts["seconds"] = self._patience(budget)
-            raise Unreachable(of_exchange(error), facts, was_sent=budget.is_sending) from None
+            raise _exchange_fault(error, target, budget) from None
         return _read(response.raw, budget)
 
     def connect_stages(self, url: str, *, ca_pem: str | None = None) -> Iterator[tuple[str, int]]:
@@ -157,8 +155,7 @@ class Transport:
                 with context.wrap_socket(sock, server_hostname=name):
                     pass
             except OSError as error:
-                facts = {"host": target.host, "port": target.port}
-                fault = Unreachable(of_tls(error), {**facts, "seconds": budget.connect_seconds})
+                fault = tls_fault(error, {"host": target.host, "port": target.port}, budget)
                 raise self._explained(fault, target, budget) from None
         yield "tls", _since(started)
 
@@ -235,9 +232,6 @@ class Transport:
             settings.read_timeout_seconds,
         )
 
-    def _patience(self, budget: Budget) -> float:
-        return min(budget.read_seconds, budget.seconds)
-
     def _check_addresses(self, target: Target, budget: Budget) -> None:
         try:
             self._gate.look_up(target, budget.left(budget.connect_seconds))
@@ -266,8 +260,7 @@ class Transport:
         except Unreachable as fault:
             raise self._explained(fault, target, budget) from None
         except (HTTPError, OSError, ValueError) as error:
-            facts = {"host": target.host, "port": target.port, "seconds": budget.connect_seconds}
-            raise Unreachable(of_exchange(error), facts) from None
+            raise _exchange_fault(error, target, budget) from None
         finally:
             adapter.close()
         yield "connect", _since(started)
@@ -300,6 +293,14 @@ class Transport:
             return None
         # An intermediate one may be what expired.
         return ended.isoformat() if ended.timestamp() < time.time() else None
+
+
+def _exchange_fault(error: Exception, target: Target, budget: Budget) -> Unreachable:
+    cause = of_exchange(error)
+    facts: dict[str, object] = {"host": target.host, "port": target.port}
+    if cause == "timeout":
+        facts["seconds"] = budget.patience
+    return Unreachable(cause, facts, was_sent=budget.is_sending)
 
 
 def _read(raw: HTTPResponse, budget: Budget) -> Reply:
@@ -363,4 +364,3 @@ def _basic(user: str, password: str) -> str:
 
 def _since(started: float) -> int:
     return round((time.monotonic() - started) * 1000)
-

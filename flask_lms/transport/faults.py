@@ -31,7 +31,6 @@ _CUT = (
     urllib3_errors.IncompleteRead,
     ConnectionError,
 )
-_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
 
 class Unreachable(LMSError):
@@ -61,9 +60,11 @@ def of_connecting(error: OSError) -> str:
     last = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if isinstance(last, TimeoutError) or last.errno == errno.ETIMEDOUT:
         return "connect_timeout"
-    if last.errno in _NO_ROUTE:
-        return "unreachable"
-    return "refused" if isinstance(last, ConnectionRefusedError) else "unreachable"
+    if isinstance(last, ConnectionRefusedError):
+        return "refused"
+    # ENOTCONN: it was closed again before it could be looked at.
+    is_cut = isinstance(last, ConnectionError) or last.errno == errno.ENOTCONN
+    return "reset" if is_cut else "unreachable"
 
 
 def of_tls(error: BaseException) -> str:

@@ -51,6 +51,12 @@ class Budget:
     def elapsed_ms(self) -> int:
         return round((time.monotonic() - self.started) * 1000)
 
+    @property
+    def patience(self) -> float:
+        """The limit that was reached, when one was, in seconds."""
+        is_over = time.monotonic() >= self.started + self.seconds
+        return self.seconds if is_over else min(self.read_seconds, self.seconds)
+
     def left(self, most: float) -> float:
         """Seconds for the next step, at most ``most``.
 
@@ -123,8 +129,10 @@ def open_socket(addresses: tuple[Address, ...], gate: Gate, budget: Budget) -> T
     except ssrfguard.SSRFGuardError:
         raise Unreachable("blocked", {**facts, "reason": "address"}) from None
     except OSError as error:
-        facts["seconds"] = budget.connect_seconds
-        raise Unreachable(of_connecting(error), facts) from None
+        cause = of_connecting(error)
+        if cause == "connect_timeout":
+            facts["seconds"] = budget.connect_seconds
+        raise Unreachable(cause, facts) from None
     return _timed(sock)
 
 
@@ -213,25 +221,20 @@ class _Secure(_Guarded, HTTPSConnection):
         budget = self.dialer.budget
         # http.client has no timeout of its own for a tunnel, and urllib3's handshake uses this.
         self.timeout = budget.left(budget.connect_seconds)
+        facts: dict[str, Any] = {
+            "host": self._tunnel_host or self.host,
+            "port": self._tunnel_port or self.port,
+        }
         try:
             super().connect()
-        except ssl.SSLError as error:
-            raise _tls_fault(error, self, budget) from None
         except OSError as error:
-            is_proxy = "Tunnel connection failed" in str(error)
-            if is_proxy:
-                raise Unreachable("proxy", _facts_of(self)) from None
-            raise _tls_fault(error, self, budget) from None
+            if "Tunnel connection failed" in str(error):
+                raise Unreachable("proxy", facts) from None
+            raise tls_fault(error, facts, budget) from None
 
 
-def _facts_of(connection: HTTPConnection) -> dict[str, Any]:
-    if connection._tunnel_host:
-        return {"host": connection._tunnel_host, "port": connection._tunnel_port}
-    return {"host": connection.host, "port": connection.port}
-
-
-def _tls_fault(error: OSError, connection: HTTPConnection, budget: Budget) -> Unreachable:
-    facts = _facts_of(connection)
+def tls_fault(error: OSError, facts: dict[str, Any], budget: Budget) -> Unreachable:
+    """What a failed handshake with the host in ``facts`` means."""
     cause = of_tls(error)
     if cause == "timeout":
         facts["seconds"] = budget.connect_seconds

@@ -11,8 +11,6 @@ from flask_lms.transport import Transport, Unreachable
 
 from ..address_cases import ALLOWED, BLOCKED, AddressCase, Names, Tripwire
 
-from ..address_cases import tripwire, tripwire_of_session  # noqa: F401, I001  # fixtures
-
 
 def _transport(case: AddressCase, **settings: object) -> Transport:
     settings.setdefault("connect_timeout_seconds", 1.0)
@@ -31,7 +29,10 @@ def test_the_table_is_long_enough() -> None:
 @pytest.mark.parametrize("allow_http", [False, True])
 @pytest.mark.parametrize("case", BLOCKED, ids=_by_name)
 def test_a_forbidden_address_is_never_connected_to(
-    case: AddressCase, allow_http: bool, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    case: AddressCase,
+    allow_http: bool,
+    tripwire: Tripwire,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))
     transport = _transport(case, allow_http=allow_http)
@@ -49,7 +50,9 @@ def test_a_forbidden_address_is_never_connected_to(
 
 @pytest.mark.parametrize("case", ALLOWED, ids=_by_name)
 def test_a_listed_private_host_is_called(
-    case: AddressCase, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    case: AddressCase,
+    tripwire: Tripwire,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))
     url = case.url.replace("{port}", str(tripwire.port))
@@ -58,7 +61,7 @@ def test_a_listed_private_host_is_called(
     assert {address[0] for address in tripwire.touched} <= {"127.0.0.1", "::1"}
 
 
-def test_a_public_address_is_tried(tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_public_address_is_tried(tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[object] = []
 
     def connect(self: socket.socket, address: object) -> None:
@@ -75,7 +78,8 @@ def test_a_public_address_is_tried(tripwire: Tripwire, monkeypatch: pytest.Monke
 
 
 def test_a_name_is_looked_up_once_so_that_its_answer_cannot_change_in_between(
-    tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    tripwire: Tripwire,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = Names({"lms.example.com": (("127.0.0.1",), ("10.0.0.1",), ("169.254.169.254",))})
     monkeypatch.setattr(socket, "getaddrinfo", names)
@@ -94,7 +98,12 @@ def test_a_literal_private_address_is_refused_without_a_look_up(
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", None)
     transport = Transport(Settings())
-    for url in ("https://127.0.0.1/", "https://[::1]/", "https://169.254.169.254/", "https://127.1/"):
+    for url in (
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://169.254.169.254/",
+        "https://127.1/",
+    ):
         with pytest.raises(Unreachable) as caught:
             transport.check_url(url)
         assert caught.value.cause == "blocked"
@@ -106,4 +115,6 @@ def test_a_metadata_address_is_called_when_that_very_address_is_listed(
 ) -> None:
     Transport(Settings(allowed_networks=("169.254.169.254",))).check_url("https://169.254.169.254/")
     with pytest.raises(Unreachable):
-        Transport(Settings(allowed_networks=("169.254.169.254",))).check_url("https://169.254.169.253/")
+        Transport(Settings(allowed_networks=("169.254.169.254",))).check_url(
+            "https://169.254.169.253/"
+        )
