@@ -80,8 +80,10 @@ def succeeded(vitals: Vitals, now: datetime) -> Vitals:
 
 
 def answered(vitals: Vitals, now: datetime) -> Vitals:
-    """The LMS is there and lets us in but took nothing of this request: an error to connect is over,
-    one of the settings is not."""
+    """The LMS is there and lets us in but took nothing of this request.
+
+    So an error to connect is over; one of the settings is not.
+    """
     heard = replace(vitals, last_attempt_at=now, next_attempt_at=None)
     if not vitals.status.is_error or vitals.cause == SETTINGS:
         return heard

@@ -19,9 +19,7 @@ LEASE_SECONDS = 90
 
 
 def _rows(session: Session, statement: sa.Update) -> int:
-    return session.execute(
-        statement.execution_options(synchronize_session=False)
-    ).rowcount  # type: ignore[attr-defined, no-any-return]
+    return session.execute(statement.execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined, no-any-return]
 
 
 def acquire(

@@ -33,9 +33,7 @@ class Purged:
     cancelled: int
 
 
-def purge(
-    state: State, now: datetime, on_progress: Callable[[int], None] | None = None
-) -> Purged:
+def purge(state: State, now: datetime, on_progress: Callable[[int], None] | None = None) -> Purged:
     """Forget what ``LMS_RETENTION_DAYS`` and ``LMS_CONTENT_RETENTION_DAYS`` say; commits in chunks.
 
     :param now: aware UTC.
@@ -126,9 +124,7 @@ def _in_chunks(
     session, total = state.session, 0
     column = sa.inspect(model).primary_key[0]
     while ids := session.scalars(find.limit(_CHUNK)).all():
-        session.execute(
-            act.where(column.in_(ids)).execution_options(synchronize_session=False)
-        )
+        session.execute(act.where(column.in_(ids)).execution_options(synchronize_session=False))
         session.commit()
         total += len(ids)
         report(len(ids))

@@ -58,7 +58,7 @@ class _Load:
     rows: Sequence[Any]
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Sender:
     """Drains configurations of one app.
 
@@ -76,9 +76,7 @@ class Sender:
         state = self.state
         state.answered(configuration_id)
         session = state.session
-        token = lease.acquire(
-            session(), configuration_id, self.holder, state.clock.now(session())
-        )
+        token = lease.acquire(session(), configuration_id, self.holder, state.clock.now(session()))
         session.commit()
         if token is None:
             return Drained(is_leased=False)
@@ -179,9 +177,7 @@ class Sender:
         """The oldest due rows that fit one request; while everything is refused, the newest one."""
         health, settings = configuration.health, self.state.settings
         own = connector.limits(configuration.settings) if connector else (1, None)
-        most = min(
-            n for n in (settings.batch_statements, own[0], health.ramp) if n is not None
-        )
+        most = min(n for n in (settings.batch_statements, own[0], health.ramp) if n is not None)
         most_bytes = min(
             n for n in (settings.batch_bytes, own[1], health.learnt_bytes) if n is not None
         )
@@ -239,9 +235,7 @@ class Sender:
         if load.secrets is None:
             return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
         statements = [_statement(row) for row in load.rows]
-        return load.connector.send(
-            statements, load.settings, load.secrets, self.state.transport
-        )
+        return load.connector.send(statements, load.settings, load.secrets, self.state.transport)
 
     def _compared(self, load: _Load, answer: Answer) -> Plan:
         """After a conflict on one: the same statement is stored already, or another one is."""

@@ -1,4 +1,4 @@
-"""Step 6 of the walk: one answer written down, in one transaction, by whoever still has the lease."""
+"""Step 6 of the walk: one answer written down, in one transaction, by the lease's holder."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ def settle(state: State, request: Request, token: int) -> Settled | None:
     )
 
 
-def _vitals(
-    state: State, change: _Change, request: Request, before: Vitals
-) -> tuple[Vitals, bool]:
+def _vitals(state: State, change: _Change, request: Request, before: Vitals) -> tuple[Vitals, bool]:
     """What the answer makes of the destination's health, and whether a witness is needed."""
     answer, now = request.answer, change.now
     if request.plan.delivered:

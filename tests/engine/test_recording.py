@@ -60,13 +60,13 @@ def test_a_result_sent_after_the_commit_commits_by_itself(host: Host, rung: list
 
 
 def test_a_result_sent_with_no_transaction_commits_by_itself(host: Host, rung: list[Any]) -> None:
-    configuration = host.attach(URL)
+    expected = [host.attach(URL).id]
     rung.clear()
     host.db.session.remove()
     host.signal.send(host, result=result())
     host.db.session.remove()
     assert len(host.deliveries()) == 1
-    assert rung == [configuration.id]
+    assert rung == expected
 
 
 def test_a_result_in_a_savepoint_that_is_rolled_back_is_never_sent(
@@ -248,7 +248,11 @@ def test_a_receiver_that_raises_is_logged_and_the_hosts_signal_goes_on(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     later: list[object] = []
-    host.signal.connect(later.append, weak=False)
+
+    def receive(sender: object, **sent: object) -> None:
+        later.append(sender)
+
+    host.signal.connect(receive, weak=False)
     host.signal.send("not a result", result=42)
     assert "the result was not recorded" in caplog.text
     assert later == ["not a result"]

@@ -1,0 +1,323 @@
+"""Each row of the answer table, from the wire to the rows, against a scripted server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flask_lms.models import Status
+from flask_lms.testing import Answer, FakeLRS
+from tests.engine.support import (
+    PickyLRS,
+    assert_everything_arrived,
+    drain,
+    health,
+    record,
+    states,
+)
+from tests.host import Host
+
+JSON = {"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"}
+HTML = {"Content-Type": "text/html"}
+
+FAILURES = [
+    # name, answer, cause, shown after how many requests
+    ("a web page", Answer(200, HTML, b"<!doctype html><h1>Welcome</h1>"), "not_lrs", 1),
+    ("an empty page", Answer(200, HTML, b""), "not_lrs", 1),
+    (
+        "an empty list of no LRS",
+        Answer(200, {"Content-Type": "application/json"}, b"[]"),
+        "not_lrs",
+        1,
+    ),
+    ("a result of a query", Answer(200, JSON, b'{"statements": [], "more": ""}'), "not_lrs", 1),
+    ("a redirect", Answer(302, {"Location": "https://elsewhere.example/"}), "redirect", 1),
+    ("401", Answer(401), "credentials", 1),
+    ("403", Answer(403), "credentials", 1),
+    ("404", Answer(404, HTML, b"Not here"), "address", 1),
+    ("405", Answer(405), "address", 1),
+    ("410", Answer(410), "address", 1),
+    ("407", Answer(407), "gateway", None),
+    ("511", Answer(511), "gateway", None),
+    ("411", Answer(411), "protocol", None),
+    ("415", Answer(415), "protocol", None),
+    ("406", Answer(406), "protocol", None),
+    ("501", Answer(501), "protocol", None),
+    ("505", Answer(505), "protocol", None),
+    ("408", Answer(408), "busy", 3),
+    ("425", Answer(425), "busy", 3),
+    ("500", Answer(500), "internal", 3),
+    ("502", Answer(502), "internal", 3),
+    ("503", Answer(503), "internal", 3),
+    ("429", Answer(429), "rate", 1),
+    ("429 for a while", Answer(429, {"Retry-After": "90"}), "rate", 1),
+    ("503 for a while", Answer(503, {"Retry-After": "90"}), "rate", 1),
+    (
+        "400 about the version",
+        Answer(400, JSON, b'{"error": "X-Experience-API-Version 1.0.3 is not supported"}'),
+        "settings",
+        1,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause", "shown_after"),
+    [case[1:] for case in FAILURES],
+    ids=[case[0] for case in FAILURES],
+)
+def test_a_refusing_server_keeps_every_result_and_shows_the_cause(
+    host: Host, lrs: FakeLRS, answer: Answer, cause: str, shown_after: int | None
+) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1", "r2")
+    lrs.answer_always(answer)
+    for number in range(1, 4):
+        drain(host, configuration)
+        if shown_after is not None and number < shown_after:
+            assert health(host, configuration).status is Status.NOT_TESTED
+        clock.advance(hours=7)
+    now = health(host, configuration)
+    assert (now.status, now.cause) == (Status.SERVER_ERROR, cause)
+    assert states(host) == {"pending": 2}
+    lrs.answer_always(None)
+    drain(host, configuration)
+    assert health(host, configuration).status is Status.CONNECTED
+    assert_everything_arrived(host, lrs)
+
+
+def _bodies(lrs: FakeLRS) -> list[bytes]:
+    return [request.body for request in lrs.received if request.method == "POST"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, JSON, b'["', cut="after"),
+        Answer(200, {**JSON, "Content-Length": "500"}, b'["00', cut="after"),
+        Answer(200, cut="before"),
+        Answer(500, stores=True),
+    ],
+    ids=["truncated JSON", "lost after the headers", "reset before a status line", "stored, 500"],
+)
+def test_the_same_bytes_go_out_again(host: Host, lrs: FakeLRS, answer: Answer) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.answer(answer)
+    drain(host, configuration)
+    assert states(host) == {"pending": 1}
+    clock.advance(minutes=1)
+    drain(host, configuration)
+    first, second = _bodies(lrs)
+    assert first == second
+    assert_everything_arrived(host, lrs)
+
+
+@pytest.mark.parametrize("kind", ["all ids", "any order", "a subset", "none left", "204"])
+def test_every_way_to_say_stored_is_understood(host: Host, lrs: FakeLRS, kind: str) -> None:
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1", "r2", "r3")
+    ids = [str(delivery.statement_id) for delivery in host.deliveries()]
+    body = {
+        "all ids": ids,
+        "any order": ids[::-1],
+        "a subset": ids[1:2],
+        "none left": [],
+        "204": None,
+    }[kind]
+    lrs.answer(Answer(204, JSON) if body is None else Answer(200, JSON, json.dumps(body).encode()))
+    drain(host, configuration)
+    assert states(host) == {"delivered": 3}
+    assert health(host, configuration).status is Status.CONNECTED
+
+
+def test_foreign_ids_count_as_delivered_with_a_note(host: Host, lrs: FakeLRS) -> None:
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.answer(Answer(200, JSON, b'["7a9bb58f-6b5c-4ad7-9c3e-000000000000"]'))
+    drain(host, configuration)
+    [delivery] = host.deliveries()
+    assert delivery.state.value == "delivered"
+    [attempt] = host.lms.deliveries.attempts(delivery)
+    assert attempt.cause is not None
+    assert attempt.verdict == "accepted"
+
+
+def test_partial_success_rejects_what_it_names(host: Host, lrs: FakeLRS) -> None:
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1", "r2", "r3")
+    body = json.dumps({"errors": [{"index": 1, "message": "verb unknown"}]}).encode()
+    lrs.answer(Answer(200, JSON, body))
+    drain(host, configuration)
+    assert states(host) == {"delivered": 2, "rejected": 1}
+    refused = host.deliveries()[1]
+    assert "verb unknown" in str(refused.reason_words)
+
+
+def test_an_index_in_a_refusal_sets_only_that_one_aside(host: Host, lrs: FakeLRS) -> None:
+    host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, *(f"r{n}" for n in range(10)))
+    lrs.answer(Answer(400, JSON, b'{"error": "statements[3].actor is bad", "index": 3}'))
+    done = drain(host, configuration)
+    assert done.requests == 2
+    assert states(host) == {"delivered": 9, "pending": 1}
+    assert health(host, configuration).status is Status.CONNECTED
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_one_that_is_refused_alone_is_tried_for_a_day_and_then_rejected_with_the_words(
+    host: Host, lrs: FakeLRS, status: int
+) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.answer_always(Answer(status, JSON, b'{"error": "actor is unknown"}'))
+    for minutes in (0, 1, 10, 60, 240, 720):
+        assert states(host) == {"pending": 1}
+        clock.advance(minutes=minutes)
+        drain(host, configuration)
+        assert not health(host, configuration).status.is_error
+    [delivery] = host.deliveries()
+    assert delivery.state.value == "rejected"
+    assert delivery.reason == "rejected"
+    assert "actor is unknown" in str(delivery.reason_words)
+    assert delivery.attempts == 6
+
+
+def test_a_conflict_in_a_batch_goes_out_one_by_one(host: Host, lrs: FakeLRS) -> None:
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1", "r2", "r3")
+    lrs.answer(Answer(409, JSON, b'{"error": "exists"}'))
+    assert drain(host, configuration).requests == 4
+    assert_everything_arrived(host, lrs)
+
+
+def test_a_conflict_on_one_that_is_stored_alike_is_delivered(host: Host, lrs: FakeLRS) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.answer(Answer(500, stores=True), Answer(409, JSON, b'{"error": "exists"}'))
+    drain(host, configuration)
+    clock.advance(minutes=1)
+    drain(host, configuration)
+    assert_everything_arrived(host, lrs)
+
+
+def test_a_conflict_on_one_that_is_stored_differently_is_rejected(host: Host, lrs: FakeLRS) -> None:
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    [delivery] = host.deliveries()
+    other = json.loads(str(delivery.statement))
+    other["verb"] = {"id": "http://example.org/other"}
+    lrs._store([other])
+    drain(host, configuration)
+    [delivery] = host.deliveries()
+    assert (delivery.state.value, delivery.reason) == ("rejected", "conflict")
+
+
+def test_a_request_that_is_too_large_is_halved_and_the_limit_remembered(host: Host) -> None:
+    with PickyLRS() as lrs:
+        lrs.most_bytes = 6000
+        configuration = host.attach(**lrs.settings)
+        record(host, *(f"r{n}" for n in range(40)))
+        drain(host, configuration)
+        assert_everything_arrived(host, lrs)
+        learnt = health(host, configuration).learnt_bytes
+        assert learnt
+        before = lrs.requests
+        record(host, *(f"later{n}" for n in range(4)))
+        drain(host, configuration)
+        assert lrs.requests - before <= 3
+        assert 413 not in [r.status for r in lrs.received][-(lrs.requests - before) :]
+
+
+def test_one_statement_that_is_too_large_is_rejected(host: Host) -> None:
+    with PickyLRS() as lrs:
+        lrs.most = 0
+        configuration = host.attach(**lrs.settings)
+        record(host, "r1")
+        drain(host, configuration)
+        [delivery] = host.deliveries()
+        assert (delivery.state.value, delivery.reason) == ("rejected", "too_large")
+
+
+@pytest.mark.parametrize("asked", [90, 3600])
+def test_a_request_to_slow_down_is_kept_to_the_second(host: Host, lrs: FakeLRS, asked: int) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.answer(Answer(429, {"Retry-After": str(asked)}))
+    drain(host, configuration)
+    clock.advance(seconds=asked - 1)
+    assert drain(host, configuration).requests == 0
+    clock.advance(seconds=1)
+    drain(host, configuration)
+    assert health(host, configuration).failures == 0
+    assert_everything_arrived(host, lrs)
+
+
+def test_a_refused_connection_shows_at_once(host: Host, lrs: FakeLRS) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.refuse()
+    drain(host, configuration)
+    now: Any = health(host, configuration)
+    assert (now.status, now.cause) == (Status.CANT_CONNECT, "refused")
+    assert now.facts["port"] == lrs.port
+    lrs.accept()
+    clock.advance(seconds=2)
+    drain(host, configuration)
+    assert_everything_arrived(host, lrs)
+
+
+def test_a_read_timeout_keeps_the_bytes_and_halves_the_second_time(
+    database_url: str, lrs: FakeLRS
+) -> None:
+    from tests.host import make_host
+
+    with make_host(database_url, LMS_READ_TIMEOUT_SECONDS=0.3, LMS_TOTAL_TIMEOUT_SECONDS=5) as host:
+        clock = host.freeze()
+        configuration = host.attach(**lrs.settings)
+        record(host, *(f"r{n}" for n in range(8)))
+        lrs.delay_seconds = 1.0
+        for _ in range(3):
+            drain(host, configuration)
+            clock.advance(seconds=10)
+        now: Any = health(host, configuration)
+        assert (now.status, now.cause) == (Status.CANT_CONNECT, "timeout")
+        sizes = [len(json.loads(body)) for body in _bodies(lrs)]
+        assert sizes == [8, 8, 4]
+        lrs.delay_seconds = 0.0
+        clock.advance(minutes=20)
+        drain(host, configuration)
+        assert_everything_arrived(host, lrs)
+
+
+def test_what_answers_without_http_is_cant_connect(host: Host) -> None:
+    import socket
+    import threading
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    configuration = host.attach(f"http://127.0.0.1:{listener.getsockname()[1]}/xapi")
+    record(host, "r1")
+    drain(host, configuration)
+    thread.join(5)
+    listener.close()
+    now: Any = health(host, configuration)
+    assert (now.status, now.cause) == (Status.CANT_CONNECT, "not_http")
+    assert states(host) == {"pending": 1}

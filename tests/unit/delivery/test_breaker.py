@@ -1,0 +1,160 @@
+"""What one answer makes of a destination's health."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flask_lms.connectors import TRANSPORT_CAUSES, Cause, TestReport
+from flask_lms.delivery import breaker
+from flask_lms.delivery.breaker import Vitals
+from flask_lms.models import Health, Status
+from tests.host import START
+
+REFUSED = TRANSPORT_CAUSES["refused"]
+DNS = TRANSPORT_CAUSES["dns"]
+CREDENTIALS = Cause(code="credentials", status=Status.SERVER_ERROR, sentence="", is_settings=True)
+INTERNAL = Cause(code="internal", status=Status.SERVER_ERROR, sentence="")
+FACTS = {"host": "lrs.example.org"}
+
+
+def fail(vitals: Vitals, cause: Cause, times: int = 1, jitter: float = 0.0) -> Vitals:
+    for _ in range(times):
+        vitals = breaker.failed(vitals, cause, FACTS, START, jitter=jitter)
+    return vitals
+
+
+def wait(vitals: Vitals) -> float:
+    assert vitals.next_attempt_at is not None
+    return (vitals.next_attempt_at - START).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"),
+    [(1, 2), (2, 5), (3, 15), (4, 30), (5, 60), (6, 120), (7, 240), (8, 480), (9, 600), (99, 600)],
+)
+def test_tries_come_soon_at_first_and_every_ten_minutes_without_end(
+    failures: int, seconds: float
+) -> None:
+    assert wait(fail(Vitals(), REFUSED, failures)) == seconds
+
+
+@pytest.mark.parametrize("jitter", [-1.0, -0.3, 0.0, 0.7, 1.0])
+def test_probes_are_never_more_than_twelve_minutes_apart_ticker_included(jitter: float) -> None:
+    assert wait(fail(Vitals(), REFUSED, 50, jitter)) + 5 <= 12 * 60
+
+
+@pytest.mark.parametrize(
+    ("cause", "shown_after"), [(REFUSED, 1), (CREDENTIALS, 1), (INTERNAL, 3), (DNS, 3)]
+)
+def test_a_fault_shows_at_once_unless_it_may_pass_or_be_our_own(
+    cause: Cause, shown_after: int
+) -> None:
+    before = fail(Vitals(), cause, shown_after - 1)
+    assert before.status is Status.NOT_TESTED
+    after = fail(before, cause)
+    assert (after.status, after.cause) == (cause.status, cause.code)
+    assert after.since == START
+
+
+def test_a_fault_of_the_settings_is_probed_every_half_hour() -> None:
+    assert wait(fail(Vitals(), CREDENTIALS)) == 1800
+
+
+def test_a_destination_that_is_down_gets_one_statement_at_a_time() -> None:
+    assert fail(Vitals(), REFUSED, 2).ramp is None
+    assert fail(Vitals(), REFUSED, 3).ramp == 1
+    assert fail(Vitals(), CREDENTIALS).ramp == 1
+
+
+def test_after_the_first_success_requests_grow_from_one_to_ten_to_full() -> None:
+    vitals = breaker.succeeded(fail(Vitals(), REFUSED, 5), START)
+    assert vitals.ramp == 10
+    assert breaker.succeeded(vitals, START).ramp is None
+
+
+def test_one_success_clears_everything_at_once() -> None:
+    later = START + timedelta(hours=1)
+    vitals = breaker.succeeded(fail(Vitals(), REFUSED, 9), later)
+    assert (vitals.status, vitals.cause, vitals.failures) == (Status.CONNECTED, None, 0)
+    assert (vitals.failing_since, vitals.next_attempt_at) == (None, None)
+    assert (vitals.since, vitals.last_success_at) == (later, later)
+
+
+def test_the_time_of_a_status_stays_while_the_status_stays() -> None:
+    first = fail(Vitals(), REFUSED)
+    later = breaker.failed(first, DNS, FACTS, START + timedelta(hours=1), jitter=0.0)
+    later = breaker.failed(later, DNS, FACTS, START + timedelta(hours=1), jitter=0.0)
+    assert later.since == START
+    assert later.cause == "dns"
+    assert later.failing_since == START
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [(None, 60), (0.0, 1), (30.0, 30), (10**6, 6 * 3600)]
+)
+def test_a_request_to_slow_down_is_kept_up_to_six_hours_and_is_no_failure(
+    asked: float | None, seconds: float
+) -> None:
+    rate = Cause(code="rate", status=Status.SERVER_ERROR, sentence="")
+    vitals = breaker.asked_to_slow_down(Vitals(), rate, FACTS, asked, START)
+    assert wait(vitals) == seconds
+    assert vitals.failures == 0
+    assert (vitals.status, vitals.cause) == (Status.SERVER_ERROR, "rate")
+
+
+def test_a_refused_statement_proves_that_the_connection_is_well() -> None:
+    vitals = breaker.answered(fail(Vitals(), REFUSED, 4), START)
+    assert (vitals.status, vitals.cause, vitals.failures) == (Status.CONNECTED, None, 0)
+
+
+def test_a_refused_statement_does_not_clear_a_fault_of_the_settings() -> None:
+    settings = Cause(code="settings", status=Status.SERVER_ERROR, sentence="", is_settings=True)
+    vitals = breaker.answered(fail(Vitals(), settings), START)
+    assert vitals.status is Status.SERVER_ERROR
+
+
+def test_our_own_fault_charges_nobody() -> None:
+    healthy = Vitals(status=Status.CONNECTED, since=START)
+    vitals = breaker.own_fault(healthy, START)
+    assert (vitals.status, vitals.failures, wait(vitals)) == (Status.CONNECTED, 0, 60)
+
+
+def test_a_second_timeout_asks_for_smaller_requests() -> None:
+    vitals = breaker.failed(
+        fail(Vitals(), TRANSPORT_CAUSES["timeout"]),
+        TRANSPORT_CAUSES["timeout"],
+        FACTS,
+        START,
+        jitter=0.0,
+        smaller=25,
+    )
+    assert vitals.ramp == 25
+
+
+def test_a_connection_test_clears_or_shows_an_error_at_once() -> None:
+    health = Health(status=Status.NOT_TESTED, facts={}, failures=0, singles=[])
+    failed = TestReport(stages=(), cause="credentials", facts=FACTS)
+    breaker.settle_test(health, failed, CREDENTIALS, START)
+    assert (health.status, health.cause, health.facts) == (
+        Status.SERVER_ERROR,
+        "credentials",
+        FACTS,
+    )
+    assert health.next_attempt_at is not None
+    breaker.settle_test(health, TestReport(stages=()), None, START)
+    assert (health.status, health.cause, health.next_attempt_at) == (
+        Status.CONNECTED,
+        None,
+        None,
+    )
+
+
+def test_vitals_survive_the_row() -> None:
+    values: dict[str, Any] = {"failures": 4, "ramp": 1, "singles": ("a b",), "learnt_bytes": 9}
+    health = Health(status=Status.NOT_TESTED, facts={}, singles=[])
+    vitals = Vitals(status=Status.CANT_CONNECT, cause="dns", facts=FACTS, **values)
+    vitals.write(health)
+    assert Vitals.of(health) == vitals
