@@ -88,7 +88,8 @@ class LMS:
             settings=settings,
             slots=self._slots,
             clock=DatabaseClock(),
-            vault=Vault(settings.encryption_keys or derive_keys(app.config)),
+            # Derived keys stay readable, so that LMS_ENCRYPTION_KEYS can be added later.
+            vault=Vault([*settings.encryption_keys, *derive_keys(app.config)]),
             registry=Registry(self._connectors),
             transport=Transport(settings),
             ring=bell.ring,
@@ -129,12 +130,14 @@ class LMS:
 
     def past_results_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
         """Decorates ``(organization_id, objective_id, since) -> Iterator[ObjectiveResult]``
-        (optional): enables back-fill."""
+        (optional): enables back-fill.
+        """
         return self._slot("past_results_loader", function, replace)
 
     def csp_nonce(self, function: F | None = None, /, *, replace: bool = False) -> Any:
         """Decorates ``() -> str``: the nonce of this response's Content-Security-Policy
-        (optional)."""
+        (optional).
+        """
         return self._slot("csp_nonce", function, replace)
 
     def translator(self, function: F | None = None, /, *, replace: bool = False) -> Any:
@@ -160,7 +163,8 @@ class LMS:
                         self.record_many([made] if isinstance(made, ObjectiveResult) else made)
                 except Exception:
                     _log.exception(
-                        "%s: the result was not recorded", getattr(function, "__qualname__", function)
+                        "%s: the result was not recorded",
+                        getattr(function, "__qualname__", function),
                     )
 
             signal.connect(receive, weak=False)

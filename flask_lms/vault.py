@@ -39,9 +39,12 @@ class Vault:
         if not token:
             return {}
         try:
-            return dict(json.loads(self._fernet.decrypt(token.encode())))
+            secrets = json.loads(self._fernet.decrypt(token.encode()))
         except (InvalidToken, ValueError):
             raise SecretUnreadable from None
+        if not isinstance(secrets, dict) or any(not isinstance(v, str) for v in secrets.values()):
+            raise SecretUnreadable
+        return secrets
 
     def is_current(self, token: str) -> bool:
         """Whether the newest key encrypted this token."""

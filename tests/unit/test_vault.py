@@ -1,0 +1,95 @@
+"""Secrets at rest: rotation, and what can't be read says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cryptography.fernet import Fernet
+
+from flask_lms.errors import SecretUnreadable
+from flask_lms.vault import Vault, derive_keys
+
+OLD, NEW, OTHER = (Fernet.generate_key() for _ in range(3))
+SECRETS = {"secret": "s3cret-canary ☃"}
+
+
+def test_a_token_hides_the_secret_and_opens_again() -> None:
+    vault = Vault([NEW])
+    token = vault.lock(SECRETS)
+    assert "canary" not in token
+    assert token != vault.lock(SECRETS)
+    assert vault.unlock(token) == SECRETS
+
+
+def test_no_token_is_no_secret() -> None:
+    assert Vault([NEW]).unlock(None) == {}
+    assert Vault([NEW]).unlock("") == {}
+
+
+def test_an_older_key_still_reads_and_the_newest_writes() -> None:
+    old_token = Vault([OLD]).lock(SECRETS)
+    vault = Vault([NEW, OLD])
+    assert vault.unlock(old_token) == SECRETS
+    assert not vault.is_current(old_token)
+    new_token = vault.relock(old_token)
+    assert vault.is_current(new_token)
+    assert Vault([NEW]).unlock(new_token) == SECRETS
+
+
+def test_a_lost_key_is_an_error_and_never_an_empty_secret() -> None:
+    token = Vault([OLD]).lock(SECRETS)
+    for action in (Vault([NEW]).unlock, Vault([NEW]).relock):
+        with pytest.raises(SecretUnreadable, match="LMS_ENCRYPTION_KEYS"):
+            action(token)
+    assert not Vault([NEW]).is_current(token)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda token: token[:-1],
+        lambda token: token[:20] + ("A" if token[20] != "A" else "B") + token[21:],
+        lambda token: "x" + token,
+        lambda token: token + token,
+        lambda token: "é" + token[1:],
+        lambda token: "nonsense",
+        lambda token: " ",
+    ],
+)
+def test_a_damaged_token_is_unreadable(damage: object) -> None:
+    vault = Vault([NEW])
+    broken = damage(vault.lock(SECRETS))  # type: ignore[operator]
+    with pytest.raises(SecretUnreadable) as caught:
+        vault.unlock(broken)
+    assert not vault.is_current(broken)
+    assert "canary" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"7", b"not json", b"\xff", b'{"a": 1}', b'["ab"]'])
+def test_something_else_under_the_same_key_is_unreadable(content: bytes) -> None:
+    token = Fernet(NEW).encrypt(content).decode()
+    with pytest.raises(SecretUnreadable):
+        Vault([NEW]).unlock(token)
+
+
+def test_a_vault_shows_no_key() -> None:
+    assert repr(Vault([NEW, OLD])) == "<Vault with 2 keys>"
+
+
+def test_the_flask_secret_key_and_its_fallbacks_are_keys_of_their_own() -> None:
+    before = Vault(derive_keys({"SECRET_KEY": "first"}))
+    after = Vault(derive_keys({"SECRET_KEY": b"second", "SECRET_KEY_FALLBACKS": ["first"]}))
+    token = before.lock(SECRETS)
+    assert after.unlock(token) == SECRETS
+    assert not after.is_current(token)
+    with pytest.raises(SecretUnreadable):
+        Vault(derive_keys({"SECRET_KEY": "second"})).unlock(token)
+
+
+def test_a_derived_key_does_not_show_the_flask_key() -> None:
+    keys = derive_keys({"SECRET_KEY": "first", "SECRET_KEY_FALLBACKS": None})
+    assert len(keys) == 1
+    assert b"first" not in keys[0]
+    assert keys == derive_keys({"SECRET_KEY": b"first"})
+    assert json.dumps(keys[0].decode())
