@@ -1,0 +1,184 @@
+"""Faults of the installation itself, told to ``LMS_OPERATOR_EMAILS``, never to customers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..models import Configuration, Delivery, Health, Incident, Status, Worker
+from ..models import State as DeliveryState
+from ..state import State
+from . import outbox, rows, rules, scan
+from .facts import plain
+from .rules import Kind
+
+_log = logging.getLogger(__name__)
+KIND = "operator"
+#: A worker that was not seen for so long is gone; shorter gaps are restarts.
+WORKER_GONE = timedelta(minutes=2)
+REDIS_PATIENCE = timedelta(minutes=5)
+
+
+def _key(cause: str) -> str:
+    return f"installation:{cause}"
+
+
+def operator_fault(
+    state: State,
+    session: Session,
+    cause: str,
+    facts: Mapping[str, Any],
+    now: datetime,
+    *,
+    patience: timedelta | None = timedelta(0),
+) -> None:
+    """A fault of the installation: told once, until :func:`operator_ok`.
+
+    :param cause: ``local``, ``redis``, ``secret_unreadable``, ``mail``, or a cause of a connector.
+    :param facts: names and numbers.
+    :param patience: told when it lasts longer; None: not by mail.
+    """
+    incident = rows.find_open(session, _key(cause))
+    if incident is None:
+        incident, is_new = rows.open_once(
+            session,
+            _key(cause),
+            kind=KIND,
+            cause=cause,
+            facts=plain(facts),
+            opened_at=now,
+            next_mail_at=None if patience is None else now + patience,
+        )
+        if is_new:
+            _log.error("the installation has a fault: %s", cause, extra={"lms_facts": plain(facts)})
+        if patience == timedelta(0) and is_new:
+            _tell(state, session, incident, "error", now)
+    elif incident.facts != plain(facts):
+        incident.facts = plain(facts)
+    session.flush()
+
+
+def operator_ok(state: State, session: Session, cause: str, now: datetime) -> None:
+    """The fault is over; who was told of it is told so."""
+    incident = rows.find_open(session, _key(cause))
+    if incident is None or not rows.close(session, incident, now):
+        return
+    _log.warning("the installation's fault is over: %s", cause)
+    if incident.announced_at is not None:
+        _tell(state, session, incident, "over", now)
+    session.flush()
+
+
+def tell_past(
+    state: State,
+    session: Session,
+    cause: str,
+    facts: Mapping[str, Any],
+    began_at: datetime,
+    now: datetime,
+) -> None:
+    """A fault that could only be told once it was over: a worker or mail server that was away."""
+    incident = Incident(
+        kind=KIND, cause=cause, facts=plain(facts), opened_at=began_at, closed_at=now, mails=0
+    )
+    session.add(incident)
+    session.flush()
+    _tell(state, session, incident, "past", now)
+
+
+def decide(state: State, session: Session, incident: Incident, now: datetime) -> None:
+    """Tell a fault that lasted, or that it still lasts."""
+    stage = "error" if incident.announced_at is None else "still"
+    _tell(state, session, incident, stage, now)
+
+
+def _tell(state: State, session: Session, incident: Incident, stage: str, now: datetime) -> None:
+    incident.announced_at = incident.announced_at or now
+    if incident.closed_at is None:
+        incident.next_mail_at = rules.next_reminder(incident.opened_at, now)
+    outbox.queue(
+        state,
+        session,
+        kind=Kind.OPERATOR,
+        facts={
+            "stage": stage,
+            "cause": incident.cause,
+            "cause_facts": incident.facts,
+            "since": incident.opened_at.isoformat(),
+            "duration_seconds": int((now - incident.opened_at).total_seconds()),
+            "at": now.isoformat(),
+        },
+        now=now,
+        incident=incident,
+    )
+
+
+# -- what is looked at each minute -----------------------------------------------------------------
+
+
+def look(state: State, session: Session, window: scan.Window, now: datetime) -> None:
+    """Was no worker running, is Redis gone, can secrets not be read?"""
+    _look_for_a_gap(state, session, window, now)
+    _look_for_redis(state, session, now)
+    _look_for_secrets(state, session, now)
+
+
+def _look_for_a_gap(state: State, session: Session, window: scan.Window, now: datetime) -> None:
+    """A dead worker can't tell that none runs, so the next one does."""
+    if window.last_at is None or now - window.last_at < WORKER_GONE + timedelta(minutes=1):
+        return
+    waited = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(Delivery)
+        .join(Configuration, Configuration.id == Delivery.configuration_id)
+        .join(Health, Health.configuration_id == Delivery.configuration_id)
+        .where(
+            Delivery.recorded_at <= now - timedelta(minutes=1),
+            sa.or_(
+                sa.and_(
+                    Delivery.state == DeliveryState.PENDING,
+                    Configuration.paused_at.is_(None),
+                    Configuration.deleted_at.is_(None),
+                    Health.status.in_((Status.CONNECTED, Status.NOT_TESTED)),
+                ),
+                sa.and_(
+                    Delivery.settled_at > now - timedelta(minutes=1),
+                    Delivery.state == DeliveryState.DELIVERED,
+                    Delivery.recorded_at > window.last_at,
+                ),
+            ),
+        )
+    )
+    if waited:
+        tell_past(state, session, "no_worker", {"waiting": waited}, window.last_at, now)
+
+
+def _look_for_redis(state: State, session: Session, now: datetime) -> None:
+    alive = session.scalars(
+        sa.select(Worker.has_redis).where(Worker.seen_at > now - WORKER_GONE)
+    ).all()
+    if not alive:
+        return
+    if all(alive):
+        operator_ok(state, session, "redis", now)
+    else:
+        facts = {"workers": len(alive), "without": alive.count(False)}
+        operator_fault(state, session, "redis", facts, now, patience=REDIS_PATIENCE)
+
+
+def _look_for_secrets(state: State, session: Session, now: datetime) -> None:
+    count = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(Health)
+        .join(Configuration, Configuration.id == Health.configuration_id)
+        .where(Health.cause == "secret_unreadable", Configuration.deleted_at.is_(None))
+    )
+    if count:
+        operator_fault(state, session, "secret_unreadable", {"configurations": count}, now)
+    else:
+        operator_ok(state, session, "secret_unreadable", now)

@@ -1,0 +1,96 @@
+"""Incident rows: opened once, claimed by one process, closed by one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from ..models import Configuration, Incident
+
+
+def key_of(configuration: Configuration, kind: str) -> str:
+    """``Incident.open_key`` of a configuration's open incident of a kind."""
+    return f"{configuration.id.hex}:{kind}"
+
+
+def find_open(session: Session, key: str, *, is_for_update: bool = False) -> Incident | None:
+    """The open incident of a key as it is now.
+
+    :param is_for_update: nobody else decides on it until this transaction ends.
+    """
+    query = sa.select(Incident).where(Incident.open_key == key)
+    if is_for_update:
+        query = query.with_for_update()
+    return session.scalar(query.execution_options(populate_existing=True))
+
+
+def open_once(session: Session, key: str, **values: Any) -> tuple[Incident, bool]:
+    """A new open incident and True, or the one that another process opened just now and False."""
+    incident = Incident(open_key=key, mails=0, **values)
+    try:
+        with session.begin_nested():
+            session.add(incident)
+    except IntegrityError:
+        found = find_open(session, key)
+        if found is None:  # closed again in between
+            raise
+        return found, False
+    return incident, True
+
+
+def open_for(
+    session: Session, configuration: Configuration, kind: str, now: datetime, **values: Any
+) -> Incident:
+    """:func:`open_once` for a configuration."""
+    incident, _ = open_once(
+        session,
+        key_of(configuration, kind),
+        configuration_id=configuration.id,
+        organization_id=configuration.organization_id,
+        kind=kind,
+        opened_at=now,
+        **values,
+    )
+    return incident
+
+
+def close(session: Session, incident: Incident, now: datetime, **facts: Any) -> bool:
+    """Close it; False: somebody else did. Afterwards the object is as the row.
+
+    :param facts: added to the incident's own.
+    """
+    session.flush()
+    done = session.execute(
+        sa.update(Incident)
+        .where(Incident.id == incident.id, Incident.closed_at.is_(None))
+        .values(closed_at=now, open_key=None, next_mail_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(incident)
+    if not done.rowcount:  # type: ignore[attr-defined]
+        return False
+    if facts:
+        incident.facts = {**incident.facts, **facts}
+    return True
+
+
+def claim(session: Session, incident: Incident, next_mail_at: datetime | None) -> bool:
+    """Take the decision that is due on it; False: another process did, or it is closed."""
+    session.flush()
+    old = incident.next_mail_at
+    done = session.execute(
+        sa.update(Incident)
+        .where(
+            Incident.id == incident.id,
+            Incident.closed_at.is_(None),
+            Incident.next_mail_at.is_(None) if old is None else Incident.next_mail_at == old,
+        )
+        .values(next_mail_at=next_mail_at)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(incident)
+    return bool(done.rowcount)  # type: ignore[attr-defined]
