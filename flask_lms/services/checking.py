@@ -24,15 +24,28 @@ class CheckedAgain:
 
     :param queued: they wait to be sent now.
     :param still_not_sent: they have the reason that holds now.
+    :param not_wanted: the configuration doesn't want such results any more.
     """
 
     queued: int = 0
     still_not_sent: int = 0
+    not_wanted: int = 0
+
+    @property
+    def checked(self) -> int:
+        return self.queued + self.still_not_sent + self.not_wanted
+
+    def __add__(self, other: CheckedAgain) -> CheckedAgain:
+        return CheckedAgain(
+            queued=self.queued + other.queued,
+            still_not_sent=self.still_not_sent + other.still_not_sent,
+            not_wanted=self.not_wanted + other.not_wanted,
+        )
 
 
 def check_again(state: AppState, ids: Sequence[uuid.UUID]) -> CheckedAgain:
     """Build these deliveries anew and commit; those settled meanwhile stay as they are."""
-    queued = still = 0
+    queued = still = not_wanted = 0
     with change(state) as made:
         rows = made.session.scalars(
             sa.select(Delivery)
@@ -59,8 +72,9 @@ def check_again(state: AppState, ids: Sequence[uuid.UUID]) -> CheckedAgain:
                 delivery.reason = built.not_sendable.reason
                 delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
             else:
+                not_wanted += 1
                 _leave_out(delivery, made)
-    return CheckedAgain(queued=queued, still_not_sent=still)
+    return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
 
 
 def _queue(delivery: Delivery, statements: Sequence[Statement], made: Change) -> None:

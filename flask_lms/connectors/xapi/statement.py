@@ -53,6 +53,8 @@ def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildCo
     :param settings: checked ones of a configuration.
     """
     main_id = _id(result, _main_kind(result))
+    if not _is_wanted(result, settings) and context.previous_revision is None:
+        return Built()
     try:
         actor = agent(
             _participant(result),
@@ -103,6 +105,10 @@ def _id(
     return statement_id(kind, result.organization_id, result.id, revision, step)
 
 
+def _is_wanted(result: ObjectiveResult, settings: Mapping[str, Any]) -> bool:
+    return result.completed and (settings["results"] != "passed" or bool(result.success))
+
+
 class _Builder:
     """The statements of one result for one configuration."""
 
@@ -121,7 +127,7 @@ class _Builder:
     def wanted(self) -> list[Statement]:
         """What the configuration wants of this result; nothing for one that wasn't completed."""
         result = self.result
-        if not result.completed or (self.settings["results"] == "passed" and not result.success):
+        if not _is_wanted(result, self.settings):
             return []
         statements = [self._main()]
         if self.settings["send_completed"] and result.success is not None:

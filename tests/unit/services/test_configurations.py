@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
-
-import pytest
 
 from flask_lms import EditConflict, InvalidConfiguration, NotFound
 from flask_lms.models import Audit, Configuration, Health, State, Status
@@ -26,7 +25,9 @@ def errors_of(caught: pytest.ExceptionInfo[InvalidConfiguration]) -> dict[str, l
 
 
 def test_a_new_configuration_has_its_health_row_and_is_audited(desk: Desk) -> None:
-    made = desk.create("  Corporate   LMS ", contact_emails=["Ana@ACME.example", "ben@acme.example"])
+    made = desk.create(
+        "  Corporate   LMS ", contact_emails=["Ana@ACME.example", "ben@acme.example"]
+    )
     assert made.name == "Corporate LMS"
     assert made.contact_emails == ["Ana@acme.example", "ben@acme.example"]
     assert made.health.status is Status.NOT_TESTED
@@ -85,7 +86,9 @@ def test_a_name_of_100_characters_is_fine(desk: Desk) -> None:
     assert desk.create("ΐ" * 100).name == "ΐ" * 100
 
 
-@pytest.mark.parametrize("name", ["corporate lms", "CORPORATE LMS", "Corporate  LMS", "Ｃorporate LMS"])
+@pytest.mark.parametrize(
+    "name", ["corporate lms", "CORPORATE LMS", "Corporate  LMS", "Ｃorporate LMS"]
+)
 def test_a_name_is_unique_in_its_organization_in_any_case(desk: Desk, name: str) -> None:
     desk.create("Corporate LMS")
     with pytest.raises(InvalidConfiguration) as caught:
@@ -446,9 +449,7 @@ def test_an_unsaved_configuration_can_be_tested_and_nothing_is_written(
     assert desk.history() == []
 
 
-def test_a_blank_secret_in_an_edit_is_tested_with_the_stored_one(
-    desk: Desk, lrs: FakeLRS
-) -> None:
+def test_a_blank_secret_in_an_edit_is_tested_with_the_stored_one(desk: Desk, lrs: FakeLRS) -> None:
     made = desk.create(settings=lrs.settings)
     blank = {**lrs.settings, "secret": ""}
     assert desk.configurations.test_settings("xapi", blank, made.id).is_connected
@@ -519,8 +520,9 @@ def test_detaching_cancels_what_waits_only_when_asked(desk: Desk) -> None:
     made = desk.create()
     desk.configurations.attach_many(made.id, ["ppe", "fire"])
     kept = desk.put(made, objective_id="ppe")
-    gone, sent = desk.put(made, objective_id="fire"), desk.put(
-        made, State.DELIVERED, objective_id="fire"
+    gone, sent = (
+        desk.put(made, objective_id="fire"),
+        desk.put(made, State.DELIVERED, objective_id="fire"),
     )
     assert desk.configurations.detach(made.id, "ppe", by=ANA) == 0
     assert desk.configurations.detach(made.id, "fire", cancel_waiting=True, by=ANA) == 1

@@ -1,0 +1,53 @@
+"""The log of alerts: what was mailed about a configuration, to whom, and whether it went out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from ..models import Configuration, Mail
+from ..state import State
+from .configurations import Configurations
+
+#: A mail that waits for so long, though it was tried, means that the mail server is down.
+_LATE = timedelta(minutes=10)
+
+
+class Mails:
+    """The alerts of an organization, to be read only."""
+
+    def __init__(self, state: State, organization_id: str) -> None:
+        self._state = state
+        self._organization_id = organization_id
+
+    def list(self, configuration_id: uuid.UUID | str, limit: int = 50) -> Sequence[Mail]:
+        """The newest alerts about a configuration.
+
+        :raises NotFound: no such configuration here.
+        """
+        configuration = Configurations(self._state, self._organization_id).get(configuration_id)
+        return self._state.session.scalars(
+            sa.select(Mail)
+            .where(Mail.configuration_id == configuration.id)
+            .order_by(Mail.created_at.desc(), Mail.id.desc())
+            .limit(limit)
+        ).all()
+
+    def late(self) -> int:
+        """How many alerts wait for a mail server that doesn't take them."""
+        now = self._state.clock.now(self._state.session())
+        count = self._state.session.scalar(
+            sa.select(sa.func.count())
+            .select_from(Mail)
+            .join(Configuration, Configuration.id == Mail.configuration_id)
+            .where(
+                Configuration.organization_id == self._organization_id,
+                Mail.state == "waiting",
+                Mail.attempts > 0,
+                Mail.created_at < now - _LATE,
+            )
+        )
+        return count or 0

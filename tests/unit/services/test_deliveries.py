@@ -1,0 +1,352 @@
+"""Deliveries listed, counted, sent again, checked again and cancelled."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from flask_lms import NotFound, Participant
+from flask_lms.clock import new_id
+from flask_lms.models import Attempt, Delivery, State
+from flask_lms.services import bulk
+from flask_lms.services import deliveries as deliveries_module
+from flask_lms.services.deliveries import Deliveries, Filters
+from tests.host import result
+
+from .conftest import ANA, Desk
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries_module, "_CHUNK", 3)
+    monkeypatch.setattr(bulk, "CHUNK", 3)
+
+
+def test_a_list_is_newest_first_and_pages_without_gaps(desk: Desk) -> None:
+    made = desk.create()
+    rows = [desk.put(made).id for _ in range(7)]
+    first = desk.deliveries.list(limit=3)
+    second = desk.deliveries.list(before=first.next, limit=3)
+    third = desk.deliveries.list(before=second.next, limit=3)
+    seen = [row.id for part in (first, second, third) for row in part.items]
+    assert seen == rows[::-1]
+    assert third.next is None
+
+
+def test_each_filter_finds_its_own(desk: Desk) -> None:
+    one, two = desk.create("One"), desk.create("Two")
+    plain = desk.put(one)
+    fire = desk.put(one, objective_id="fire")
+    max_ = desk.put(one, participant_id="E001", participant_name="Max 100% Müller")
+    rejected = desk.put(two, State.REJECTED, reason="rejected")
+    old = desk.put(two, at=desk.later(days=-3), id=_id_at(desk, days=-3))
+
+    def found(**filters: object) -> set[uuid.UUID]:
+        return {row.id for row in desk.deliveries.list(Filters(**filters)).items}  # type: ignore[arg-type]
+
+    assert found() == {row.id for row in (plain, fire, max_, rejected, old)}
+    assert found(configuration_id=one.id) == {plain.id, fire.id, max_.id}
+    assert found(configuration_id=str(two.id)) == {rejected.id, old.id}
+    assert found(states=(State.REJECTED, State.NOT_SENT)) == {rejected.id}
+    assert found(states=("pending",), configuration_id=two.id) == {old.id}
+    assert found(objective_id="fire") == {fire.id}
+    assert found(participant="E001") == {max_.id}
+    assert found(participant="100% mü") == {max_.id}
+    assert found(participant="%") == {max_.id}
+    assert found(participant="JANE") == {plain.id, fire.id, rejected.id, old.id}
+    assert found(reason="rejected") == {rejected.id}
+    assert found(since=desk.later(days=-1)) == {plain.id, fire.id, max_.id, rejected.id}
+    assert found(until=desk.later(days=-1)) == {old.id}
+    assert found(ids=[plain.id, str(fire.id)]) == {plain.id, fire.id}
+    assert desk.deliveries.count(Filters(configuration_id=one.id)) == 3
+
+
+def _id_at(desk: Desk, **span: float) -> uuid.UUID:
+    milliseconds = int(desk.later(**span).timestamp() * 1000)
+    return uuid.UUID(int=(milliseconds << 80) | (new_id().int & (2**80 - 1)))
+
+
+@pytest.fixture(autouse=True)
+def ids_by_the_desks_clock(monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+    """Ids are made by the host's clock; let it be the fixed one."""
+    counter = iter(range(1, 2**30))
+
+    def made() -> uuid.UUID:
+        milliseconds = int(desk.clock.time.timestamp() * 1000)
+        return uuid.UUID(int=(milliseconds << 80) | next(counter))
+
+    monkeypatch.setattr("tests.unit.services.conftest.new_id", made)
+
+
+def test_another_organizations_deliveries_are_never_found(desk: Desk) -> None:
+    row = desk.put(desk.create())
+    others = Deliveries(desk.host.state, "ACME")
+    with pytest.raises(NotFound):
+        others.get(row.id)
+    everything = Filters(ids=[row.id], configuration_id=row.configuration_id)
+    assert others.list().items == []
+    assert list(others.iterate(everything)) == []
+    assert others.count(everything) == 0
+    assert others.send_again(everything) == 0
+    assert others.cancel(everything) == 0
+    assert others.check_again(everything).checked == 0
+    assert others.count_sendable(everything) == others.count_cancellable(everything) == 0
+    assert others.counts(row.configuration_id)[State.PENDING] == 0
+    assert desk.deliveries.get(row.id).state is State.PENDING
+    assert [one.action for one in desk.history()] == ["created"]
+
+
+def test_a_malformed_id_is_not_found(desk: Desk) -> None:
+    with pytest.raises(NotFound):
+        desk.deliveries.get("../etc/passwd")
+    with pytest.raises(NotFound):
+        desk.deliveries.list(Filters(configuration_id="nonsense"))
+
+
+def test_iterating_gives_each_row_once_in_chunks(desk: Desk, small_chunks: None) -> None:
+    made = desk.create()
+    rows = [desk.put(made).id for _ in range(8)]
+    assert [row.id for row in desk.deliveries.iterate()] == rows[::-1]
+
+
+def test_counts_are_by_state_with_zeros(desk: Desk) -> None:
+    one, two = desk.create("One"), desk.create("Two")
+    desk.put(one), desk.put(one), desk.put(two, State.REJECTED)
+    assert desk.deliveries.counts() == {
+        State.PENDING: 2,
+        State.DELIVERED: 0,
+        State.REJECTED: 1,
+        State.NOT_SENT: 0,
+        State.CANCELLED: 0,
+    }
+    assert desk.deliveries.counts(two.id)[State.PENDING] == 0
+
+
+def test_the_attempts_of_a_delivery_are_those_that_carried_it(desk: Desk) -> None:
+    made = desk.create()
+    row, other = desk.put(made), desk.put(made)
+
+    def attempt(after: float, *ids: uuid.UUID) -> Attempt:
+        return Attempt(
+            configuration_id=made.id,
+            started_at=desk.later(seconds=after),
+            duration_ms=12,
+            statements=len(ids),
+            delivery_ids=",".join(id.hex for id in ids),
+            size=100,
+            verdict="failed",
+        )
+
+    second, first = attempt(60, row.id, other.id), attempt(1, other.id, row.id)
+    desk.host.db.session.add_all([second, first, attempt(2, other.id)])
+    desk.host.db.session.commit()
+    assert [one.id for one in desk.deliveries.attempts(row)] == [first.id, second.id]
+
+
+# -- send again -----------------------------------------------------------------------------------
+
+
+def test_send_again_sends_the_same_bytes_of_what_has_them(desk: Desk, small_chunks: None) -> None:
+    made = desk.create()
+    again = [
+        desk.put(made, state, refusals=6, reason="rejected", reason_words="no", settled_by="x")
+        for state in (State.REJECTED, State.CANCELLED, State.DELIVERED) * 3
+    ]
+    left = [
+        desk.put(made, State.NOT_SENT, statement=None),
+        desk.put(made, State.CANCELLED, statement=None),
+        desk.put(made),
+    ]
+    statements = {row.id: row.statement_id for row in again}
+    desk.clock.advance(hours=1)
+    progress: list[int] = []
+    assert desk.deliveries.count_sendable() == 9
+    assert desk.deliveries.send_again(Filters(), by=ANA, on_progress=progress.append) == 9
+    assert progress == [3, 6, 9]
+    for row in again:
+        now = desk.deliveries.get(row.id)
+        assert (now.state, now.due_at, now.refusals) == (State.PENDING, desk.clock.time, 0)
+        assert (now.reason, now.reason_words, now.settled_at, now.settled_by) == (None,) * 4
+        assert (now.statement, now.statement_id) == ('{"id": "x"}', statements[row.id])
+    states = [desk.deliveries.get(row.id).state for row in left]
+    assert states == [State.NOT_SENT, State.CANCELLED, State.PENDING]
+    assert desk.rung == [made.id]
+    [row] = desk.history("sent_again")
+    assert (row.changes, row.administrator_name) == ({"deliveries": 9}, "Ana Ruiz")
+
+
+def test_send_again_keeps_to_the_states_that_were_chosen(desk: Desk) -> None:
+    made = desk.create()
+    rejected, sent = desk.put(made, State.REJECTED), desk.put(made, State.DELIVERED)
+    chosen = Filters(configuration_id=made.id, states=(State.REJECTED, State.PENDING))
+    assert desk.deliveries.send_again(chosen, by=ANA) == 1
+    assert desk.deliveries.get(rejected.id).state is State.PENDING
+    assert desk.deliveries.get(sent.id).state is State.DELIVERED
+    assert desk.deliveries.send_again(Filters(states=(State.PENDING,))) == 0
+    [row] = desk.history("sent_again")
+    assert row.configuration_id == made.id
+    assert row.changes == {"deliveries": 1, "filter_states": ["rejected", "pending"]}
+
+
+def test_nothing_of_a_deleted_configuration_is_sent_again(desk: Desk) -> None:
+    made = desk.create()
+    desk.put(made, State.REJECTED)
+    desk.configurations.delete(made.id)
+    assert desk.deliveries.send_again(Filters()) == 0
+
+
+def test_an_operator_over_all_organizations_leaves_each_its_own_history(desk: Desk) -> None:
+    desk.put(desk.create(), State.REJECTED)
+    desk.organization_id = "globex"
+    desk.put(desk.create(), State.REJECTED)
+    assert Deliveries(desk.host.state).send_again(Filters(), by="operator") == 2
+    assert {row.organization_id for row in desk.history("sent_again")} == {"acme", "globex"}
+
+
+def test_a_break_in_the_middle_leaves_a_trace_of_what_was_done(
+    desk: Desk, small_chunks: None
+) -> None:
+    made = desk.create()
+    for _ in range(7):
+        desk.put(made, State.REJECTED)
+
+    def stop(done: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        desk.deliveries.send_again(Filters(), by=ANA, on_progress=stop)
+    assert desk.history("sent_again")[0].changes["deliveries"] == 6
+    assert desk.deliveries.counts()[State.PENDING] == 6
+
+
+# -- cancel ---------------------------------------------------------------------------------------
+
+
+def test_cancel_takes_what_waits_or_cannot_be_sent(desk: Desk) -> None:
+    made = desk.create()
+    waiting, unsent = desk.put(made), desk.put(made, State.NOT_SENT, statement=None)
+    sent, rejected = desk.put(made, State.DELIVERED), desk.put(made, State.REJECTED)
+    assert desk.deliveries.count_cancellable() == 2
+    assert desk.deliveries.cancel(Filters(), by=ANA) == 2
+    assert [desk.deliveries.get(r.id).state for r in (waiting, unsent, sent, rejected)] == [
+        State.CANCELLED,
+        State.CANCELLED,
+        State.DELIVERED,
+        State.REJECTED,
+    ]
+    assert desk.deliveries.get(waiting.id).settled_by == "Ana Ruiz"
+    assert desk.rung == []
+
+
+# -- check again ----------------------------------------------------------------------------------
+
+
+def test_a_corrected_address_is_picked_up(desk: Desk) -> None:
+    made = desk.create()
+    desk.configurations.attach(made.id, "ppe")
+    recorded = desk.host.lms.record(result(participant=Participant(id="E001", name="Max")))
+    assert [one.reason for one in recorded.not_sent] == ["no_email"]
+    [row] = desk.deliveries.list().items
+    planned = row.statement_id
+    still = desk.deliveries.check_again(Filters(), by=ANA)
+    assert (still.queued, still.still_not_sent) == (0, 1)
+    desk.rung.clear()
+
+    desk.host.participants["E001"] = Participant(id="E001", email="max@acme.example", name="Max")
+    desk.clock.advance(hours=1)
+    assert desk.deliveries.count_checkable() == 1
+    done = desk.deliveries.check_again(Filters(ids=[row.id]), by=ANA)
+    assert (done.queued, done.still_not_sent) == (1, 0)
+    now = desk.deliveries.get(row.id)
+    assert (now.state, now.due_at, now.reason, now.result) == (
+        State.PENDING,
+        desk.clock.time,
+        None,
+        None,
+    )
+    assert now.statement_id == planned
+    statement = json.loads(now.statement or "")
+    assert statement["id"] == str(planned)
+    assert statement["actor"]["mbox"] == "mailto:max@acme.example"
+    assert now.size == len((now.statement or "").encode())
+    assert desk.rung == [made.id]
+    assert [row.action for row in desk.history("checked_again")] == ["checked_again"] * 2
+
+
+def test_all_statements_of_a_corrected_result_are_queued(desk: Desk) -> None:
+    made = desk.create(
+        settings={
+            "url": "https://lrs.example.org/xapi",
+            "key": "k",
+            "secret": "s",
+            "send_completed": True,
+        }
+    )
+    desk.configurations.attach(made.id, "ppe")
+    desk.host.lms.record(result(participant=Participant(id="E001")))
+    desk.host.participants["E001"] = Participant(id="E001", email="max@acme.example")
+    assert desk.deliveries.check_again(Filters()).queued == 1
+    rows = desk.deliveries.list().items
+    assert {row.kind for row in rows} == {"result", "completed"}
+    assert {row.state for row in rows} == {State.PENDING}
+    assert len({row.statement_id for row in rows}) == 2
+
+
+def test_a_result_that_is_no_longer_kept_stays_not_sent(desk: Desk) -> None:
+    row = desk.put(desk.create(), State.NOT_SENT, statement=None, reason="no_email")
+    done = desk.deliveries.check_again(Filters())
+    assert (done.queued, done.still_not_sent) == (0, 1)
+    assert desk.deliveries.get(row.id).state is State.NOT_SENT
+
+
+def test_a_result_that_is_no_longer_wanted_is_cancelled(desk: Desk) -> None:
+    made = desk.create()
+    desk.configurations.attach(made.id, "ppe")
+    desk.host.lms.record(result(success=False, participant=Participant(id="E001")))
+    desk.configurations.update(made.id, settings={"results": "passed"})
+    done = desk.deliveries.check_again(Filters())
+    assert (done.queued, done.still_not_sent, done.not_wanted) == (0, 0, 1)
+    [row] = desk.deliveries.list().items
+    assert (row.state, row.reason) == (State.CANCELLED, "not_wanted")
+
+
+def test_listing_costs_one_query_however_many_rows(desk: Desk) -> None:
+    made = desk.create()
+    for _ in range(20):
+        desk.put(made)
+    desk.host.db.session.rollback()
+    seen: list[str] = []
+
+    def count(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        seen.append(statement)
+
+    sa.event.listen(desk.host.db.engine, "before_cursor_execute", count)
+    items = desk.deliveries.list().items
+    assert [row.participant_name for row in items] == ["Jane Doe"] * 20
+    assert len(seen) == 1
+
+
+def test_an_unknown_state_is_an_error_of_the_caller(desk: Desk) -> None:
+    with pytest.raises(ValueError, match="sending"):
+        desk.deliveries.list(Filters(states=("sending",)))  # type: ignore[arg-type]
+
+
+def test_a_participants_rows_are_found_by_part_of_the_name_when_no_id_is_alike(desk: Desk) -> None:
+    made = desk.create()
+    by_id = desk.put(made, participant_id="doe", participant_name="Someone")
+    desk.put(made, participant_name="John Doe")
+    assert [row.id for row in desk.deliveries.list(Filters(participant="doe")).items] == [by_id.id]
+    assert len(desk.deliveries.list(Filters(participant="Doe")).items) == 2
+
+
+def test_deliveries_in_the_far_past_are_old(desk: Desk) -> None:
+    made = desk.create()
+    row = desk.put(made)
+    filters = Filters(until=row.recorded_at + timedelta(seconds=1))
+    assert desk.deliveries.count(filters) == 1
+    assert desk.host.db.session.scalar(sa.select(sa.func.count()).select_from(Delivery)) == 1
