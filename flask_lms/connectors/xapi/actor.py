@@ -11,8 +11,10 @@ from email_validator import EmailNotValidError, validate_email
 from ...entities import Participant
 
 # What would need escaping in an IRI (RFC 6068) is refused: real LRSs compare the raw text.
-_LOCAL_PART = re.compile(r"[A-Za-z0-9.!$&'*+/=_~-]+")
-_TOP_DOMAIN = re.compile(r"[a-z][a-z0-9-]*", re.IGNORECASE)
+_ATOM = r"[A-Za-z0-9!$&'*+/=_~-]+"
+_LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"({_LABEL}\.)+(?!\d+$){_LABEL}")
 
 
 class Unidentified(ValueError):
@@ -31,22 +33,21 @@ def mail_address(text: str) -> str | None:
 
     The domain becomes lower-case and an international one its ASCII form; the local part stays.
     """
-    try:
-        checked = validate_email(
-            text.strip(),
-            check_deliverability=False,
-            # Names such as jane@corp.local identify people inside a company very well.
-            globally_deliverable=False,
-            allow_smtputf8=False,
-            allow_quoted_local=False,
-        )
-    except (EmailNotValidError, ValueError):
+    local, at, domain = text.strip().rpartition("@")
+    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local):
         return None
-    local, _, domain = (checked.ascii_email or "").rpartition("@")
-    parts = domain.split(".")
-    if not _LOCAL_PART.fullmatch(local) or len(parts) < 2 or not _TOP_DOMAIN.fullmatch(parts[-1]):
+    if not domain.isascii():
+        try:
+            checked = validate_email(f"x@{domain}", check_deliverability=False)
+        except (EmailNotValidError, ValueError):
+            return None
+        domain = checked.ascii_domain
+    # Not by email-validator: names such as corp.local, which it refuses, identify people inside
+    # a company very well.
+    domain = domain.lower()
+    if len(domain) > 253 or not _DOMAIN.fullmatch(domain):
         return None
-    return f"{local}@{domain.lower()}"
+    return f"{local}@{domain}"
 
 
 def agent(

@@ -16,6 +16,14 @@ from wtforms.validators import Optional
 from ...words import N_
 from .vocabulary import VERSIONS
 
+try:
+    from wtforms.fields import SelectChoice
+except ImportError:  # before WTForms 3.3 choices were plain tuples
+
+    def SelectChoice(value: str, label: str) -> tuple[str, str]:
+        return value, label
+
+
 ADVANCED = (
     "version",
     "identify",
@@ -53,16 +61,16 @@ class XapiForm(FlaskForm):  # type: ignore[misc]  # flask_wtf has no types
     )
     version = SelectField(
         N_("xAPI version"),
-        choices=[(version, version) for version in VERSIONS],
+        choices=[SelectChoice(version, version) for version in VERSIONS],
         default=VERSIONS[0],
         description=N_("Nearly every LMS takes 1.0.3. Choose 2.0.0 only if yours asks for it."),
     )
     identify = SelectField(
         N_("Identify participants by"),
         choices=[
-            ("mbox", N_("E-mail address")),
-            ("mbox_sha1sum", N_("Hash of the e-mail address, without a name")),
-            ("account", N_("Account on this platform")),
+            SelectChoice("mbox", N_("E-mail address")),
+            SelectChoice("mbox_sha1sum", N_("Hash of the e-mail address, without a name")),
+            SelectChoice("account", N_("Account on this platform")),
         ],
         default="mbox",
         description=N_(
@@ -72,14 +80,17 @@ class XapiForm(FlaskForm):  # type: ignore[misc]  # flask_wtf has no types
     send_name = BooleanField(N_("Send the participant's name"), default=True)
     results = SelectField(
         N_("Results to send"),
-        choices=[("all", N_("All results")), ("passed", N_("Passed results only"))],
+        choices=[
+            SelectChoice("all", N_("All results")),
+            SelectChoice("passed", N_("Passed results only")),
+        ],
         default="all",
     )
     steps = SelectField(
         N_("Steps of an objective"),
         choices=[
-            ("summary", N_("As a summary in the result")),
-            ("statements", N_("As one statement for each step")),
+            SelectChoice("summary", N_("As a summary in the result")),
+            SelectChoice("statements", N_("As one statement for each step")),
         ],
         default="summary",
     )
