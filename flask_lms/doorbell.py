@@ -1,5 +1,6 @@
 """Step 2 of the walk: after the commit, wake a worker through RQ. Losing a ring loses nothing:
-the ticker of every worker finds what is due in the database."""
+the ticker of every worker finds what is due in the database.
+"""
 
 from __future__ import annotations
 

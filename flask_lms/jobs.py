@@ -1,5 +1,6 @@
 """What RQ may run: one function, an id in. No payload and no secret is in Redis, and whatever else
-stands there is refused."""
+stands there is refused.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def make_job_class(app: Flask) -> type[Job]:
 
     class LMSJob(Job):
         """A job of Flask-LMS. Callbacks, webhooks, repeats and other functions are ignored or
-        refused: whoever can write to Redis must not run code here."""
+        refused: whoever can write to Redis must not run code here.
+        """
 
         @property
         def func(self) -> Callable[..., Any]:

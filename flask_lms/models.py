@@ -260,7 +260,8 @@ class Attempt(Base):
     statements: Mapped[int] = mapped_column(sa.Integer)
     delivery_ids: Mapped[str] = mapped_column(sa.Text)
     size: Mapped[int] = mapped_column(sa.Integer)
-    #: ``accepted``, ``partial``, ``refused``, ``conflict``, ``too_large``, ``slow_down`` or ``failed``.
+    #: The ``Verdict``: ``accepted``, ``partial``, ``refused``, ``conflict``, ``too_large``,
+    #: ``slow_down`` or ``failed``.
     verdict: Mapped[str] = mapped_column(sa.String(20))
     http_status: Mapped[int | None] = mapped_column(sa.Integer)
     cause: Mapped[str | None] = mapped_column(sa.String(40))
@@ -317,7 +318,7 @@ class Mail(Base):
     incident_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
     configuration_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
     organization_id: Mapped[str | None] = mapped_column(_HOST_ID)
-    #: ``error``, ``still_down``, ``recovered``, ``unstable``, ``results``, ``test`` or ``operator``.
+    #: ``error``, ``still_down``, ``recovered``, ``unstable``, ``results``, ``test``, ``operator``.
     kind: Mapped[str] = mapped_column(sa.String(20))
     recipient: Mapped[str] = mapped_column(sa.String(320))
     language: Mapped[str] = mapped_column(sa.String(35), default="en")

@@ -118,9 +118,7 @@ def rebuild(state: State, delivery: Delivery) -> Built:
     kept = from_json(delivery.result)
     known = state.slots.participant(kept.organization_id, delivery.participant_id)
     result = kept if known is None else replace(kept, participant=known)
-    target = _Target(
-        id=configuration.id, type=configuration.type, settings=configuration.settings
-    )
+    target = _Target(id=configuration.id, type=configuration.type, settings=configuration.settings)
     return _build(state, target, result, state.clock.now(state.session()), None)
 
 

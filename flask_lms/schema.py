@@ -49,8 +49,8 @@ def attach(db: SQLAlchemy, bind_key: str | None) -> None:
     if metadata.schema:
         raise ConfigurationError(
             [
-                f"The db's MetaData has schema={metadata.schema!r}: tables of Flask-LMS can't live in "
-                "a named schema. Give them a bind of their own with LMS_BIND_KEY."
+                f"The db's MetaData has schema={metadata.schema!r}: tables of Flask-LMS can't live "
+                "in a named schema. Give them a bind of their own with LMS_BIND_KEY."
             ]
         )
     for table in Base.metadata.sorted_tables:

@@ -150,7 +150,8 @@ class Settings:
         _text, "The host's name in statements, pages and mails. Default: the app's name.", ""
     )
     redis_url: str = _key(
-        _redis, "Redis or Valkey. Falls back to `RQ_REDIS_URL`, then `REDIS_URL`.",
+        _redis,
+        "Redis or Valkey. Falls back to `RQ_REDIS_URL`, then `REDIS_URL`.",
         "redis://localhost:6379/0",
     )
     encryption_keys: tuple[str, ...] = _key(
@@ -180,7 +181,9 @@ class Settings:
     mail_sender: str | None = _key(
         _sender, "Sender of alerts. Default: `MAIL_DEFAULT_SENDER`.", None
     )
-    mail_timeout_seconds: float = _key(_seconds(1, 60), "Limit for each step with the mail server.", 10.0)
+    mail_timeout_seconds: float = _key(
+        _seconds(1, 60), "Limit for each step with the mail server.", 10.0
+    )
     operator_emails: tuple[str, ...] = _key(
         _emails, "Who is told of faults of the installation itself.", ()
     )
@@ -260,4 +263,6 @@ def _warn_of_unknown(config: Mapping[str, Any], known: Mapping[str, object]) -> 
         if isinstance(key, str) and key.startswith("LMS_") and key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            warnings.warn(f"Flask-LMS does not know the configuration key {key}.{hint}", stacklevel=5)
+            warnings.warn(
+                f"Flask-LMS does not know the configuration key {key}.{hint}", stacklevel=5
+            )

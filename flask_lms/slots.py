@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
-from .entities import Administrator, Objective, ObjectiveResult, Page, Participant
+from .entities import Objective, ObjectiveResult, Page, Participant
 from .errors import MissingSlot, SetupError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -120,9 +120,7 @@ class Slots:
         self, organization_id: str, objective_id: str, since: datetime | None
     ) -> Iterator[ObjectiveResult]:
         """The results of an objective since a time, for back-fill."""
-        return iter(
-            self._required("past_results_loader")(organization_id, objective_id, since)
-        )
+        return iter(self._required("past_results_loader")(organization_id, objective_id, since))
 
     def csp_nonce(self) -> str | None:
         """The nonce of this response's Content-Security-Policy, when the host has one."""

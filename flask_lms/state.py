@@ -31,6 +31,7 @@ class State:
     :param schedule: wakes one for a configuration at a time; as harmless.
     :param answered: tells that a worker has begun with a configuration.
     :param is_redis_there: whether Redis answers now.
+    :param worker: names this process's worker; every process that sends adds its own id.
     :param on_status_change: called in the transaction that changes a configuration's status.
     :param on_own_fault: called when all destinations fail alike by a fault of the installation.
     """
@@ -50,6 +51,8 @@ class State:
     is_redis_there: Callable[[], bool]
     on_status_change: Callable[[Session, Configuration, StatusChanged], None]
     on_own_fault: Callable[[Session, str, dict[str, Any], datetime], None]
+
+    worker: str = ""
 
     @property
     def session(self) -> scoped_session[Session]:

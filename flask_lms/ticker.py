@@ -1,8 +1,9 @@
-"""The ticker: every few seconds it looks into the database for what RQ lost, and rings or drains."""
+"""The ticker: every few seconds it finds in the database what RQ lost, and rings or drains."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from importlib.metadata import version
 from flask import Flask
 
 from .alerts import incidents
-from .delivery import retention, schedule
+from .delivery import lease, retention, schedule
 from .delivery.sender import Sender
 from .models import Worker
 from .state import State
@@ -31,14 +32,10 @@ _HANDS = 4
 
 @dataclass(kw_only=True)
 class Ticker:
-    """One ticker.
-
-    :param name: of its worker, for the heartbeat.
-    """
+    """One ticker, of the worker that ``state.worker`` names."""
 
     app: Flask
     state: State
-    name: str
     monotonic: Callable[[], float] = time.monotonic
     waiting_since: dict[uuid.UUID, float] = field(default_factory=dict)
     _beat_at: float = float("-inf")
@@ -59,6 +56,8 @@ class Ticker:
         """Heartbeat, ring or carry out what is due, decide on mails, forget what is old."""
         session = self.state.session
         now = self.state.clock.now(session())
+        if lease.release_dead(session(), f"{self.state.worker}/", _is_alive):
+            session.commit()
         due = schedule.due(session(), now)
         session.rollback()
         has_redis = bool(self.state.ring(due)) if due else self.state.is_redis_there()
@@ -98,9 +97,20 @@ class Ticker:
             return
         self._beat_at = self.monotonic()
         session = self.state.session
-        row = session.get(Worker, self.name)
+        row = session.get(Worker, self.state.worker)
         if row is None:
-            row = Worker(id=self.name, version=version("flask-lms"), started_at=now)
+            row = Worker(id=self.state.worker, version=version("flask-lms"), started_at=now)
             session.add(row)
         row.seen_at, row.has_redis = now, has_redis
         session.commit()
+
+
+def _is_alive(process_id: str) -> bool:
+    """Whether a process of this worker still runs: both are children of the same supervisor."""
+    try:
+        os.kill(int(process_id), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        pass
+    return True

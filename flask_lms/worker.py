@@ -1,4 +1,4 @@
-"""`flask lms worker`: the one process an operator runs, any number of copies on any number of hosts.
+"""`flask lms worker`: the one process an operator runs, any number of copies on any hosts.
 
 It supervises its parts and restarts what dies: senders (RQ workers), RQ's scheduler, the ticker
 (the net under RQ: it finds in the database what Redis lost) and the mailer.
@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -61,7 +62,7 @@ def run(app: Flask, *, burst: bool = False, processes: int | None = None) -> Bur
     :param processes: senders; default ``LMS_WORKER_PROCESSES``.
     """
     if burst:
-        return do_burst(app)
+        return work_off(app)
     state = app.extensions["lms_state"]
     if not hasattr(os, "fork"):
         raise SetupError(
@@ -72,7 +73,7 @@ def run(app: Flask, *, burst: bool = False, processes: int | None = None) -> Bur
     return None
 
 
-def do_burst(app: Flask) -> Bursted:
+def work_off(app: Flask) -> Bursted:
     """Deliver all that is due, in this process, without Redis; then send due mails."""
     delivered = rejected = requests = 0
     with app.app_context():
@@ -132,6 +133,8 @@ class Supervisor:
             _Part(name="ticker", target=_tick),
             _Part(name="mailer", target=_mail),
         ]
+        state: State = self.app.extensions["lms_state"]
+        state.worker = f"{socket.gethostname()[:60]}/{uuid.uuid4().hex[:8]}"
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         _log.info("flask lms worker: %d senders", self.senders)
@@ -241,7 +244,7 @@ def _schedule(app: Flask) -> None:
 
 def _tick(app: Flask) -> None:
     state: State = app.extensions["lms_state"]
-    Ticker(app, state, name=f"{socket.gethostname()}:{os.getppid()}").run()
+    Ticker(app=app, state=state).run()
 
 
 def _mail(app: Flask) -> None:

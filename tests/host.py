@@ -92,11 +92,10 @@ def result(id: str = "r1", **changes: Any) -> ObjectiveResult:
     return ObjectiveResult(**{**values, **changes})
 
 
-@contextmanager
-def make_host(
+def build_host(
     database_url: str, *, redis_url: str = NO_REDIS, lms: LMS | None = None, **config: Any
-) -> Iterator[Host]:
-    """A host with its tables, inside its app context; the tables go at the end."""
+) -> Host:
+    """A host; its tables are not made yet."""
     app = Flask("host")
     app.config.update(
         SECRET_KEY="a secret for tests only, long enough",
@@ -120,7 +119,15 @@ def make_host(
     made = Host(app=app, db=db, lms=lms or LMS(), signal=Signal(), note=HostNote)
     _adapt(made)
     made.lms.init_app(app)
-    with app.app_context():
+    return made
+
+
+@contextmanager
+def make_host(database_url: str, **options: Any) -> Iterator[Host]:
+    """A host with its tables, inside its app context; the tables go at the end."""
+    made = build_host(database_url, **options)
+    db = made.db
+    with made.app.app_context():
         db.drop_all()
         db.create_all()
         try:

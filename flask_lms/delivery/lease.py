@@ -7,6 +7,7 @@ paused so long that another took over finds its own token outdated and writes no
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -61,6 +62,24 @@ def renew(session: Session, configuration_id: uuid.UUID, token: int, now: dateti
         )
         == 1
     )
+
+
+def release_dead(session: Session, prefix: str, is_alive: Callable[[str], bool]) -> int:
+    """Give back the leases of holders that died, so that nobody waits for them to run out.
+
+    :param prefix: of the holders that ``is_alive`` can judge.
+    :param is_alive: told what follows the prefix.
+    :returns: how many; the caller commits.
+    """
+    held = session.execute(
+        sa.select(Health.configuration_id, Health.lease_token, Health.lease_holder).where(
+            Health.lease_holder.startswith(prefix, autoescape=True)
+        )
+    ).all()
+    dead = [row for row in held if not is_alive(str(row.lease_holder)[len(prefix) :])]
+    for row in dead:
+        release(session, row.configuration_id, row.lease_token)
+    return len(dead)
 
 
 def release(session: Session, configuration_id: uuid.UUID, token: int) -> None:

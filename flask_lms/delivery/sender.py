@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -64,12 +64,16 @@ class Sender:
 
     :param chance: 0 to 1.
     :param monotonic: seconds from any start.
+    :param holder: names this process in leases and attempts.
     """
 
     state: State
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = time.monotonic
-    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    holder: str = ""
+
+    def __post_init__(self) -> None:
+        self.holder = self.holder or f"{self.state.worker or socket.gethostname()}/{os.getpid()}"
 
     def drain(self, configuration_id: uuid.UUID) -> Drained:
         """Send what is due for one configuration, until nothing is, it fails, or others wait."""
