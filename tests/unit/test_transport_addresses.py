@@ -118,3 +118,8 @@ def test_a_metadata_address_is_called_when_that_very_address_is_listed(
         Transport(Settings(allowed_networks=("169.254.169.254",))).check_url(
             "https://169.254.169.253/"
         )
+
+
+def test_the_tripwire_hears_every_connection(tripwire: Tripwire) -> None:
+    with socket.create_connection(("127.0.0.1", tripwire.port), 5):
+        assert tripwire.touched == [("127.0.0.1", tripwire.port)]
