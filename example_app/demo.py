@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,11 +29,11 @@ from .valkey import Valkey
 class Demo:
     """Web server, worker, demo LMS, mail server and, unless ``LMS_REDIS_URL`` is set, Valkey.
 
-    Start it in the main thread: on Linux its processes end with the thread that started them.
+    Start it in the main thread: on Linux Valkey ends with the thread that started it.
 
     :param folder: where database and logs are kept.
     :param port: of the web server; the next free one when taken. 0: any.
-    :param fill: adds rows to an empty database, in an app context.
+    :param fill: adds history to people and objectives, in the context of an app of its own.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Demo:
         folder: Path = INSTANCE,
         *,
         port: int = 5000,
-        fill: Callable[[Demo], None] | None = None,
+        fill: Callable[[Flask, DemoLMS], None] | None = None,
     ) -> None:
         self.folder = folder
         self.port = free_port(port)
@@ -51,6 +52,9 @@ class Demo:
         self.worker: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
         self._closing = contextlib.ExitStack()
+        self._lock = threading.Lock()
+        # One thread for as long as the demo lives: the worker ends with the thread that started it.
+        self._keeper = ThreadPoolExecutor(1, "keeper")
         self.app: Flask
 
     def start(self) -> Demo:
@@ -73,7 +77,9 @@ class Demo:
             }
             self._make_app()
             self._serve(closing)
-            self._start_worker(closing)
+            closing.callback(self._keeper.shutdown)
+            self._keeper.submit(self._start_worker).result()
+            closing.callback(self._stop_worker)
             self._closing = closing.pop_all()
         return self
 
@@ -87,15 +93,17 @@ class Demo:
         self.stop()
 
     def reset(self) -> None:
-        """Delete every row and fill again; heartbeats of workers stay."""
-        for table in reversed(db.metadata.sorted_tables):
-            if table.name != "lms_worker":
+        """Delete every row and fill again, while no worker is there to send the past."""
+        with self._lock:
+            self._stop_worker()
+            for table in reversed(db.metadata.sorted_tables):
                 db.session.execute(table.delete())
-        db.session.commit()
-        self.lms.clear()
-        self.lms.switch("answers")
-        self.mailbox.clear()
-        self._fill()
+            db.session.commit()
+            self.lms.clear()
+            self.lms.switch("answers")
+            self.mailbox.clear()
+            self._fill()
+            self._keeper.submit(self._start_worker).result()
 
     @property
     def log(self) -> Path:
@@ -114,9 +122,14 @@ class Demo:
                 self._fill()
 
     def _fill(self) -> None:
-        seed()
-        if self.fill is not None:
-            self.fill(self)
+        with _environment(self._environment):
+            app = create_app()
+        with app.app_context():
+            seed()
+            if self.fill is not None:
+                self.fill(app, self.lms)
+            db.session.remove()
+            db.engine.dispose()
 
     def _remove_a_database_of_other_tables(self) -> None:
         """A newer version of the demo starts over; a real host migrates."""
@@ -137,36 +150,38 @@ class Demo:
         closing.callback(server.server_close)
         closing.callback(server.shutdown)
 
-    def _start_worker(self, closing: contextlib.ExitStack) -> None:
-        log = closing.enter_context(self.log.open("ab"))
-        self.worker = subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", "example_app", "lms", "worker"],
-            cwd=Path(__file__).parent.parent,
-            env={**os.environ, **self._environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl+C is for us; we stop it in our order
-            preexec_fn=_end_with_the_parent if sys.platform == "linux" else None,
-        )
-        closing.callback(self._stop_worker)
+    def _start_worker(self) -> None:
+        with self.log.open("ab") as log:
+            self.worker = subprocess.Popen(
+                [sys.executable, "-m", "flask", "--app", "example_app", "lms", "worker"],
+                cwd=Path(__file__).parent.parent,
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl+C is for us; we stop it in our order
+                preexec_fn=_end_with_the_parent if sys.platform == "linux" else None,
+            )
 
     def _stop_worker(self) -> None:
-        assert self.worker is not None
+        if self.worker is None:
+            return
         self.worker.terminate()
         try:
             self.worker.wait(15)
         except subprocess.TimeoutExpired:
             self.worker.kill()
             self.worker.wait()
+        self.worker = None
 
 
 def _end_with_the_parent() -> None:
+    """Even when the parent is killed; "parent" is the very thread that started it (Linux)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]):  # type: ignore[no-untyped-def]
+def _environment(values: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(values)
     try:

@@ -1,0 +1,70 @@
+"""The demo's LMS: a real HTTP server that stores statements, with switches for what goes wrong."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from flask_lms.testing import Answer, FakeLRS
+
+
+class DemoLMS:
+    """A :class:`FakeLRS` with a mode that can be named in a form."""
+
+    MODES: ClassVar[dict[str, str]] = {
+        "answers": "Works",
+        "refuses": "Refuses connections",
+        "401": "Refuses the key",
+        "500": "Has an internal error",
+        "slow": "Is slow",
+    }
+    _ANSWERS: ClassVar[dict[str, Answer]] = {
+        "401": Answer(401, {"Content-Type": "text/plain"}, b"This key is not known here."),
+        "500": Answer(500, {"Content-Type": "text/plain"}, b"The disk is full."),
+    }
+
+    def __init__(self, port: int) -> None:
+        self._lrs = FakeLRS(key="harbor", secret="let me in", port=port)
+        self.mode = "answers"
+        self.key, self.secret, self.port = self._lrs.key, self._lrs.secret, port
+
+    @property
+    def url(self) -> str:
+        return self._lrs.url
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self._lrs.settings
+
+    @property
+    def count(self) -> int:
+        """How many statements it has stored."""
+        return len(self._lrs.statements)
+
+    def newest(self, most: int) -> list[dict[str, Any]]:
+        return self._lrs.statements[: -most - 1 : -1]
+
+    def switch(self, mode: str) -> None:
+        """Behave so from now on.
+
+        :raises ValueError: there is no such mode.
+        """
+        if mode not in self.MODES:
+            raise ValueError(mode)
+        self.mode = mode
+        self._lrs.answer_always(self._ANSWERS.get(mode))
+        self._lrs.delay_seconds = 3.0 if mode == "slow" else 0.0
+        if mode == "refuses":
+            self._lrs.refuse()
+        else:
+            self._lrs.accept()
+
+    def clear(self) -> None:
+        """Forget what was received; the mode stays."""
+        self._lrs.reset()
+        self.switch(self.mode)
+
+    def start(self) -> None:
+        self._lrs.start()
+
+    def stop(self) -> None:
+        self._lrs.stop()
