@@ -41,11 +41,9 @@ class Doorbell:
     """
 
     def __init__(self, redis_url: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        tcp = {} if redis_url.startswith("unix:") else {"socket_connect_timeout": 0.25}
         self._redis = Redis.from_url(
-            redis_url,
-            socket_connect_timeout=0.25,
-            socket_timeout=0.25,
-            retry=Retry(NoBackoff(), 0),
+            redis_url, socket_timeout=0.25, retry=Retry(NoBackoff(), 0), **tcp
         )
         self._queue = Queue(QUEUE, connection=self._redis, serializer=JSONSerializer)
         self._monotonic = monotonic

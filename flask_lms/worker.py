@@ -209,16 +209,17 @@ def _die_with_parent(parent: int) -> None:
 
 def worker_redis(url: str) -> Redis:
     """A connection for RQ's worker and scheduler."""
-    return Redis.from_url(url, socket_connect_timeout=5, socket_keepalive=True)
+    tcp = {} if url.startswith("unix:") else {"socket_connect_timeout": 5, "socket_keepalive": True}
+    return Redis.from_url(url, **tcp)
 
 
-def _send(app: Flask) -> None:
-    """A sender: an RQ worker that runs its jobs in this process, which keeps its connections."""
+def make_sender(app: Flask) -> SimpleWorker:
+    """An RQ worker that runs only our jobs, in this process, which keeps its connections."""
     state: State = app.extensions["lms_state"]
     job_class = make_job_class(app)
     redis = worker_redis(state.settings.redis_url)
     queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer, job_class=job_class)
-    worker = SimpleWorker(
+    return SimpleWorker(
         [queue],
         connection=redis,
         serializer=JSONSerializer,
@@ -226,7 +227,10 @@ def _send(app: Flask) -> None:
         worker_ttl=_WORKER_TTL_SECONDS,
         log_job_description=False,
     )
-    worker.work(logging_level="WARNING")
+
+
+def _send(app: Flask) -> None:
+    make_sender(app).work(logging_level="WARNING")
 
 
 def _schedule(app: Flask) -> None:

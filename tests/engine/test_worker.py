@@ -141,9 +141,7 @@ def test_a_burst_delivers_what_is_due_without_redis(
     assert_everything_arrived(host, lrs)
 
 
-def test_a_worker_ends_its_parts_when_told_to(
-    host: Host, redis: Valkey, database_url: str
-) -> None:
+def test_a_worker_ends_its_parts_when_told_to(host: Host, redis: Valkey, database_url: str) -> None:
     process = start_worker(database_url, redis.url)
     until(lambda: len(children(process.pid)) >= 7)
     parts = children(process.pid)
