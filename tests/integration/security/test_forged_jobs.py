@@ -1,0 +1,198 @@
+"""Somebody can write to Redis: nothing but our own function runs, and real work goes on."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import uuid
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from example_app.valkey import Valkey
+from flask_lms.models import State as DeliveryState
+from flask_lms.worker import make_sender
+from tests.address_cases import Tripwire
+from tests.host import Host, make_host, result
+from tests.transport_support import answering, serving
+
+#: What forged jobs managed to call.
+CALLED: list[Any] = []
+
+HERE = "tests.integration.security.test_forged_jobs"
+
+
+def fire(*args: Any, **kw: Any) -> None:
+    """What a forged job would like to run."""
+    CALLED.append((args, kw))
+
+
+class Pickled:
+    """Calls :func:`fire` when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return fire, ("unpickled",)
+
+
+@pytest.fixture
+def host_with_redis(tmp_path: Path, valkey: Valkey) -> Iterator[Host]:
+    CALLED.clear()
+    Redis.from_url(valkey.url).flushall()
+    url = f"sqlite:///{tmp_path / 'host.db'}"
+    with make_host(url, redis_url=valkey.url) as made:
+        yield made
+
+
+def _forge(redis: Redis, data: bytes, **fields: Any) -> str:
+    """Put a job into our queue as RQ would have written it."""
+    id = str(uuid.uuid4())
+    known = {
+        "data": zlib.compress(data),
+        "created_at": "2026-03-02T09:00:00.000000Z",
+        "enqueued_at": "2026-03-02T09:00:00.000000Z",
+        "origin": "lms",
+        "status": "queued",
+        "timeout": 30,
+    }
+    redis.hset(f"rq:job:{id}", mapping={**known, **fields})
+    redis.sadd("rq:queues", "rq:queue:lms")
+    redis.rpush("rq:queue:lms", id)
+    return id
+
+
+def _call(function: Any, *args: Any, instance: Any = None, **kw: Any) -> bytes:
+    return json.dumps([function, instance, args, kw]).encode()
+
+
+def _work(host: Host) -> None:
+    worker = make_sender(host.app)
+    worker.subscribe = lambda: None  # type: ignore[method-assign]  # its teardown can stall
+    worker.work(burst=True, logging_level="CRITICAL")
+
+
+FORGED = {
+    "a function of the process": _call(f"{HERE}.fire", 1),
+    "a shell command": _call("os.system", "touch {marker}"),
+    "a subprocess": _call("subprocess.call", ["touch", "{marker}"]),
+    "exec": _call("builtins.exec", "open('{marker}', 'w')"),
+    "eval": _call("builtins.eval", "open('{marker}', 'w')"),
+    "a module that runs at import": _call("antigravity.fly"),
+    "a neighbour of our function": _call("flask_lms.jobs.make_job_class", "x"),
+    "through our function": _call("flask_lms.jobs.deliver.__globals__"),
+    "another spelling of ours": _call(" flask_lms.jobs.deliver", "x"),
+    "ours by another way": _call("flask_lms.worker.work_off", "x"),
+    "a method of an instance": _call("flask_lms.jobs.deliver", instance="a text"),
+    "no function": _call(None),
+    "a list for a function": _call(["flask_lms.jobs.deliver"]),
+    "a number for a function": _call(7),
+    "an object for a function": _call({"a": "b"}),
+    "ours with a path for an id": _call("flask_lms.jobs.deliver", "../../etc/passwd"),
+    "ours with SQL for an id": _call("flask_lms.jobs.deliver", "' OR 1=1 --"),
+    "ours with a list for an id": _call("flask_lms.jobs.deliver", [1]),
+    "ours with nothing": _call("flask_lms.jobs.deliver"),
+    "ours with too much": _call("flask_lms.jobs.deliver", "a", "b", c="d"),
+    "ours for nobody": _call("flask_lms.jobs.deliver", uuid.uuid4().hex),
+    "too short a tuple": json.dumps(["flask_lms.jobs.deliver"]).encode(),
+    "no tuple": b"{}",
+    "no JSON": b"\xff\x00nonsense",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_job_runs_nothing_and_holds_up_nobody(
+    name: str, host_with_redis: Host, valkey: Valkey, tmp_path: Path, tripwire: Tripwire
+) -> None:
+    host, redis = host_with_redis, Redis.from_url(valkey.url)
+    marker = tmp_path / "marker"
+    with serving(answering(b"HTTP/1.1 204 No Content\r\nX-Experience-API-Version: 1.0.3\r\n\r\n")) as lms:
+        host.attach(lms.url(path="/xapi"))
+        _forge(redis, FORGED[name].replace(b"{marker}", str(marker).encode()))
+        host.lms.record(result())
+        host.db.session.commit()
+        _work(host)
+        assert not marker.exists()
+        assert CALLED == []
+        assert {address[1] for address in tripwire.touched} <= {lms.port}
+    assert [row.state for row in host.deliveries()] == [DeliveryState.DELIVERED]
+    assert redis.llen("rq:queue:lms") == 0
+
+
+def test_a_pickle_is_not_opened(host_with_redis: Host, valkey: Valkey) -> None:
+    redis = Redis.from_url(valkey.url)
+    evil = pickle.dumps(Pickled())
+    _forge(redis, evil)
+    _forge(redis, _call("flask_lms.jobs.deliver", uuid.uuid4().hex), result=evil, meta=evil)
+    _forge(redis, pickle.dumps((f"{HERE}.fire", None, (), {})))
+    _work(host_with_redis)
+    assert CALLED == []
+    pickle.loads(evil)
+    assert CALLED == [(("unpickled",), {})]  # the charge was live
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_callbacks_and_webhooks_of_a_job_are_not_called(
+    ends_well: bool, host_with_redis: Host, valkey: Valkey, tripwire: Tripwire
+) -> None:
+    redis = Redis.from_url(valkey.url)
+    hook = {
+        "url": f"http://127.0.0.1:{tripwire.port}/",
+        "events": ["success", "failure", "finished", "failed", "stopped", "queued"],
+        "event": "finished",
+        "method": "POST",
+        "headers": {},
+        "timeout": 5,
+        "secret": None,
+    }
+    data = _call("flask_lms.jobs.deliver", uuid.uuid4().hex if ends_well else "no id")
+    for field in ("success", "failure", "stopped"):
+        callback = {
+            f"{field}_callback_name": f"{HERE}.fire",
+            f"{field}_callback_timeout": 5,
+            "webhooks": json.dumps([hook]),
+            "repeats_left": 2,
+            "repeat_intervals": "[0]",
+        }
+        _forge(redis, data, **callback)
+    _work(host_with_redis)
+    assert CALLED == []
+    assert tripwire.touched == []
+
+
+def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
+    host_with_redis: Host, valkey: Valkey
+) -> None:
+    redis = Redis.from_url(valkey.url)
+    id = _forge(
+        redis,
+        _call(f"{HERE}.fire"),
+        status="started",
+        failure_callback_name=f"{HERE}.fire",
+        failure_callback_timeout=5,
+    )
+    redis.delete("rq:queue:lms")
+    redis.zadd("rq:wip:lms", {f"{id}:{uuid.uuid4().hex}": 1})
+    _work(host_with_redis)
+    worker = make_sender(host_with_redis.app)
+    worker.clean_registries()
+    assert CALLED == []
+
+
+def test_what_redis_holds_is_an_id_and_nothing_more(
+    host_with_redis: Host, valkey: Valkey
+) -> None:
+    host, redis = host_with_redis, Redis.from_url(valkey.url)
+    configuration = host.attach("https://lms.example.com/xapi")
+    host.lms.record(result())
+    host.db.session.commit()
+    (id,) = redis.lrange("rq:queue:lms", 0, -1)
+    job = redis.hgetall(f"rq:job:{id.decode()}")
+    data = json.loads(zlib.decompress(job[b"data"]))
+    assert data == ["flask_lms.jobs.deliver", None, [configuration.id.hex], {}]
+    everything = b"".join(job.values()) + b"".join(redis.keys())
+    for word in (b"jane", b"Jane", b"canary", b"lms.example.com", b"acme"):
+        assert word not in everything
