@@ -64,14 +64,16 @@ def test_an_address_that_is_entered_is_never_connected_to(
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))
     services = shared.lms.configurations
     outcomes: list[str | None] = []
+    refused: set[str] = set()
     try:
         outcomes.append(services.test_settings("xapi", _values(url)).cause)
         made = services.create(
             "acme", f"LMS {next(_NUMBERS)}", ["ana@acme.example"], settings=_values(url)
         )
         outcomes.append(services.test(made.id).cause)
-    except InvalidConfiguration as refused:
-        assert set(refused.errors) == {"url"}
+    except InvalidConfiguration as error:
+        refused = set(error.errors)
+    assert refused <= {"url"}
     assert None not in outcomes  # never connected
     assert _touched(tripwire) == []
 

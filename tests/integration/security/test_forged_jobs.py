@@ -109,7 +109,7 @@ def test_a_forged_job_runs_nothing_and_holds_up_nobody(
 ) -> None:
     host, redis = host_with_redis, Redis.from_url(valkey.url)
     marker = tmp_path / "marker"
-    with serving(answering(b"HTTP/1.1 204 No Content\r\nX-Experience-API-Version: 1.0.3\r\n\r\n")) as lms:
+    with serving(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) as lms:
         host.attach(lms.url(path="/xapi"))
         _forge(redis, FORGED[name].replace(b"{marker}", str(marker).encode()))
         host.lms.record(result())
