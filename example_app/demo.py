@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from flask import Flask
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from .app import INSTANCE, create_app
 from .demo_lms import DemoLMS
@@ -143,7 +143,9 @@ class Demo:
         stamp.write_text(now)
 
     def _serve(self, closing: contextlib.ExitStack) -> None:
-        server = make_server("127.0.0.1", self.port, self.app, threaded=True)
+        server = make_server(
+            "127.0.0.1", self.port, self.app, threaded=True, request_handler=_QuietHandler
+        )
         thread = threading.Thread(target=server.serve_forever, name="web", daemon=True)
         thread.start()
         closing.callback(thread.join, 5)
@@ -173,6 +175,11 @@ class Demo:
             self.worker.kill()
             self.worker.wait()
         self.worker = None
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """The terminal is for what people need to read."""
 
 
 def _end_with_the_parent() -> None:

@@ -23,7 +23,7 @@ class DemoLMS:
     }
 
     def __init__(self, port: int) -> None:
-        self._lrs = FakeLRS(key="harbor", secret="let me in", port=port)
+        self._lrs = FakeLRS(key="harbor", secret="let-me-in", port=port)
         self.mode = "answers"
         self.key, self.secret, self.port = self._lrs.key, self._lrs.secret, port
 

@@ -47,7 +47,9 @@ class Mailbox:
         return islice(tuple(self._mails), most)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        message = email.message_from_bytes(envelope.content or b"", policy=email.policy.default)
+        message = email.message_from_bytes(
+            bytes(envelope.original_content or b""), policy=email.policy.default
+        )
         plain = message.get_body(("plain",))
         self._mails.appendleft(
             Received(

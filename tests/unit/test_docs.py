@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +110,23 @@ def test_the_host_of_the_readme_shows_the_pages_and_queues_a_result(host):
         [delivery] = host.lms.deliveries.list().items
         assert delivery.state.value == "pending"
         assert "jane@acme.example" in delivery.statement
+
+
+def test_the_tests_in_the_docs_pass(tmp_path):
+    code = re.search(r"```python\n(.*?)```", between(TOP / "docs" / "testing.md", "example"), re.S)
+    assert code
+    path = tmp_path / "test_lms.py"
+    path.write_text(code[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey", path],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(TOP)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
