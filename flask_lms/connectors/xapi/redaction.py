@@ -27,7 +27,7 @@ class Redactor:
     :param secret: its password.
     """
 
-    def __init__(self, key: str = "", secret: str = "") -> None:  # nosec B107 - none given
+    def __init__(self, key: str = "", secret: str = "") -> None:  # nosec B107 # none given
         pair = f"{key}:{secret}".encode("utf-8", "replace")
         plain = [base64.b64encode(pair).decode(), base64.urlsafe_b64encode(pair).decode()]
         plain += [text for text in (secret, key) if text]
