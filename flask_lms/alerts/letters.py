@@ -97,7 +97,10 @@ def _steps(story: Story) -> list[str]:
     remedy = story.cause.remedy if story.cause is not None else ()
     steps = [story.fill(step) for step in remedy[:2]]
     if story.n("failures") or not steps:
-        steps.append(gettext("Then test the connection on the page linked below."))
+        test = gettext("Test the connection on the page linked below.")
+        steps.append(
+            gettext("Then test the connection on the page linked below.") if steps else test
+        )
     return steps
 
 
@@ -135,11 +138,11 @@ def _still_down(story: Story) -> Letter:
     lasts = duration(story.n("duration_seconds"))
     if story.is_cant_connect:
         return _outage(
-            story, gettext("We can't reach your LMS for %(duration)s now.", duration=lasts)
+            story, gettext("We haven't reached your LMS for %(duration)s.", duration=lasts)
         )
     return _outage(
         story,
-        gettext("Your LMS doesn't accept the results for %(duration)s now.", duration=lasts),
+        gettext("Your LMS hasn't accepted any result for %(duration)s.", duration=lasts),
     )
 
 

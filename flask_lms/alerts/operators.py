@@ -22,6 +22,8 @@ KIND = "operator"
 #: A worker that was not seen for so long is gone; shorter gaps are restarts.
 WORKER_GONE = timedelta(minutes=2)
 REDIS_PATIENCE = timedelta(minutes=5)
+#: A destination that still fails by our fault shows it each minute.
+SEEN = timedelta(minutes=5)
 
 
 def _key(cause: str) -> str:
@@ -43,6 +45,7 @@ def operator_fault(
     :param facts: names and numbers.
     :param patience: told when it lasts longer; None: not by mail.
     """
+    told = {**plain(facts), "seen_at": now.isoformat(timespec="minutes")}
     incident = rows.find_open(session, _key(cause))
     if incident is None:
         incident, is_new = rows.open_once(
@@ -50,16 +53,16 @@ def operator_fault(
             _key(cause),
             kind=KIND,
             cause=cause,
-            facts=plain(facts),
+            facts=told,
             opened_at=now,
             next_mail_at=None if patience is None else now + patience,
         )
         if is_new:
-            _log.error("the installation has a fault: %s", cause, extra={"lms_facts": plain(facts)})
+            _log.error("the installation has a fault: %s", cause, extra={"lms_facts": told})
         if patience == timedelta(0) and is_new:
             _tell(state, session, incident, "error", now)
-    elif incident.facts != plain(facts):
-        incident.facts = plain(facts)
+    elif incident.facts != told:
+        incident.facts = told
     session.flush()
 
 
@@ -122,10 +125,11 @@ def _tell(state: State, session: Session, incident: Incident, stage: str, now: d
 
 
 def look(state: State, session: Session, window: scan.Window, now: datetime) -> None:
-    """Was no worker running, is Redis gone, can secrets not be read?"""
+    """Was no worker running, is Redis gone, can secrets not be read, is an own fault over?"""
     _look_for_a_gap(state, session, window, now)
     _look_for_redis(state, session, now)
     _look_for_secrets(state, session, now)
+    _look_for_the_end(state, session, now)
 
 
 def _look_for_a_gap(state: State, session: Session, window: scan.Window, now: datetime) -> None:
@@ -182,3 +186,18 @@ def _look_for_secrets(state: State, session: Session, now: datetime) -> None:
         operator_fault(state, session, "secret_unreadable", {"configurations": count}, now)
     else:
         operator_ok(state, session, "secret_unreadable", now)
+
+
+def _look_for_the_end(state: State, session: Session, now: datetime) -> None:
+    """A fault of ours that no destination shows any more is over."""
+    for incident in session.scalars(
+        sa.select(Incident).where(
+            Incident.configuration_id.is_(None),
+            Incident.kind == KIND,
+            Incident.closed_at.is_(None),
+            Incident.cause.not_in(("redis", "secret_unreadable", "mail")),
+        )
+    ).all():
+        seen_at = datetime.fromisoformat(incident.facts["seen_at"])
+        if now - seen_at > SEEN and incident.cause is not None:
+            operator_ok(state, session, incident.cause, now)

@@ -96,7 +96,8 @@ def duration(seconds: int) -> str:
         more = ngettext("%(n)s hour", "%(n)s hours", hours_of_day) if hours_of_day else ""
     else:
         text = ngettext("%(n)s hour", "%(n)s hours", hours)
-        more = ngettext("%(n)s minute", "%(n)s minutes", minutes) if minutes else ""
+        few = minutes and hours < 24
+        more = ngettext("%(n)s minute", "%(n)s minutes", minutes) if few else ""
     return f"{text} {more}".strip()
 
 
