@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LANGUAGE = re.compile(
     r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{4,8})*"
 )
+#: A whole number beyond it would be no number to JSON readers; NaN isn't within it either.
+_LARGEST = sys.float_info.max
 _LONGEST_DURATION_MS = 10 * 365 * 24 * 3600 * 1000
 
 StepOutcome = Literal["succeeded", "failed", "not_reached"]
@@ -70,9 +72,7 @@ class _Checked:
         if not isinstance(value, datetime):
             self._refuse(name, "must be a datetime")
         if value.tzinfo is None or value.utcoffset() is None:
-            self._refuse(
-                name, "must be aware, such as datetime.now(timezone.utc); this one is naive"
-            )
+            self._refuse(name, "must be aware, such as datetime.now(timezone.utc), not naive")
 
     def _whole(self, name: str, least: int, most: int, *, required: bool = False) -> None:
         value = getattr(self, name)
@@ -87,7 +87,8 @@ class _Checked:
         value = getattr(self, name)
         if value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not abs(value) <= _LARGEST:
             self._refuse(name, "must be a finite number")
 
     def _iri(self, name: str) -> None:
@@ -125,11 +126,8 @@ def is_absolute_iri(value: object) -> bool:
         return False
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", parts.scheme):
         return False
-    return (
-        bool(parts.netloc)
-        if parts.scheme in ("http", "https")
-        else bool(parts.path or parts.netloc)
-    )
+    is_web = parts.scheme in ("http", "https")
+    return bool(parts.netloc or (parts.path and not is_web))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,26 +366,15 @@ class ObjectiveResult(_Checked):
 def _is_json(value: object, depth: int = 0) -> bool:
     if depth > 20:
         return False
-    if isinstance(value, float):
-        return math.isfinite(value)
+    if isinstance(value, int | float):
+        return abs(value) <= _LARGEST
     if isinstance(value, str):
         return not re.search(r"[\x00\ud800-\udfff]", value)
     if isinstance(value, list | tuple):
         return all(_is_json(item, depth + 1) for item in value)
     if isinstance(value, Mapping):
-        return all(
-            isinstance(k, str) and _is_json(k) and _is_json(v, depth + 1) for k, v in value.items()
-        )
-    if isinstance(value, int):
-        return _is_finite(value)
+        return all(isinstance(k, str) and _is_json((k, v), depth) for k, v in value.items())
     return value is None
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond what JSON readers hold
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)

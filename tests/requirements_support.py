@@ -27,11 +27,15 @@ def need(name: str) -> str:
         found = shutil.which("node") if shutil.which("npm") else None
     else:
         found = os.environ.get(f"LMS_TEST_{name.upper()}_URL")
-    return found or _lacking(name)
+    return found or lacking(name)
 
 
-def _lacking(name: str) -> NoReturn:
-    said = f"NOT TESTED: {_WHAT[name]} is missing"
+def lacking(name: str, why: str | None = None) -> NoReturn:
+    """Skip this test, or fail it where ``LMS_TEST_REQUIRE`` names what it needs.
+
+    :param why: what is wrong; default: it is missing.
+    """
+    said = f"NOT TESTED: {why or _WHAT[name] + ' is missing'}"
     if name in os.environ.get("LMS_TEST_REQUIRE", "").split(","):
         pytest.fail(f"{said}, and LMS_TEST_REQUIRE names it")
     pytest.skip(said)

@@ -48,8 +48,7 @@ _INDEX = re.compile(
     r"\bstatements?\s*(?:\.|\[\s*)(\d{1,4})\b"  # statements.3.actor, statements[3]
     r"|\bindex['\"]?\s*[:=]?\s*(\d{1,4})\b"  # index 3, "index": 3
     r"|(?<![\w\])\"'])\[(\d{1,4})\]"  # [3].actor
-    r"|['\"](\d{1,4})\.[a-z]\w*"  # '3.actor'
-    r"|\bfrom (\d{1,4})(?:\.[a-z]\w*|$|[\s,;'\"])",  # in value from 3.actor
+    r"|['\"](\d{1,4})\.[a-z]\w*",  # '3.actor'
     re.IGNORECASE,
 )
 
@@ -284,7 +283,13 @@ class _Reader:
             index = int(next(group for group in match.groups() if group))
             if index < n:
                 found.setdefault(index, self.words or str(self.received.status))
-        return found
+        return found or self._blamed_by_id()
+
+    def _blamed_by_id(self) -> dict[int, str]:
+        """The one statement whose id the body names; several may be a quotation."""
+        text = self.received.text.lower()
+        named = [index for index, id in enumerate(self.received.sent) if str(id) in text]
+        return {named[0]: self.words or str(self.received.status)} if len(named) == 1 else {}
 
     def _words_of(self, error: Any) -> str:
         body = json.dumps(error, ensure_ascii=False).encode("utf-8", "replace")

@@ -49,12 +49,13 @@ def check(
         words = Words("Connected. Nothing was stored in your LMS.")
         yield TestReport(stages=tuple(stages), words=words)
         return
-    done = {stage.name for stage in stages}
-    for name in (*STAGES.values(), ABOUT, CREDENTIALS):
-        if name not in done:
-            skipped = Stage(name=name, state=StageState.SKIPPED)
-            stages.append(skipped)
-            yield skipped
+    # Those before the failing one that never came don't apply, such as a number's look-up.
+    order = (*STAGES.values(), ABOUT, CREDENTIALS)
+    after = order.index(stages[-1].name) + 1 if stages else 0
+    for name in order[after:]:
+        skipped = Stage(name=name, state=StageState.SKIPPED)
+        stages.append(skipped)
+        yield skipped
     yield TestReport(
         stages=tuple(stages), cause=report.cause, facts=report.facts, words=report.words
     )

@@ -190,6 +190,8 @@ def test_a_redirects_target_is_named_without_secrets(location: str | None, targe
         {"warnings": ["Missing value in '1.verb'"]},
         b"Statement index 1 has no verb",
         b"statements[1].verb: no verb",
+        b"[1].verb: no verb",
+        {"message": f"Statement {str(IDS[1]).upper()} has no verb"},
     ],
 )
 def test_a_refused_batch_blames_the_statement_that_is_named(status: int, body: Any) -> None:
@@ -201,7 +203,14 @@ def test_a_refused_batch_blames_the_statement_that_is_named(status: int, body: A
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"Bad Request", {"message": "invalid"}, {"errors": [{"index": 7}]}, b"in 2 of 30 words"],
+    [
+        b"",
+        b"Bad Request",
+        {"message": "invalid"},
+        {"errors": [{"index": 7}]},
+        b"in 2 of 30 words",
+        {"message": f"{IDS[0]} or {IDS[1]}"},
+    ],
 )
 def test_a_refused_batch_without_an_index_blames_nobody(body: Any) -> None:
     read = answer(400, body, n=3)

@@ -150,14 +150,13 @@ def test_after_the_stage_that_fails_the_others_are_skipped(transport: Transport)
         pass
     stages, report = run(lrs.url, transport)
     assert report.cause == "refused"
-    assert {name: stage.state for name, stage in stages.items()} == {
-        "Address": OK,
-        "Connection": FAILED,
-        "Name look-up": SKIPPED,
-        "Encryption": SKIPPED,
-        "xAPI service": SKIPPED,
-        "Key and secret": SKIPPED,
-    }
+    assert [(name, stage.state) for name, stage in stages.items()] == [
+        ("Address", OK),
+        ("Connection", FAILED),
+        ("Encryption", SKIPPED),
+        ("xAPI service", SKIPPED),
+        ("Key and secret", SKIPPED),
+    ]
 
 
 def test_a_blocked_address_fails_at_its_own_stage() -> None:
