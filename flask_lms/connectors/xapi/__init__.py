@@ -98,7 +98,7 @@ class XapiConnector:
 
     def sample(self, settings: Mapping[str, Any], context: BuildContext) -> str:
         result = _sample_result(context)
-        # An example is of a passed result of a known person, whatever is chosen here.
+        # An example corrects nothing.
         built = self.build(result, settings, dataclasses.replace(context, previous_revision=None))
         return "\n\n".join(
             json.dumps(json.loads(statement.text), ensure_ascii=False, indent=2)
