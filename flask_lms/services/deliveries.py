@@ -138,20 +138,14 @@ class Deliveries:
         :param on_progress: called with how many are done so far.
         :returns: how many wait now.
         """
-        return sum(
-            bulk.run(self._state, owner, bulk.SEND_AGAIN, filters, by, on_progress)
-            for owner in self._owners(bulk.SEND_AGAIN, filters)
-        )
+        return self._run(bulk.SEND_AGAIN, filters, by, on_progress)
 
     def cancel(self, filters: Filters, by: By = None, on_progress: Progress | None = None) -> int:
         """Never send those that wait or can't be sent.
 
         :returns: how many were cancelled.
         """
-        return sum(
-            bulk.run(self._state, owner, bulk.CANCEL, filters, by, on_progress)
-            for owner in self._owners(bulk.CANCEL, filters)
-        )
+        return self._run(bulk.CANCEL, filters, by, on_progress)
 
     def check_again(
         self, filters: Filters, by: By = None, on_progress: Progress | None = None
@@ -173,6 +167,18 @@ class Deliveries:
         return total
 
     # -- parts ---------------------------------------------------------------------------------
+
+    def _run(self, act: bulk.Act, filters: Filters, by: By, on_progress: Progress | None) -> int:
+        total = 0
+        for owner in self._owners(act, filters):
+            before = total
+
+            def show(done: int, before: int = before) -> None:
+                if on_progress:
+                    on_progress(before + done)
+
+            total += bulk.run(self._state, owner, act, filters, by, show)
+        return total
 
     def _owners(self, act: bulk.Act, filters: Filters) -> Sequence[str]:
         if self._organization_id is not None:

@@ -1,0 +1,221 @@
+"""``flask lms check``: each fault with its remedy, exit code 1; weak set-ups as warnings."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from example_app.valkey import Valkey
+from flask_lms import LMS
+from flask_lms.clock import DatabaseClock
+from flask_lms.models import Base, Worker
+from flask_lms.services import checks
+from flask_lms.services.findings import Finding, Level, weak_setups
+from flask_lms.settings import Settings
+from flask_lms.vault import Vault
+from tests.host import make_host
+from tests.unit.services.conftest import Desk
+
+from .conftest import Run
+
+
+def findings(desk: Desk) -> dict[str, list[Finding]]:
+    desk.host.state.clock = DatabaseClock()
+    found: dict[str, list[Finding]] = {}
+    for finding in checks.check(desk.host.state):
+        found.setdefault(finding.name, []).append(finding)
+        assert finding.remedy or finding.level in (Level.OK, Level.SKIPPED), finding
+    return found
+
+
+def only(found: dict[str, list[Finding]], name: str) -> Finding:
+    [finding] = found[name]
+    return finding
+
+
+def test_a_sound_installation_passes(desk: Desk, run: Run, valkey: Valkey) -> None:
+    desk.create()
+    state = desk.host.state
+    state.settings = _with(state.settings, redis_url=valkey.url)
+    state.clock = DatabaseClock()
+    done = run("check")
+    assert done.exit_code == 0, done.output
+    assert "ok       Redis: Redis at" in done.output
+    assert "ok       tables: All" in done.output
+    assert "No fault, " in done.output
+    found = json.loads(run("check", "--json").output)
+    assert found["ok"]
+    assert {one["name"] for one in found["findings"]} >= {"slots", "tables", "clock", "mail"}
+
+
+def _with(settings: Settings, **changes: Any) -> Settings:
+    import dataclasses
+
+    return dataclasses.replace(settings, **changes)
+
+
+def test_redis_away_is_a_fault_with_its_remedy(desk: Desk, run: Run) -> None:
+    desk.host.state.clock = DatabaseClock()
+    done = run("check")
+    assert done.exit_code == 1
+    assert "fault    Redis: Redis at 127.0.0.1 doesn't answer" in done.output
+    assert "→ Start Redis or Valkey, or correct LMS_REDIS_URL." in done.output
+    assert "1 fault, " in done.output
+
+
+def test_each_missing_slot_is_named(desk: Desk) -> None:
+    desk.host.lms._slots._functions.pop("objective_loader")
+    finding = only(findings(desk), "slots")
+    assert finding.level is Level.FAULT
+    assert finding.remedy == "Decorate a function with @lms.objective_loader."
+
+
+def test_missing_tables_and_columns_are_named(desk: Desk) -> None:
+    engine = desk.host.db.engine
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE lms_mail")
+        connection.exec_driver_sql("ALTER TABLE lms_worker DROP COLUMN has_redis")
+        connection.exec_driver_sql("DROP INDEX ix_lms_delivery_page")
+    found = findings(desk)["tables"]
+    assert [one.level for one in found] == [Level.FAULT, Level.FAULT, Level.WARNING]
+    assert "lms_mail" in found[0].sentence
+    assert "lms_worker.has_redis" in found[1].sentence
+    assert "ix_lms_delivery_page" in found[2].sentence
+    assert "workers" not in findings(desk)
+    Base.metadata.tables["lms_mail"].create(engine)
+
+
+def test_a_database_that_does_not_answer_is_a_fault(tmp_path: Any) -> None:
+    with make_host(f"sqlite:///{tmp_path / 'a.db'}") as host:
+        host.state.db = SimpleNamespace(engines={None: _broken_engine()})  # type: ignore[assignment]
+        [finding] = checks._tables(host.state)
+    assert (finding.level, finding.name) == (Level.FAULT, "database")
+
+
+def _broken_engine() -> Any:
+    import sqlalchemy as sa
+
+    return sa.create_engine("sqlite:////no/such/folder/host.db")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level"), [(0, Level.OK), (60, Level.WARNING), (-3600, Level.FAULT)]
+)
+def test_clocks_that_are_apart_are_noticed(desk: Desk, seconds: int, level: Level) -> None:
+    class Off(DatabaseClock):
+        def now(self, session: Any) -> Any:
+            return super().now(session) + timedelta(seconds=seconds)
+
+    desk.host.state.clock = Off()
+    [finding] = checks._clock(desk.host.state)
+    assert finding.level is level
+
+
+def test_secrets_that_no_key_reads_are_a_fault_and_old_ones_a_warning(desk: Desk) -> None:
+    desk.create()
+    old = Fernet.generate_key()
+    two = desk.create("Two")
+    two.secrets = Vault([old]).lock({"secret": "x"})
+    desk.host.db.session.commit()
+    finding = only(findings(desk), "secrets")
+    assert finding.level is Level.FAULT
+    assert "Two (acme)" in finding.sentence
+    from flask_lms.vault import derive_keys
+
+    desk.host.state.vault = Vault([*derive_keys(desk.host.app.config), old])
+    found = findings(desk)["secrets"]
+    assert [one.level for one in found] == [Level.WARNING, Level.OK]
+    assert "1 of 2" in found[0].sentence
+
+
+def test_a_type_without_a_connector_is_a_fault(desk: Desk) -> None:
+    made = desk.create()
+    made.type = "scorm_cloud"
+    desk.host.db.session.commit()
+    assert "'scorm_cloud'" in only(findings(desk), "LMS types").sentence
+
+
+def test_no_worker_is_a_fault_only_while_something_waits(desk: Desk) -> None:
+    made = desk.create()
+    assert only(findings(desk), "workers").level is Level.WARNING
+    desk.put(made)
+    finding = only(findings(desk), "workers")
+    assert finding.level is Level.FAULT
+    assert finding.sentence == "Results wait (1) and no worker was seen ever."
+
+
+def test_workers_that_are_old_or_deaf_are_named(desk: Desk) -> None:
+    now = DatabaseClock().now(desk.host.db.session())
+    desk.host.db.session.add_all(
+        [
+            Worker(id="a:1", version="0.0.1", started_at=now, seen_at=now, has_redis=True),
+            Worker(id="b:2", version="0.1.0", started_at=now, seen_at=now, has_redis=False),
+        ]
+    )
+    desk.host.db.session.commit()
+    found = findings(desk)["workers"]
+    assert [one.level for one in found] == [Level.OK, Level.WARNING, Level.WARNING]
+    assert "a:1" in found[1].sentence
+    assert "b:2" in found[2].sentence
+
+
+def test_a_mail_server_that_is_away_is_a_fault_and_no_sender_too(desk: Desk) -> None:
+    assert only(findings(desk), "mail").level is Level.SKIPPED
+    mail = desk.host.app.extensions["mail"]
+    mail.suppress, mail.server, mail.port = False, "127.0.0.1", 1
+    finding = only(findings(desk), "mail")
+    assert finding.level is Level.FAULT
+    assert "127.0.0.1:1 takes no mails" in finding.sentence
+    desk.host.state.settings = _with(desk.host.state.settings, mail_sender=None)
+    assert "no sender" in only(findings(desk), "mail").sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "config", "mail", "name"),
+    [
+        ({"allow_http": True}, {}, {}, "LMS_ALLOW_HTTP"),
+        ({"encryption_keys": ()}, {}, {}, "encryption keys"),
+        ({"allowed_networks": ("0.0.0.0/0",)}, {}, {}, "LMS_ALLOWED_NETWORKS"),
+        ({"public_url": "http://host.example"}, {}, {}, "LMS_PUBLIC_URL"),
+        ({"operator_emails": ()}, {}, {}, "LMS_OPERATOR_EMAILS"),
+        ({}, {"DEBUG": True}, {}, "debug mode"),
+        ({}, {"SECRET_KEY": "dev"}, {}, "SECRET_KEY"),
+        ({}, {}, {"use_tls": False}, "mail encryption"),
+    ],
+)
+def test_each_weak_set_up_is_warned_of_alone(
+    changes: dict[str, Any], config: dict[str, Any], mail: dict[str, Any], name: str
+) -> None:
+    safe = Settings(
+        activity_base_url="https://host.example/xapi",
+        public_url="https://host.example",
+        encryption_keys=(Fernet.generate_key().decode(),),
+        allowed_networks=("10.1.2.0/24", "lms.intranet"),
+        operator_emails=("ops@host.example",),
+    )
+    server = {"server": "mail.host.example", "use_tls": True, "use_ssl": False, **mail}
+    found = list(
+        weak_setups(
+            _with(safe, **changes),
+            {"SECRET_KEY": "long and random enough", **config},
+            SimpleNamespace(**server),
+        )
+    )
+    assert [(one.name, one.level) for one in found] == [(name, Level.WARNING)]
+
+
+def test_a_bind_of_its_own_is_looked_at(tmp_path: Any) -> None:
+    binds = {"lms": f"sqlite:///{tmp_path / 'lms.db'}"}
+    with make_host(
+        f"sqlite:///{tmp_path / 'host.db'}",
+        lms=LMS(),
+        LMS_BIND_KEY="lms",
+        SQLALCHEMY_BINDS=binds,
+    ) as host:
+        [finding] = checks._tables(host.state)
+    assert finding.level is Level.OK
