@@ -1,10 +1,85 @@
-"""The pages for organization administrators."""
+"""The pages for organization administrators: one blueprint, whose map is the table below."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from . import (
+    access,
+    alerts,
+    configurations,
+    connection_test,
+    deliveries,
+    delivery_acts,
+    editing,
+    failures,
+    help,
+    history,
+    monitoring,
+    mute,
+    objectives,
+    toolbox,
+    wizard,
+)
+from .pages import transactional
+
+
+class _Page(NamedTuple):
+    rule: str
+    endpoint: str
+    view: Callable[..., ResponseReturnValue]
+    methods: str = "GET"
+
+
+_ONE = "/<uuid:configuration_id>"
+
+PAGES = (
+    _Page("/", "index", configurations.index),
+    _Page("/new", "new", wizard.basics, "GET POST"),
+    _Page("/new/<type>", "new_connection", wizard.connection, "GET POST"),
+    _Page(_ONE, "overview", configurations.overview),
+    _Page(f"{_ONE}/test", "test", connection_test.page, "GET POST"),
+    _Page(f"{_ONE}/edit", "edit", editing.edit, "GET POST"),
+    _Page(f"{_ONE}/send-waiting", "send_waiting", configurations.send_waiting, "POST"),
+    _Page(f"{_ONE}/pause", "pause", configurations.pause, "GET POST"),
+    _Page(f"{_ONE}/resume", "resume", configurations.resume, "POST"),
+    _Page(f"{_ONE}/delete", "delete", configurations.delete, "GET POST"),
+    _Page(f"{_ONE}/restore", "restore", configurations.restore, "POST"),
+    _Page(f"{_ONE}/objectives", "attach", objectives.of_configuration, "GET POST"),
+    _Page(f"{_ONE}/objectives/past", "backfill", objectives.backfill, "GET POST"),
+    _Page(f"{_ONE}/objectives/detach", "detach", objectives.detach, "GET POST"),
+    _Page("/objectives/", "objectives", objectives.index),
+    _Page("/objectives/<path:objective_id>", "objective", objectives.one, "GET POST"),
+    _Page("/deliveries", "deliveries", deliveries.index),
+    _Page("/deliveries.csv", "deliveries_csv", deliveries.as_csv),
+    _Page("/deliveries/<any('send-again', 'check-again', 'cancel'):act>", "delivery_act",
+          delivery_acts.confirm_act, "GET POST"),
+    _Page("/deliveries/<uuid:delivery_id>", "delivery", deliveries.one),
+    _Page(f"{_ONE}/deliveries", "configuration_deliveries", deliveries.of_configuration),
+    _Page(f"{_ONE}/alerts", "alerts", alerts.page, "GET POST"),
+    _Page("/history", "history", history.page),
+    _Page("/history.csv", "history_csv", history.as_csv),
+    _Page("/help", "help", help.page),
+    _Page("/health.json", "health", monitoring.health),
+    _Page("/mute/<token>", "mute", mute.page, "GET POST"),
+)  # fmt: skip
 
 
 def make_blueprint() -> Blueprint:
-    """The blueprint ``lms``."""
-    return Blueprint("lms", "flask_lms", template_folder="templates", static_folder="static")
+    """The blueprint ``lms``. Deny by default: ``access`` guards every page of it."""
+    blueprint = Blueprint("lms", "flask_lms", template_folder="templates", static_folder="static")
+    for page in PAGES:
+        blueprint.add_url_rule(
+            page.rule,
+            page.endpoint,
+            transactional(page.view),
+            methods=page.methods.split(),
+        )
+    access.guard(blueprint)
+    failures.handle(blueprint)
+    blueprint.record_once(toolbox.install)
+    return blueprint

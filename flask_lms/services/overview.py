@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..errors import NotFound
 from ..models import Configuration, Delivery, ObjectiveLink, Status, Worker
 from ..models import State as DeliveryState
 from ..state import State
@@ -123,12 +124,27 @@ class Overview:
     """What the pages show of an organization, or of the whole installation.
 
     :param organization_id: None: of all organizations.
+    :param now: the time to count by, if it is at hand (aware); default: the clock's.
     """
 
-    def __init__(self, state: State, organization_id: str | None = None) -> None:
+    def __init__(
+        self, state: State, organization_id: str | None = None, *, now: datetime | None = None
+    ) -> None:
         self._state = state
         self._organization_id = organization_id
         self._configurations = Configurations(state, organization_id)
+        self._known_now = now
+
+    def _now(self) -> datetime:
+        return self._known_now or self._state.clock.now(self._state.session())
+
+    def _one(self, configuration: Configuration | uuid.UUID | str) -> Configuration:
+        """That configuration, if it is of this organization; read when only its id is known."""
+        if not isinstance(configuration, Configuration):
+            return self._configurations.get(configuration)
+        if self._organization_id not in (None, configuration.organization_id):
+            raise NotFound("There is no such LMS configuration.")
+        return configuration
 
     def rows(
         self, search: str | None = None, status: Status | str | None = None
@@ -170,16 +186,16 @@ class Overview:
             is_worker_missing=self._is_worker_missing(active, seen),
         )
 
-    def numbers(self, configuration_id: uuid.UUID | str) -> Numbers:
+    def numbers(self, configuration: Configuration | uuid.UUID | str) -> Numbers:
         """The numbers of one configuration.
 
         :raises NotFound: no such configuration here.
         """
-        configuration = self._configurations.get(configuration_id)
+        configuration = self._one(configuration)
         ids = [configuration.id]
         session = self._state.session()
         tally = tallies(session, ids).get(configuration.id, Tally())
-        day_ago = self._state.clock.now(session) - timedelta(hours=24)
+        day_ago = self._now() - timedelta(hours=24)
         sent = session.scalar(
             sa.select(sa.func.count())
             .select_from(Delivery)
@@ -200,14 +216,16 @@ class Overview:
             objectives=objectives(session, ids).get(configuration.id, 0),
         )
 
-    def daily(self, configuration_id: uuid.UUID | str, days: int = 14) -> list[Day]:
+    def daily(
+        self, configuration: Configuration | uuid.UUID | str, days: int = 14
+    ) -> list[Day]:
         """The last ``days`` UTC days, today last; days without anything included.
 
         :raises NotFound: no such configuration here.
         """
-        configuration = self._configurations.get(configuration_id)
+        configuration = self._one(configuration)
         session = self._state.session()
-        today = self._state.clock.now(session).date()
+        today = self._now().date()
         first = today - timedelta(days=days - 1)
         counts = per_day(session, configuration.id, first)
         names = {
@@ -224,12 +242,12 @@ class Overview:
                 made[day][names[state]] = count
         return [Day(date=day, **values) for day, values in made.items()]
 
-    def checklist(self, configuration_id: uuid.UUID | str) -> Checklist:
+    def checklist(self, configuration: Configuration | uuid.UUID | str) -> Checklist:
         """How far a new configuration has come.
 
         :raises NotFound: no such configuration here.
         """
-        configuration = self._configurations.get(configuration_id)
+        configuration = self._one(configuration)
         session, ids = self._state.session(), [configuration.id]
         return Checklist(
             is_connected=configuration.health.status is Status.CONNECTED,
@@ -283,7 +301,7 @@ class Overview:
     def _is_worker_missing(self, active: Sequence[ConfigurationRow], seen: datetime | None) -> bool:
         if not any(row.waiting for row in active):
             return False
-        now = self._state.clock.now(self._state.session())
+        now = self._now()
         return seen is None or now - seen > WORKER_MISSING_AFTER
 
 

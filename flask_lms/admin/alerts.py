@@ -1,0 +1,73 @@
+"""Alerts: who is told about a configuration, what was mailed, and whether it went out."""
+
+from __future__ import annotations
+
+import uuid
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from ..alerts import mailer
+from ..i18n import gettext, ngettext
+from ..services.configurations import Configurations
+from ..services.mails import Mails
+from ..words import N_
+from . import access, pages
+from .forms import ActForm
+
+KINDS = {
+    "error": N_("Something went wrong"),
+    "still_down": N_("Still not working"),
+    "recovered": N_("Connected again"),
+    "unstable": N_("Unstable connection"),
+    "results": N_("Results not sent or rejected"),
+    "digest": N_("Daily summary"),
+    "test": N_("Test alert"),
+}
+
+
+def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """The contacts and the log of mails; mute, unmute, send a test alert."""
+    state, organization_id = access.state(), access.organization_id()
+    service = Configurations(state, organization_id)
+    configuration = service.get(configuration_id)
+    form = ActForm()
+    if request.method == "POST" and form.validate_on_submit():
+        _act(configuration_id, service)
+        return pages.go("alerts", configuration_id=configuration_id)
+    muted = {address.casefold() for address in configuration.muted_emails}
+    mails = Mails(state, organization_id)
+    return pages.render(
+        "alerts.html",
+        configuration=configuration,
+        contacts=[(address, address.casefold() in muted) for address in configuration.contact_emails],
+        mails=mails.list(configuration_id),
+        late=mails.late(),
+        kinds=KINDS,
+        form=form,
+        forms=[form],
+    )
+
+
+def _act(configuration_id: uuid.UUID, service: Configurations) -> None:
+    by = access.administrator()
+    email = request.form.get("email", "")
+    what = request.form.get("act")
+    if what == "mute":
+        service.mute(configuration_id, email, by)
+        pages.notice(gettext("%(email)s gets no more alerts about this LMS.", email=email))
+    elif what == "unmute":
+        service.unmute(configuration_id, email, by)
+        pages.notice(gettext("%(email)s gets alerts again.", email=email))
+    elif what == "test":
+        count = mailer.send_test(access.state(), service.get(configuration_id), by)
+        if count:
+            pages.notice(
+                ngettext(
+                    "A test alert is on its way to %(n)s address.",
+                    "A test alert is on its way to %(n)s addresses.",
+                    count,
+                )
+            )
+        else:
+            pages.notice(gettext("Nobody gets alerts: all addresses are muted."), "warn")

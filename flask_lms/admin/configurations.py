@@ -1,0 +1,238 @@
+"""The list of LMS configurations, the overview of one, and what is done to a whole one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from ..i18n import gettext, ngettext
+from ..models import Configuration, Status
+from ..services.configurations import Configurations
+from ..services.deliveries import Deliveries, Filters
+from ..services.objectives import Objectives
+from ..services.overview import Numbers, Overview
+from ..words import N_
+from . import access, charts, pages, presenters
+from .forms import ActForm
+from .query import NAMES
+
+#: The status filter of the list: what the service knows, and its words.
+STATUSES = (
+    ("", N_("All")),
+    ("error", N_("Not working")),
+    ("attention", N_("Needs attention")),
+    ("connected", N_("Connected")),
+    ("not_tested", N_("Not tested")),
+    ("paused", N_("Paused")),
+)
+_DAYS = (14, 30, 90)
+_FEW = 10
+#: What a question carries on from the page that led to it.
+_CARRIED = ("ids", "only", "all", "q", "past", "since", *(name for name in NAMES if name != "since"))
+
+
+def _service() -> Configurations:
+    return Configurations(access.state(), access.organization_id())
+
+
+def index() -> ResponseReturnValue:
+    """All configurations, those in trouble first."""
+    overview = Overview(access.state(), access.organization_id(), now=pages.now())
+    everything = overview.rows()
+    search = request.args.get("q", "").strip()[:100]
+    status = request.args.get("status", "")
+    if status not in dict(STATUSES):
+        status = ""
+    is_filtered = bool(search or status)
+    rows = overview.rows(search or None, status or None) if is_filtered else everything
+    return pages.render(
+        "index.html",
+        rows=rows,
+        summary=overview.summary(everything),
+        search=search,
+        status=status,
+        statuses=STATUSES,
+        is_filtered=is_filtered,
+    )
+
+
+def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """Everything about one configuration on one page."""
+    state, organization_id = access.state(), access.organization_id()
+    configuration = _service().get(configuration_id)
+    figures = Overview(state, organization_id, now=pages.now())
+    numbers = figures.numbers(configuration)
+    days = request.args.get("days", "", str)
+    shown = int(days) if days in map(str, _DAYS) else _DAYS[0]
+    daily = [charts.Numbers(**vars(day)) for day in figures.daily(configuration, shown)]
+    filters = Filters(configuration_id=configuration_id)
+    attached = Objectives(state, organization_id).page(limit=_FEW, attached_to=configuration_id)
+    return pages.render(
+        "overview.html",
+        configuration=configuration,
+        numbers=numbers,
+        panel=presenters.status_panel(configuration, numbers.waiting, state.registry, pages.now()),
+        checklist=_checklist(configuration, numbers),
+        chart=charts.draw(daily),
+        days=shown,
+        choices=_DAYS,
+        deliveries=Deliveries(state, organization_id).list(filters, limit=_FEW).items,
+        attached=attached,
+        act=ActForm(),
+    )
+
+
+def _checklist(
+    configuration: Configuration, numbers: Numbers
+) -> list[tuple[bool, str, str, str]] | None:
+    """The first steps until a result was sent: (done, words, link's words, address)."""
+    if numbers.last_sent_at is not None:
+        return None
+    url = {"configuration_id": configuration.id}
+    is_connected = configuration.health.status is Status.CONNECTED
+    return [
+        (is_connected, gettext("Connected"), gettext("Test the connection"),
+         pages.url("test", **url)),
+        (numbers.objectives > 0, gettext("Objective attached"), gettext("Attach objectives"),
+         pages.url("attach", **url)),
+        (False, gettext("First result sent"), "", ""),
+    ]  # fmt: skip
+
+
+def _posted() -> bool:
+    form = ActForm()
+    if form.validate_on_submit():
+        return True
+    pages.notice(gettext("This page was open for too long. Send it once more."), "bad")
+    return False
+
+
+def send_waiting(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """Try now."""
+    if _posted():
+        count = _service().send_waiting(configuration_id, access.administrator())
+        text = (
+            ngettext(
+                "%(n)s waiting result is being sent now.",
+                "%(n)s waiting results are being sent now.",
+                count,
+            )
+            if count
+            else gettext("Nothing is waiting.")
+        )
+        pages.notice(text)
+    return pages.go("overview", configuration_id=configuration_id)
+
+
+def resume(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """End a pause."""
+    if _posted():
+        name = _service().resume(configuration_id, access.administrator()).name
+        pages.notice(gettext("“%(name)s” sends again.", name=name))
+    return pages.go("overview", configuration_id=configuration_id)
+
+
+def pause(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """Pause, after its consequence was read."""
+    service = _service()
+    configuration = service.get(configuration_id)
+    waiting = service.waiting(configuration_id)
+
+    def act() -> ResponseReturnValue:
+        service.pause(configuration_id, access.administrator())
+        pages.notice(gettext("“%(name)s” is paused.", name=configuration.name))
+        return pages.go("overview", configuration_id=configuration_id)
+
+    facts = [
+        gettext("New results are kept and sent when you resume."),
+        presenters.waiting_words(waiting),
+        gettext("Nothing is lost, however long the pause is."),
+    ]
+    return confirm(
+        act,
+        title=gettext("Pause “%(name)s”?", name=configuration.name),
+        facts=facts,
+        button=gettext("Pause"),
+        back=pages.url("overview", configuration_id=configuration_id),
+    )
+
+
+def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """Delete, after its consequence was read."""
+    service = _service()
+    configuration = service.get(configuration_id)
+    figures = Overview(access.state(), access.organization_id()).numbers(configuration_id)
+
+    def act() -> ResponseReturnValue:
+        name = configuration.name
+        service.delete(configuration_id, access.administrator())
+        pages.notice(gettext("“%(name)s” was deleted.", name=name))
+        return pages.go("index")
+
+    facts = [
+        ngettext(
+            "The results of %(n)s objective are no longer sent to this LMS.",
+            "The results of %(n)s objectives are no longer sent to this LMS.",
+            figures.objectives,
+        ),
+        ngettext(
+            "%(n)s waiting result is kept for 30 days and then cancelled.",
+            "%(n)s waiting results are kept for 30 days and then cancelled.",
+            figures.waiting,
+        ),
+        gettext("What your LMS has received stays there."),
+    ]
+    return confirm(
+        act,
+        title=gettext("Delete “%(name)s”?", name=configuration.name),
+        facts=facts,
+        button=gettext("Delete"),
+        back=pages.url("overview", configuration_id=configuration_id),
+        is_danger=True,
+    )
+
+
+def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """Bring a deleted one back."""
+    if _posted():
+        name = _service().restore(configuration_id, access.administrator()).name
+        pages.notice(gettext("“%(name)s” is back.", name=name))
+    return pages.go("overview", configuration_id=configuration_id)
+
+
+def confirm(
+    act: Callable[[], ResponseReturnValue],
+    *,
+    title: str,
+    facts: list[str],
+    button: str,
+    back: str,
+    is_danger: bool = False,
+    choice: str | None = None,
+) -> ResponseReturnValue:
+    """A page of its own for an act with consequences, told in numbers; then the act.
+
+    What was chosen on the page before is posted on; ``confirmed`` tells the second post.
+    """
+    form = ActForm()
+    if request.method == "POST" and form.validate_on_submit() and "confirmed" in request.form:
+        return act()
+    return pages.render(
+        "confirm.html",
+        form=form,
+        forms=[form],
+        title=title,
+        facts=facts,
+        choice=choice,
+        button=button,
+        back=back,
+        is_danger=is_danger,
+        hidden=[
+            (key, value)
+            for key, value in request.values.items(multi=True)
+            if key in _CARRIED
+        ],
+    )

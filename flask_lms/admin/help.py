@@ -1,0 +1,56 @@
+"""Help: what is sent, what the statuses mean, and every cause with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask.typing import ResponseReturnValue
+
+from ..connectors import TRANSPORT_CAUSES, BuildContext, Cause, Connector
+from ..models import State as DeliveryState
+from ..models import Status
+from . import access, pages, presenters
+from .forms import connector_form
+
+
+def page() -> ResponseReturnValue:
+    """One page to be printed or searched."""
+    state = access.state()
+    context = BuildContext(
+        activity_base_url=state.settings.activity_base_url,
+        platform_name=state.settings.platform_name,
+        now=pages.now(),
+    )
+    return pages.render(
+        "help.html",
+        examples=[(one, _sample(one, context)) for one in state.registry],
+        statuses=[presenters.health_badge(status) for status in Status],
+        states=[presenters.delivery_badge(state) for state in DeliveryState],
+        causes=[*_causes()],
+        platform=state.settings.platform_name,
+        retention_days=state.settings.retention_days,
+    )
+
+
+def _sample(connector: Connector, context: BuildContext) -> str:
+    form = connector_form(connector, formdata=None)
+    values = {field.short_name: field.data for field in form if field.short_name != "csrf_token"}
+    return connector.sample(values, context)
+
+
+def _causes() -> Iterator[tuple[str, str, list[str]]]:
+    """(code, sentence, what to do) of everything that can be wrong."""
+    seen: set[str] = set()
+    for connector in access.state().registry:
+        for cause in (*TRANSPORT_CAUSES.values(), *connector.causes.values()):
+            if cause.code not in seen:
+                seen.add(cause.code)
+                yield cause.code, _general(cause), [_fill(step) for step in cause.remedy]
+
+
+def _general(cause: Cause) -> str:
+    return _fill(cause.sentence)
+
+
+def _fill(message: str) -> str:
+    return presenters.fill(message, {"platform": access.state().settings.platform_name})

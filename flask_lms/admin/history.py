@@ -1,0 +1,222 @@
+"""History: who changed what, when, from → to, automatic changes too. Append-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from ..i18n import gettext, translate
+from ..models import Audit
+from ..services.audit import AuditFilters, Audits
+from ..services.configurations import Configurations
+from ..words import N_
+from . import access, csv_files, pages, presenters
+from .query import as_uuid, day
+
+_LIMIT = 50
+_LONGEST = 300
+
+ACTIONS = {
+    "created": N_("Created"),
+    "edited": N_("Changed"),
+    "status_changed": N_("Status changed"),
+    "attached": N_("Attached"),
+    "detached": N_("Detached"),
+    "paused": N_("Paused"),
+    "resumed": N_("Resumed"),
+    "deleted": N_("Deleted"),
+    "restored": N_("Restored"),
+    "tested": N_("Connection tested"),
+    "sent_waiting": N_("Waiting results sent"),
+    "sent_again": N_("Sent again"),
+    "checked_again": N_("Checked again"),
+    "cancelled": N_("Cancelled"),
+    "backfilled": N_("Past results sent"),
+    "muted": N_("Alerts stopped for an address"),
+    "unmuted": N_("Alerts resumed for an address"),
+    "test_alert_sent": N_("Test alert sent"),
+    "rekeyed": N_("Secrets encrypted anew"),
+}
+_FIELDS = {
+    "name": N_("Configuration Name"),
+    "type": N_("LMS type"),
+    "contact_emails": N_("Contact Email"),
+    "language": N_("Language of the alerts"),
+    "status": N_("Status"),
+    "cause": N_("Cause"),
+    "outcome": N_("Outcome"),
+    "objective": N_("Objective"),
+    "objectives": N_("Objectives"),
+    "deliveries": N_("Results"),
+    "waiting": N_("Waiting"),
+    "cancelled": N_("Cancelled"),
+    "queued": N_("To be sent"),
+    "not_sent": N_("Not sent"),
+    "still_not_sent": N_("Still not sent"),
+    "duplicates": N_("Sent before"),
+    "since": N_("Since"),
+    "email": N_("E-mail address"),
+    "filter_ids": N_("Chosen"),
+    "filter_states": N_("Filter: status"),
+    "filter_objective_id": N_("Filter: objective"),
+    "filter_participant": N_("Filter: participant"),
+    "filter_reason": N_("Filter: reason"),
+    "filter_since": N_("Filter: from"),
+    "filter_until": N_("Filter: to"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One changed field in words; ``before`` is None for a fact or a replaced secret."""
+
+    label: str
+    before: str | None
+    after: str
+    is_change: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    row: Audit
+    action: str
+    changes: Sequence[Change]
+
+
+def field_label(type: str, name: str) -> str:
+    """What the forms call a field; its own name when no form has it."""
+    connector = access.state().registry.get(type)
+    field = getattr(connector.form, name, None) if connector else None
+    label = getattr(field, "kwargs", {}).get("label") or next(iter(getattr(field, "args", ())), None)
+    known = label or _FIELDS.get(name)
+    return gettext(str(known)) if known else name.replace("_", " ").capitalize()
+
+
+def _value(name: str, value: Any) -> str:
+    if value is None or value == "" or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return gettext("Yes") if value else gettext("No")
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(name, one) for one in value)
+    if name == "status":
+        return _status(str(value))
+    if name == "filter_states":
+        return presenters.delivery_badge(str(value)).label
+    if name == "outcome" and value == "connected":
+        return gettext("Connected")
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _status(value: str) -> str:
+    try:
+        return presenters.health_badge(value).label
+    except ValueError:
+        return value
+
+
+def _changes(type: str, changes: Mapping[str, Any]) -> Iterator[Change]:
+    for name, value in changes.items():
+        label = field_label(type, name)
+        if isinstance(value, list | tuple) and len(value) == 2 and not name.startswith("filter_"):
+            before, after = (_value(name, one) for one in value)
+            is_new = value[0] is None
+            yield Change(
+                label=label, before=None if is_new else before, after=after, is_change=not is_new
+            )
+        elif value in ("replaced", "set"):
+            word = gettext("replaced") if value == "replaced" else gettext("set")
+            yield Change(label=label, before=None, after=word, is_change=False)
+        else:
+            text = _value(name, value)
+            if name in ("cause", "outcome"):
+                text = _cause(type, str(value)) or text
+            yield Change(label=label, before=None, after=text, is_change=False)
+
+
+def _cause(type: str, code: str) -> str | None:
+    cause = access.state().registry.cause(type, code)
+    return translate(presenters.fill(cause.sentence, {})) if cause else None
+
+
+def present(row: Audit, type: str) -> Entry:
+    """A row of the history in words."""
+    action = ACTIONS.get(row.action)
+    return Entry(
+        row=row,
+        action=gettext(action) if action else row.action.replace("_", " ").capitalize(),
+        changes=[*_changes(type, row.changes)],
+    )
+
+
+def _filters() -> AuditFilters:
+    action = request.args.get("action", "")
+    until = day(request.args.get("until"))
+    return AuditFilters(
+        configuration_id=as_uuid(request.args.get("configuration_id")),
+        actions=(action,) if action in ACTIONS else (),
+        since=day(request.args.get("since")),
+        until=until and until + pages.DAY,
+    )
+
+
+def page() -> ResponseReturnValue:
+    """The newest changes first."""
+    state, organization_id = access.state(), access.organization_id()
+    before = as_uuid(request.args.get("before"))
+    found = Audits(state, organization_id).list(_filters(), before=before, limit=_LIMIT)
+    configurations = Configurations(state, organization_id).list(with_deleted=True)
+    types = {one.id: one.type for one in configurations}
+    return pages.render(
+        "history.html",
+        entries=[
+            present(row, types.get(row.configuration_id, "xapi") if row.configuration_id else "")
+            for row in found.items
+        ],
+        next=found.next,
+        is_first=before is None,
+        configurations=configurations,
+        living={one.id for one in configurations if one.deleted_at is None},
+        actions=ACTIONS,
+        values=request.args,
+        is_filtered=any(request.args.get(n) for n in ("configuration_id", "action", "since", "until")),
+    )
+
+
+def as_csv() -> ResponseReturnValue:
+    """All that match, as a file."""
+    state, organization_id = access.state(), access.organization_id()
+    audits, chosen = Audits(state, organization_id), _filters()
+    configurations = Configurations(state, organization_id).list(with_deleted=True)
+    types = {one.id: one.type for one in configurations}
+
+    def rows() -> Iterator[Sequence[object]]:
+        before = None
+        while True:
+            part = audits.list(chosen, before=before, limit=500)
+            for row in part.items:
+                type = types.get(row.configuration_id, "") if row.configuration_id else ""
+                entry = present(row, type)
+                by = row.administrator_name or gettext("Automatic")
+                yield (row.at, by, row.administrator_id, row.subject, entry.action, _words(entry))
+            before = part.next
+            if before is None:
+                return
+
+    head = [
+        gettext("Time (UTC)"), gettext("By"), gettext("Administrator ID"),
+        gettext("LMS configuration"), gettext("What"), gettext("Changes"),
+    ]  # fmt: skip
+    return csv_files.stream("history", head, rows())
+
+
+def _words(entry: Entry) -> str:
+    return "; ".join(
+        f"{one.label}: {one.before} → {one.after}" if one.is_change else f"{one.label}: {one.after}"
+        for one in entry.changes
+    )

@@ -1,0 +1,17 @@
+"""Fixtures of the page tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pages.site import Site, make_site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A host with two organizations and no configuration."""
+    with make_site(f"sqlite:///{tmp_path / 'site.db'}") as made:
+        yield made

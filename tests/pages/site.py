@@ -1,0 +1,359 @@
+"""A host with two organizations whose pages are walked through, and data in every state for it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from flask import Flask, Response
+from flask.testing import FlaskClient
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_lms import LMS, Administrator, Objective, ObjectiveResult, Page, Participant, Step
+from flask_lms.clock import new_id
+from flask_lms.models import (
+    Attempt,
+    Audit,
+    Configuration,
+    Delivery,
+    Mail,
+    State,
+    Status,
+    Worker,
+)
+from flask_lms.state import State as AppState
+
+UTC = timezone.utc
+ANA = Administrator(
+    id="7", organization_id="harbor", name="Ana Ruiz", email="ana.ruiz@harbor.example"
+)
+BEN = Administrator(id="8", organization_id="dock", name="Ben Okoye", email="ben@dock.example")
+SECRET = "s3cret-canary-71"
+SETTINGS = {"url": "https://lrs.example.org/xapi", "key": "harbor-key", "secret": SECRET}
+
+_TITLES = (
+    "Put on PPE", "Fire Safety", "Forklift Check", "Spill Response", "Lockout and Tagout",
+    "Ladder Inspection", "First Aid: Recovery Position", "Confined Space Entry",
+    "Crane Hand Signals", "Evacuate the Warehouse",
+)  # fmt: skip
+_PEOPLE = ("Jane Doe", "Tom Meyer", "Aylin Kaya", "Noor Haddad", "Łukasz Zając", "Mei Chen")
+
+
+@dataclass(kw_only=True)
+class Site:
+    """The host and who is signed in."""
+
+    app: Flask
+    db: SQLAlchemy
+    lms: LMS
+    who: Administrator | Response | None = ANA
+    objectives: list[Objective]
+    past: list[ObjectiveResult]
+
+    @property
+    def state(self) -> AppState:
+        state = self.app.extensions["lms_state"]
+        assert isinstance(state, AppState)
+        return state
+
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+
+def objectives_of(organization_id: str, count: int) -> list[Objective]:
+    return [
+        Objective(
+            id=f"{organization_id}-{n}",
+            name=_TITLES[n % 10] + (f" {n // 10 + 1}" if n >= 10 else ""),
+            description="Practised in the virtual warehouse.",
+            steps=[Step(number=1, name="Helmet"), Step(number=2, name="Gloves")],
+        )
+        for n in range(count)
+    ]
+
+
+@contextmanager
+def make_site(database_url: str, *, objectives: int = 60, **config: Any) -> Iterator[Site]:
+    """The host with its tables; inside, no context is pushed."""
+    app = Flask("site")
+    app.config.update(
+        SECRET_KEY="a secret for tests only, long enough",
+        SQLALCHEMY_DATABASE_URI=database_url,
+        LMS_ACTIVITY_BASE_URL="https://harbor.example/xapi",
+        LMS_PLATFORM_NAME="Harbor Training",
+        LMS_REDIS_URL="redis://127.0.0.1:1/0",
+        LMS_ALLOWED_NETWORKS=["127.0.0.0/8"],
+        LMS_ALLOW_HTTP=True,
+        LMS_MAIL_SENDER="Harbor Training <no-reply@harbor.example>",
+    )
+    app.config.update(config)
+    db = SQLAlchemy(app)
+    lms = LMS()
+    site = Site(
+        app=app,
+        db=db,
+        lms=lms,
+        past=[],
+        objectives=[*objectives_of("harbor", objectives), *objectives_of("dock", 3)],
+    )
+    _adapt(site)
+    lms.init_app(app)
+    with app.app_context():
+        db.create_all()
+    try:
+        yield site
+    finally:
+        with app.app_context():
+            db.session.remove()
+            for engine in db.engines.values():
+                engine.dispose()
+        site.state.transport.close()
+
+
+def _adapt(site: Site) -> None:
+    lms = site.lms
+
+    @lms.administrator_loader
+    def administrator() -> Administrator | Response | None:
+        return site.who
+
+    def of(organization_id: str) -> list[Objective]:
+        return [one for one in site.objectives if one.id.startswith(organization_id + "-")]
+
+    @lms.objectives_loader
+    def objectives(
+        organization_id: str, search: str | None = None, offset: int = 0, limit: int = 50
+    ) -> Page[Objective]:
+        found = [o for o in of(organization_id) if not search or search.lower() in o.name.lower()]
+        return Page(items=found[offset : offset + limit], total=len(found))
+
+    @lms.objective_loader
+    def objective(organization_id: str, objective_id: str) -> Objective | None:
+        return next((o for o in of(organization_id) if o.id == objective_id), None)
+
+    @lms.participant_loader
+    def participant(organization_id: str, participant_id: str) -> Participant | None:
+        return None
+
+    @lms.past_results_loader
+    def past(
+        organization_id: str, objective_id: str, since: datetime | None
+    ) -> Iterator[ObjectiveResult]:
+        for one in site.past:
+            is_of = one.objective if isinstance(one.objective, str) else one.objective.id
+            if is_of == objective_id and (since is None or one.finished_at >= since):
+                yield one
+
+
+def create(site: Site, name: str = "Corporate LMS", **settings: Any) -> uuid.UUID:
+    """One configuration; its id."""
+    with site.app.app_context():
+        made = site.lms.configurations.create(
+            ANA.organization_id,
+            name,
+            ["ana.ruiz@harbor.example"],
+            settings={**SETTINGS, **settings},
+            by=ANA,
+        )
+        return made.id
+
+
+def deliver(
+    site: Site, configuration_id: uuid.UUID, state: State = State.PENDING, **values: Any
+) -> uuid.UUID:
+    """One delivery in a state; its id."""
+    with site.app.app_context():
+        now = site.state.clock.now(site.db.session())
+        row = make_delivery(configuration_id, state, now, **values)
+        site.db.session.add(row)
+        site.db.session.commit()
+        return row.id
+
+
+def make_delivery(
+    configuration_id: uuid.UUID, state: State, at: datetime, number: int = 0, **values: Any
+) -> Delivery:
+    person = _PEOPLE[number % len(_PEOPLE)]
+    title = _TITLES[number % len(_TITLES)]
+    id = id_at(at)
+    statement = json.dumps(
+        {
+            "id": str(id),
+            "actor": {"objectType": "Agent", "mbox": "mailto:jane.doe@example.com", "name": person},
+            "verb": {"id": "http://adlnet.gov/expapi/verbs/passed", "display": {"en": "passed"}},
+            "object": {"objectType": "Activity", "id": f"https://harbor.example/xapi/{number}"},
+            "result": {"success": True, "completion": True, "duration": "PT83.25S"},
+        }
+    )
+    is_open = state is State.PENDING
+    given: dict[str, Any] = {
+        "id": id,
+        "organization_id": "harbor",
+        "configuration_id": configuration_id,
+        "objective_id": f"harbor-{number % 10}",
+        "objective_name": title,
+        "participant_id": f"{person.split()[0].lower()}@example.com",
+        "participant_name": person,
+        "result_id": f"result-{id.hex[:12]}",
+        "statement_id": uuid.uuid4(),
+        "statement": None if state is State.NOT_SENT else statement,
+        "size": len(statement),
+        "state": state,
+        "attempts": 0 if state is State.NOT_SENT else 1,
+        "recorded_at": at,
+        "due_at": at,
+        "settled_at": None if is_open else at + timedelta(seconds=2),
+    }
+    if state is State.REJECTED:
+        given.update(
+            reason="rejected",
+            reason_words="Statement actor.mbox: the domain example.com is not allowed here.",
+        )
+    if state is State.NOT_SENT:
+        given.update(
+            participant_id=f"E{number:03}",
+            reason="no_email",
+            reason_words=json.dumps({"participant": f"E{number:03}", "platform": "Harbor Training"}),
+        )
+    if state is State.CANCELLED:
+        given.update(settled_by="Ana Ruiz")
+    return Delivery(**{**given, **values})
+
+
+def id_at(at: datetime) -> uuid.UUID:
+    """A version 7 id of a given time."""
+    milliseconds = int(at.timestamp() * 1000) & (2**48 - 1)
+    return uuid.UUID(int=milliseconds << 80 | new_id().int & (2**80 - 1))
+
+
+def fill(site: Site) -> dict[str, uuid.UUID]:
+    """Configurations in every status, with deliveries, attempts, mails and history."""
+    ids = {
+        "connected": create(site, "Corporate LMS"),
+        "cant_connect": create(site, "Contractor Academy", key="second"),
+        "server_error": create(site, "Port Authority LMS", key="third"),
+        "paused": create(site, "Old Cornerstone", key="fourth"),
+        "not_tested": create(site, "Pilot Site Rotterdam", key="fifth"),
+    }
+    with site.app.app_context():
+        session = site.db.session
+        now = site.state.clock.now(session())
+        _statuses(site, ids, now)
+        _deliveries(site, ids, now)
+        for key, count in (("connected", 12), ("cant_connect", 3), ("paused", 1)):
+            site.lms.configurations.attach_many(
+                ids[key], [f"harbor-{n}" for n in range(count)], ANA
+            )
+        session.add(Worker(id="web-1:42", version="0.1.0", started_at=now, seen_at=now))
+        session.commit()
+    return ids
+
+
+def _statuses(site: Site, ids: dict[str, uuid.UUID], now: datetime) -> None:
+    session = site.db.session
+    rows = {key: session.get_one(Configuration, id) for key, id in ids.items()}
+    health = rows["connected"].health
+    health.status, health.since = Status.CONNECTED, now - timedelta(days=20)
+    health.last_success_at = now - timedelta(minutes=3)
+    health = rows["cant_connect"].health
+    health.status, health.cause, health.failures = Status.CANT_CONNECT, "refused", 14
+    health.facts = {"host": "lrs.example.org", "port": 443, "seconds": 5}
+    health.since = health.failing_since = now - timedelta(hours=5, minutes=20)
+    health.next_attempt_at = now + timedelta(minutes=7)
+    health.last_success_at = now - timedelta(hours=6)
+    health = rows["server_error"].health
+    health.status, health.cause, health.failures = Status.SERVER_ERROR, "credentials", 2
+    health.facts = {"host": "lrs.example.org", "http_status": 401, "words": "Unauthorized"}
+    health.since = now - timedelta(days=1, hours=2)
+    health.next_attempt_at = now + timedelta(minutes=24)
+    rows["paused"].paused_at = now - timedelta(days=3)
+    rows["paused"].paused_by = "Ana Ruiz"
+    rows["paused"].health.status = Status.CONNECTED
+    outage = {"status": ["connected", "cant_connect"], "cause": "refused"}
+    session.add_all(
+        [
+            Audit(
+                organization_id="harbor", configuration_id=ids["cant_connect"],
+                subject="Contractor Academy", at=now - timedelta(hours=5),
+                action="status_changed", changes=outage,
+            ),
+            Audit(
+                organization_id="harbor", configuration_id=ids["connected"],
+                subject="Corporate LMS", at=now - timedelta(days=2), administrator_id="7",
+                administrator_name="Ana Ruiz", action="edited",
+                changes={
+                    "name": ["LMS", "Corporate LMS"], "secret": "replaced",
+                    "contact_emails": [["a@harbor.example"], ["a@harbor.example", "b@harbor.example"]],
+                },
+            ),
+            _mail(ids["cant_connect"], "error", "sent", now - timedelta(hours=5)),
+            _mail(ids["cant_connect"], "still_down", "waiting", now - timedelta(minutes=1)),
+            _mail(ids["cant_connect"], "results", "failed", now - timedelta(days=3)),
+        ]
+    )  # fmt: skip
+
+
+def _mail(configuration_id: uuid.UUID, kind: str, state: str, at: datetime) -> Mail:
+    return Mail(
+        configuration_id=configuration_id,
+        organization_id="harbor",
+        kind=kind,
+        recipient="ana.ruiz@harbor.example",
+        subject="[Harbor Training] Can't Connect: Contractor Academy – 37 results waiting",
+        message_id=f"<{uuid.uuid4()}@harbor.example>",
+        state=state,
+        reason="The mail server refused the address." if state == "failed" else None,
+        created_at=at,
+        due_at=at,
+        sent_at=at if state == "sent" else None,
+    )
+
+
+def _deliveries(site: Site, ids: dict[str, uuid.UUID], now: datetime) -> None:
+    session = site.db.session
+    for day in range(30):
+        for n in range(3 + (day * 7) % 11):
+            at = now - timedelta(days=day, minutes=4 + n * 11)
+            kind = State.DELIVERED
+            if (day + n) % 13 == 5:
+                kind = State.REJECTED
+            elif (day + n) % 17 == 3:
+                kind = State.NOT_SENT
+            elif (day + n) % 29 == 7:
+                kind = State.CANCELLED
+            row = make_delivery(ids["connected"], kind, at, number=day + n)
+            session.add(row)
+            if kind is not State.NOT_SENT:
+                session.add(_attempt(row, kind, at))
+    for n in range(37):
+        at = now - timedelta(hours=5, minutes=-8 * n)
+        row = make_delivery(ids["cant_connect"], State.PENDING, at, number=n, attempts=1)
+        session.add(row)
+        if n < 3:
+            session.add(_attempt(row, State.PENDING, at))
+    session.add_all(
+        make_delivery(ids["paused"], State.PENDING, now - timedelta(days=2), number=n)
+        for n in range(12)
+    )
+
+
+def _attempt(row: Delivery, state: State, at: datetime) -> Attempt:
+    failed = state is State.PENDING
+    return Attempt(
+        configuration_id=row.configuration_id,
+        started_at=at + timedelta(seconds=1),
+        duration_ms=412,
+        statements=1,
+        delivery_ids=row.id.hex,
+        size=700,
+        verdict={State.REJECTED: "refused", State.PENDING: "failed"}.get(state, "accepted"),
+        http_status=None if failed else 400 if state is State.REJECTED else 200,
+        cause={State.REJECTED: "rejected", State.PENDING: "refused"}.get(state),
+        words=row.reason_words,
+        worker="web-1:42",
+    )
