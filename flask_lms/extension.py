@@ -102,6 +102,8 @@ class LMS:
         app.extensions["lms"] = self
         app.extensions["lms_state"] = state
         journal.listen(db)
+        # Told after the commit of an automatic change, so its audit row is there by then.
+        signals.configuration_status_changed.connect(_tell_audit, app, weak=False)
         app.register_blueprint(make_blueprint(), url_prefix=settings.url_prefix)
         app.cli.add_command(make_cli())
 
@@ -223,6 +225,10 @@ def _on_status_change(
     """What else is written in the transaction in which a status changes."""
     audit.status_changed(session, configuration, event)
     incidents.status_changed(state, session, configuration, event)
+
+
+def _tell_audit(app: Flask, event: StatusChanged) -> None:
+    audit.tell(app.extensions["lms_state"])
 
 
 def _result_of_the_signal(sender: object, *, result: Any, **extra: Any) -> Any:

@@ -7,6 +7,8 @@ import pytest
 from flask_lms import Administrator, signals
 from flask_lms.services import audit
 from flask_lms.services.audit import AuditFilters, Audits
+from flask_lms.testing import FakeLRS, drain
+from tests.host import result
 
 from .conftest import ANA, BEN, Desk
 
@@ -87,3 +89,15 @@ def test_a_receiver_that_raises_harms_nobody(desk: Desk, caplog: pytest.LogCaptu
         made = desk.create()
     assert desk.configurations.get(made.id).name == "Corporate LMS"
     assert "a receiver of lms-audit-event raised" in caplog.text
+
+
+def test_an_automatic_change_of_status_is_in_the_history_and_told(desk: Desk, lrs: FakeLRS) -> None:
+    made = desk.create(settings=lrs.settings)
+    desk.configurations.attach(made.id, "ppe")
+    desk.host.lms.record(result())
+    desk.told.clear()
+    drain(desk.host.app)
+    [row] = desk.history("status_changed")
+    assert (row.administrator_id, row.administrator_name) == (None, None)
+    assert row.changes == {"status": ["not_tested", "connected"]}
+    assert [(event.action, event.at) for event in desk.told] == [("status_changed", row.at)]
