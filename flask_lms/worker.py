@@ -6,7 +6,6 @@ It supervises its parts and restarts what dies: senders (RQ workers), RQ's sched
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import multiprocessing
@@ -23,6 +22,7 @@ from types import FrameType
 
 from flask import Flask
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
@@ -191,8 +191,13 @@ def _child(app: Flask, name: str, target: Callable[[Flask], None], parent: int) 
         state: State = app.extensions["lms_state"]
         for engine in state.db.engines.values():
             engine.dispose(close=False)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         target(app)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except (RedisError, OSError) as error:
+        _log.warning("%s: Redis is away (%s)", name, type(error).__name__)
+        sys.exit(1)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

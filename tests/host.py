@@ -171,4 +171,5 @@ _OBJECTIVES = (
     Objective(id="ppe", name="Put on PPE"),
     Objective(id="fire", name="Fire Safety"),
     Objective(id="forklift", name="Forklift Check"),
+    *(Objective(id=f"o{number}", name=f"Objective {number}") for number in range(200)),
 )

@@ -5,6 +5,7 @@ No database transaction is open during HTTP. Whatever dies on the way, the rows 
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
@@ -26,6 +27,8 @@ from ..state import State
 from . import breaker, lease, schedule
 from .outcome import Plan, conflict, plan
 from .settle import Request, Settled, settle
+
+_log = logging.getLogger(__name__)
 
 #: After so long, or so many statements, a drain gives way to the next configuration.
 FAIR_SECONDS = 60.0
@@ -87,11 +90,23 @@ class Sender:
         try:
             done = self._walk(configuration_id, token)
         finally:
-            session.rollback()
-            lease.release(session(), configuration_id, token)
-            session.commit()
+            self._give_back(configuration_id, token)
         self._look_again(configuration_id)
         return done
+
+    def _give_back(self, configuration_id: uuid.UUID, token: int) -> None:
+        """Release the lease, on a new connection if the old one broke."""
+        session = self.state.session
+        for is_last in (False, True):
+            try:
+                session.rollback()
+                lease.release(session(), configuration_id, token)
+                session.commit()
+                return
+            except sa.exc.DBAPIError:
+                session.remove()
+                if is_last:
+                    _log.warning("a lease was not given back; it runs out by itself")
 
     def _walk(self, configuration_id: uuid.UUID, token: int) -> Drained:
         started = self.monotonic()

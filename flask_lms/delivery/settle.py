@@ -156,8 +156,7 @@ def _refused_alone(
     if not request.is_witness and _has_untried(change):
         return noted, True
     cause = _cause(state, change, breaker.SETTINGS)
-    facts = {**answer.facts, "words": answer.words or ""}
-    return breaker.failed(noted, cause, facts, change.now, jitter=request.jitter), False
+    return breaker.failed(noted, cause, answer.facts, change.now, jitter=request.jitter), False
 
 
 def _cause(state: State, change: _Change, code: str | None) -> Cause:
