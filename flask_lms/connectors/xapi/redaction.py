@@ -28,8 +28,9 @@ class Redactor:
     """
 
     def __init__(self, key: str = "", secret: str = "") -> None:  # nosec B107 # none given
-        pair = f"{key}:{secret}".encode("utf-8", "replace")
-        plain = [base64.b64encode(pair).decode(), base64.urlsafe_b64encode(pair).decode()]
+        packed = [text.encode("utf-8", "replace") for text in (f"{key}:{secret}", secret) if text]
+        plain = [base64.b64encode(text).decode() for text in packed]
+        plain += [base64.urlsafe_b64encode(text).decode() for text in packed]
         plain += [text for text in (secret, key) if text]
         forms = {form for text in plain for form in _forms(text)}
         self._forms = sorted(forms, key=len, reverse=True)

@@ -30,9 +30,7 @@ def _tokens(host: Host) -> list[str]:
     return list(host.db.session.scalars(sa.select(Configuration.secrets)))
 
 
-def test_every_secret_moves_to_the_newest_key(
-    host: Host, attached: Callable[[int], None]
-) -> None:
+def test_every_secret_moves_to_the_newest_key(host: Host, attached: Callable[[int], None]) -> None:
     host.state.vault = Vault([OLD])
     attached(7)
     host.state.vault = Vault([NEW, OLD])

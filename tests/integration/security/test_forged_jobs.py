@@ -182,9 +182,7 @@ def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
     assert CALLED == []
 
 
-def test_what_redis_holds_is_an_id_and_nothing_more(
-    host_with_redis: Host, valkey: Valkey
-) -> None:
+def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: Host, valkey: Valkey) -> None:
     host, redis = host_with_redis, Redis.from_url(valkey.url)
     configuration = host.attach("https://lms.example.com/xapi")
     host.lms.record(result())

@@ -1,0 +1,301 @@
+"""A secret is planted, everything that can go wrong goes wrong, and nobody finds it anywhere."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import html
+import json
+import logging
+import socket
+import sqlite3
+import urllib.parse
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from example_app.valkey import Valkey
+from flask_lms.alerts import incidents, mailer
+from flask_lms.connectors import TestReport
+from flask_lms.errors import InvalidConfiguration
+from flask_lms.transport import Transport
+from flask_lms.vault import Vault
+from flask_lms.worker import make_sender, work_off
+from tests.host import Host, make_host, result
+from tests.transport_support import Behaviour, Server, read_request
+
+KEY = "key-of-the-lms"
+SECRET = 'c4naryBird/+"<&é of 2026'
+LEARNER = "Jane Doe"
+
+
+def spellings(secret: str = SECRET) -> list[str]:
+    """How a secret may look in a text."""
+    pair = f"{KEY}:{secret}"
+    found = {
+        secret,
+        secret[:10],
+        repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+        html.escape(html.escape(secret)),
+        urllib.parse.quote(secret),
+        urllib.parse.quote(secret, safe=""),
+        urllib.parse.quote_plus(secret),
+        *(base64.b64encode(text.encode()).decode() for text in (pair, secret)),
+        *(base64.urlsafe_b64encode(text.encode()).decode().rstrip("=") for text in (pair, secret)),
+    }
+    return sorted(found)
+
+
+def assert_hidden(place: str, text: str) -> None:
+    lowered = text.lower()
+    for spelling in spellings():
+        assert spelling.lower() not in lowered, f"{spelling!r} is in {place}"
+
+
+def _echo(status: int, kind: str, say: Callable[[str, str], str]) -> Behaviour:
+    """An LMS that sends back what it was sent: header and secret, in a body of some kind."""
+
+    def behave(caller: socket.socket) -> None:
+        while request := read_request(caller):
+            head = request.partition(b"\r\n\r\n")[0].decode()
+            header = next((x for x in head.split("\r\n") if x.startswith("Authorization")), "")
+            try:
+                secret = base64.b64decode(header.split()[-1]).decode().partition(":")[2]
+            except (IndexError, ValueError):
+                secret = ""
+            body = say(header, secret).encode()
+            answer = (
+                f"HTTP/1.1 {status} Whatever\r\nContent-Type: {kind}\r\nX-Echo: {header[-80:]}\r\n"
+                f"Location: https://elsewhere.example/?{urllib.parse.quote(secret)}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            caller.sendall(answer.encode() + body)
+
+    return behave
+
+
+def _silence(caller: socket.socket) -> None:
+    read_request(caller)
+
+
+BEHAVIOURS: dict[str, Behaviour] = {
+    "401 text": _echo(401, "text/plain", lambda header, secret: f"{header} is wrong: {secret}"),
+    "403 JSON": _echo(403, "application/json", lambda h, s: json.dumps({"message": [h, s]})),
+    "400 nested": _echo(
+        400, "application/json", lambda h, s: json.dumps({"error": {"message": s}})
+    ),
+    "500 HTML": _echo(500, "text/html", lambda h, s: f"<h1>Error</h1><p>{html.escape(s)} {h}</p>"),
+    "500 long": _echo(500, "text/plain", lambda h, s: "x" * 1995 + s + "y" * 20_000 + s),
+    "503 cut": _echo(503, "text/plain", lambda h, s: "x" * (16_384 - 9) + s),
+    "302": _echo(302, "text/plain", lambda h, s: s),
+    "409": _echo(409, "text/plain", lambda h, s: urllib.parse.quote(s)),
+    "200 page": _echo(200, "text/html", lambda h, s: f"<title>{html.escape(s)}</title>"),
+    "200 foreign": _echo(200, "application/json", lambda h, s: json.dumps([s, h])),
+    "429": _echo(429, "text/plain", lambda h, s: base64.b64encode(s.encode()).decode()),
+    "no answer": _silence,
+    "not HTTP": lambda caller: caller.sendall(read_request(caller)),
+}
+
+
+@dataclasses.dataclass
+class Run:
+    """A host in which everything went wrong."""
+
+    host: Host
+    redis: Redis
+    database: Path
+    reports: list[TestReport]
+    ids: list[uuid.UUID]
+    mails: list[Any]
+    log: list[logging.LogRecord]
+
+
+class _Ear(logging.Handler):
+    """Hears every logger, at every level."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.heard: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, Server]]:
+    started = {name: Server(behaviour) for name, behaviour in BEHAVIOURS.items()}
+    yield started
+    for server in started.values():
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, servers: dict[str, Server]
+) -> Iterator[Run]:
+    redis = Redis.from_url(valkey.url)
+    redis.flushall()
+    database = tmp_path_factory.mktemp("canary") / "host.db"
+    url = f"sqlite:///{database}"
+    root, ear = logging.getLogger(), _Ear()
+    level = root.level
+    root.addHandler(ear)
+    root.setLevel(logging.DEBUG)
+    try:
+        with (
+            make_host(url, redis_url=valkey.url, LMS_OPERATOR_EMAILS=["ops@acme.example"]) as host,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            made = Run(host, redis, database, [], [], [], ear.heard)
+            with host.state.mail.record_messages() as mails:
+                _everything_goes_wrong(made, servers, patch)
+                made.mails = list(mails)
+            yield made
+    finally:
+        root.removeHandler(ear)
+        root.setLevel(level)
+
+
+def _everything_goes_wrong(
+    run: Run, servers: dict[str, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, services = run.host, run.host.lms.configurations
+    clock = host.freeze(datetime(2026, 3, 2, 9, tzinfo=timezone.utc))
+    urls = {name: server.url(path="/xapi") for name, server in servers.items()}
+    urls["no name"] = "https://lms.invalid/xapi"
+    urls["private"] = "https://10.0.0.1/xapi"
+    for name, url in urls.items():
+        values = {"url": url, "key": KEY, "secret": SECRET}
+        run.reports.append(services.test_settings("xapi", values))
+        made = services.create("acme", f"LMS {name}", ["ana@acme.example"], settings=values)
+        services.attach(made.id, "ppe")
+        run.ids.append(made.id)
+        run.reports.append(services.test(made.id))
+    with pytest.raises(InvalidConfiguration) as refused:
+        services.create(
+            "acme", "x" * 999, ["no address"], settings={"url": f"https://u:{SECRET}@x/"}
+        )
+    run.log.append(_record(str(refused.value) + repr(refused.value.errors)))
+    services.update(run.ids[0], settings={"secret": SECRET}, by="Ana")
+    host.lms.record_many([result(f"r{number}") for number in range(3)])
+    host.db.session.commit()
+    worker = make_sender(host.app)
+    worker.subscribe = lambda: None  # type: ignore[method-assign]
+    worker.work(burst=True, logging_level="DEBUG")
+    for _ in range(12):
+        clock.advance(minutes=31)
+        work_off(host.app)
+        incidents.tick(host.state, clock.now(host.db.session()))
+        mailer.send_due(host.state)
+    _a_fault_of_our_own(run, worker, monkeypatch)
+    host.state.vault = Vault(["A" * 43 + "="])
+    run.reports.append(services.test(run.ids[0]))
+    clock.advance(hours=25)
+    work_off(host.app)
+
+
+def _a_fault_of_our_own(run: Run, worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception nobody thought of, in the frame that holds the secret."""
+
+    def break_down(*args: Any, **kw: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transport, "request", break_down)
+        run.redis.flushall()
+        for id in run.ids:
+            run.host.lms.configurations.send_waiting(id)
+        worker.work(burst=True, logging_level="DEBUG")
+    assert any(b"out of order" in _dump(run.redis, key) for key in run.redis.keys())
+
+
+def _record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("test", logging.INFO, __file__, 1, text, None, None)
+
+
+def _dump(redis: Redis, key: bytes) -> bytes:
+    """All that a key holds, unpacked: RQ packs what it writes."""
+    kinds: dict[bytes, Callable[[], Any]] = {
+        b"string": lambda: [redis.get(key)],
+        b"hash": lambda: [part for pair in redis.hgetall(key).items() for part in pair],
+        b"list": lambda: redis.lrange(key, 0, -1),
+        b"set": lambda: redis.smembers(key),
+        b"zset": lambda: redis.zrange(key, 0, -1),
+        b"stream": lambda: [part for _, row in redis.xrange(key) for part in row.values()],
+    }
+    return b"\n".join([key, *(text for part in kinds[redis.type(key)]() for text in _forms(part))])
+
+
+def _forms(packed: bytes) -> Iterator[bytes]:
+    yield packed
+    for unpack in (lambda: packed, lambda: base64.b64decode(packed, validate=True)):
+        with contextlib.suppress(ValueError, zlib.error):
+            yield zlib.decompress(unpack())
+
+
+def test_the_secret_was_really_on_its_way(run: Run, servers: dict[str, Server]) -> None:
+    """Else the other tests would prove nothing."""
+    assert all(server.connections > 0 for server in servers.values())
+    assert {"credentials", "internal", "redirect", "rate", "dns", "blocked", "not_http"} <= {
+        report.cause for report in run.reports
+    }
+    assert len(run.mails) > 3
+
+
+def test_no_secret_is_in_the_database(run: Run) -> None:
+    with sqlite3.connect(run.database) as database:
+        for line in database.iterdump():
+            assert_hidden("the database", line)
+    database.close()
+
+
+def test_no_secret_is_in_redis(run: Run) -> None:
+    keys = run.redis.keys()
+    assert keys
+    for key in keys:
+        assert_hidden("Redis", _dump(run.redis, key).decode("utf-8", "replace"))
+
+
+def test_no_secret_is_in_the_log_and_no_learner_above_debug(run: Run) -> None:
+    assert len(run.log) > 50
+    formatter = logging.Formatter("%(message)s")
+    for record in run.log:
+        text = formatter.format(record)
+        assert_hidden(f"the log of {record.name}", text)
+        if record.levelno >= logging.INFO:
+            assert LEARNER not in text
+            assert "jane@acme.example" not in text
+
+
+def test_no_secret_is_in_a_report_or_a_repr(run: Run) -> None:
+    for report in run.reports:
+        assert_hidden("a test report", repr(report))
+    run.host.db.session.rollback()
+    for configuration in run.host.lms.configurations.list():
+        assert_hidden("a repr", repr(configuration) + repr(configuration.health))
+    for delivery in run.host.deliveries():
+        assert_hidden("a repr", repr(delivery))
+        for attempt in run.host.lms.deliveries.attempts(delivery):
+            assert_hidden("an attempt", repr(vars(attempt)))
+    assert_hidden("a repr", repr(run.host.state))
+
+
+def test_no_secret_is_in_a_mail(run: Run) -> None:
+    for mail in run.mails:
+        assert_hidden("a mail", mail.as_string())
+        assert_hidden("a mail", f"{mail.subject} {mail.body} {mail.html}")
+
+
+def test_a_lost_key_stops_the_configuration_with_its_remedy(run: Run) -> None:
+    assert run.reports[-1].cause == "secret_unreadable"
+    health = run.host.lms.configurations.get(run.ids[0]).health
+    assert health.cause == "secret_unreadable"
