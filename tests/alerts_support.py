@@ -1,4 +1,4 @@
-"""A host whose LMSs fail on demand, for tests of alerts: health rows are written as the engine does."""
+"""A host whose LMSs fail on demand: health rows are written as the engine writes them."""
 
 from __future__ import annotations
 
@@ -41,14 +41,21 @@ class Stage:
         return self.clock.time
 
     def configuration(
-        self, name: str = "Corporate LMS", contacts: tuple[str, ...] = ("ana@acme.example",), **more: Any
+        self,
+        name: str = "Corporate LMS",
+        contacts: tuple[str, ...] = ("ana@acme.example",),
+        **more: Any,
     ) -> uuid.UUID:
         """A configuration that is connected."""
         made = self.host.lms.configurations.create(
             more.pop("organization_id", "acme"),
             name,
             list(contacts),
-            settings={"url": f"https://{name.split()[0].lower()}.example.org/xapi/", "key": "key-canary", "secret": "s3cret-canary"},
+            settings={
+                "url": f"https://{name.split()[0].lower()}.example.org/xapi/",
+                "key": "key-canary",
+                "secret": "s3cret-canary",
+            },
             language=more.pop("language", "en"),
         )
         self.up(made.id)
@@ -59,7 +66,9 @@ class Stage:
         assert found is not None
         return found
 
-    def _change(self, id: uuid.UUID, status: Status, cause: str | None, failures: int, facts: dict[str, Any]) -> None:
+    def _change(
+        self, id: uuid.UUID, status: Status, cause: str | None, failures: int, facts: dict[str, Any]
+    ) -> None:
         configuration = self.get(id)
         health = configuration.health
         old = health.status
@@ -80,7 +89,13 @@ class Stage:
             incidents.status_changed(self.state, self.session, configuration, event)
         self.session.commit()
 
-    def down(self, id: uuid.UUID, cause: str = "refused", failures: int = 1, status: Status = Status.CANT_CONNECT) -> None:
+    def down(
+        self,
+        id: uuid.UUID,
+        cause: str = "refused",
+        failures: int = 1,
+        status: Status = Status.CANT_CONNECT,
+    ) -> None:
         facts = {"host": "lrs.example.org", "port": 443, "words": CANARY_WORDS, "http_status": 401}
         self._change(id, status, cause, failures, facts)
 
@@ -96,7 +111,9 @@ class Stage:
         incidents.tick(self.state, self.now)
         return self.now
 
-    def deliveries(self, id: uuid.UUID, n: int, state: State = State.PENDING, reason: str | None = None) -> None:
+    def deliveries(
+        self, id: uuid.UUID, n: int, state: State = State.PENDING, reason: str | None = None
+    ) -> None:
         settled = None if state is State.PENDING else self.now
         self.session.execute(
             sa.insert(Delivery),
@@ -140,7 +157,9 @@ class Stage:
 
     def incidents(self, **where: Any) -> list[Incident]:
         self.session.rollback()
-        return list(self.session.scalars(sa.select(Incident).filter_by(**where).order_by(Incident.id)))
+        return list(
+            self.session.scalars(sa.select(Incident).filter_by(**where).order_by(Incident.id))
+        )
 
 
 MINUTE = timedelta(minutes=1)

@@ -203,9 +203,10 @@ def _send_one(state: State, session: Session, line: _Line, mail_id: uuid.UUID) -
     if _is_settled_without(session, state, mail, now) or _waits_for_an_earlier(session, mail):
         session.commit()
         return 0
+    attempts = mail.attempts  # as read; after the commit it would be read anew
     session.commit()
     line.open()
-    if not _claim(session, mail, now):
+    if not _claim(session, mail, attempts, now):
         return 0
     try:
         message = _message(state, mail)
@@ -295,12 +296,15 @@ def _waits_for_an_earlier(session: Session, mail: Mail) -> bool:
     return True
 
 
-def _claim(session: Session, mail: Mail, now: datetime) -> bool:
-    """Take the mail for this process; committed before anything is sent."""
+def _claim(session: Session, mail: Mail, attempts: int, now: datetime) -> bool:
+    """Take the mail for this process; committed before anything is sent.
+
+    :param attempts: as many as there were when it was found due; more: another process took it.
+    """
     again = mail.reason == _SENDING
     done = session.execute(
         sa.update(Mail)
-        .where(Mail.id == mail.id, Mail.state == "waiting", Mail.attempts == mail.attempts)
+        .where(Mail.id == mail.id, Mail.state == "waiting", Mail.attempts == attempts)
         .values(
             attempts=Mail.attempts + 1,
             due_at=now + _CLAIM,

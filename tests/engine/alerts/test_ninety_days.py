@@ -6,6 +6,7 @@ nothing listens at its port.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ class Life:
         for moment, act in lines:
             while self.stage.now < moment:
                 hot = self.stage.now - quiet_from < timedelta(minutes=20)
-                step = timedelta(minutes=1 if hot else 20)
+                step = timedelta(minutes=1 if hot else 60)
                 self.stage.clock.time = min(self.stage.now + step, moment)
                 self.tick()
             act()
@@ -162,17 +163,18 @@ def told(life: Life, name: str) -> list[tuple[str, str, float]]:
 def test_the_table(life: Life) -> None:
     known = names(life)
     by_id = {mail.id: mail for mail in life.stage.mails()}
-    print()
+    lines = [""]
     for at, id in life.sent:
         mail = by_id[id]
         day = (at - START) / DAY
         late = at - mail.created_at
-        print(
+        lines.append(
             f"day {day:5.2f}  {mail.kind:<10} {mail.recipient.split('@')[0]:<6} "
             f"{known.get(mail.configuration_id, '–'):<14} {mail.subject[18:]}"
             + (f"  ({late} late)" if late > timedelta(minutes=1) else "")
         )
-    print(f"{len(life.sent)} mails in {DAYS} days")
+    lines.append(f"{len(life.sent)} mails in {DAYS} days\n")
+    sys.stdout.write("\n".join(lines))
     assert len(life.sent) == len({id for _, id in life.sent})
     assert {m.state for m in life.stage.mails()} <= {"sent", "skipped"}
 
@@ -233,7 +235,7 @@ def test_a_mail_server_away_for_a_day_delays_mails_and_keeps_their_order(life: L
     assert len(late) == 6
     back = START + 61 * DAY
     for at, mail in late:
-        assert back <= at <= back + timedelta(hours=1, minutes=1)
+        assert back <= at <= back + timedelta(hours=2)
         assert mail.attempts > 1
     assert mailer.problem(life.stage.state) is None
 
@@ -283,9 +285,8 @@ def test_each_incident_ends_in_exactly_one_recovery_or_is_open(life: Life) -> No
         if incident.kind not in ("outage", "unstable"):
             continue
         ends = {m.created_at for m in stage.mails(incident_id=incident.id, kind="recovered")}
-        if incident.closed_at is None:
-            assert not ends
-        elif incident.announced_at is None or incident.facts.get("merged_into"):
+        goes_on = incident.closed_at is None or incident.facts.get("merged_into")
+        if goes_on or incident.announced_at is None:
             assert not ends
         else:
             assert ends == {incident.closed_at}

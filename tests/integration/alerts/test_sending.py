@@ -1,0 +1,364 @@
+"""Sending: time limits, certificates, refusals, retries, and a process that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import trustme
+
+from flask_lms import signals
+from flask_lms.alerts import mailer, operators
+from flask_lms.clock import DatabaseClock
+from flask_lms.models import Mail
+from tests.alerts_support import Stage
+
+from .smtp_server import Inbox, free_port, smtp_server
+
+ROOT = Path(__file__).parents[3]
+
+
+def server_tls(authority: trustme.CA, name: str = "localhost") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def test_a_mail_leaves_once_and_its_row_and_signal_say_so(stage: Stage, inbox: Inbox):
+    id = stage.configuration(contacts=("ana@acme.example", "bo@acme.example"))
+    stage.refuse(id)
+    heard = []
+    with signals.alert_sent.connected_to(lambda app, event: heard.append(event)):
+        assert mailer.send_due(stage.state) == 2
+    assert mailer.send_due(stage.state) == 0
+    assert len(inbox.raw) == 2
+    assert [(m.state, m.attempts, m.reason) for m in stage.mails()] == [("sent", 1, None)] * 2
+    assert [(e.kind, e.recipient, e.configuration_id) for e in heard] == [
+        ("error", "ana@acme.example", id),
+        ("error", "bo@acme.example", id),
+    ]
+
+
+def test_starttls_with_a_trusted_certificate(make_stage, tmp_path, monkeypatch):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with smtp_server(server_tls(authority), auth=True) as inbox:
+        stage = make_stage(
+            inbox.port, MAIL_USE_TLS=True, MAIL_USERNAME="harbor", MAIL_PASSWORD="right"
+        )
+        stage.refuse(stage.configuration())
+        assert mailer.send_due(stage.state) == 1
+    assert inbox.was_secure == [True]
+    assert inbox.users == ["harbor"]
+
+
+def test_starttls_with_the_authority_of_lms_ca_bundle(make_stage, tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with smtp_server(server_tls(authority)) as inbox:
+        stage = make_stage(inbox.port, MAIL_USE_TLS=True, LMS_CA_BUNDLE=str(tmp_path / "ca.pem"))
+        stage.refuse(stage.configuration())
+        assert mailer.send_due(stage.state) == 1
+
+
+@pytest.mark.parametrize("name", ["localhost", "other.example"])
+def test_nothing_is_sent_over_an_untrusted_or_foreign_certificate(
+    make_stage, tmp_path, monkeypatch, name
+):
+    authority = trustme.CA()
+    if name != "localhost":  # trusted, but of another host
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with smtp_server(server_tls(authority, name), auth=True) as inbox:
+        stage = make_stage(
+            inbox.port, MAIL_USE_TLS=True, MAIL_USERNAME="harbor", MAIL_PASSWORD="right"
+        )
+        stage.refuse(stage.configuration())
+        assert mailer.send_due(stage.state) == 0
+    assert inbox.raw == []
+    assert inbox.users == []  # not even the password
+    (mail,) = stage.mails()
+    assert (mail.state, mail.attempts) == ("waiting", 1)
+    stage.clock.advance(minutes=5)
+    found = mailer.problem(stage.state)
+    assert found is not None
+    assert "certificate" in found.reason.lower()
+
+
+def test_a_wrong_password_is_a_problem_of_the_server_not_of_the_mail(make_stage, tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with smtp_server(server_tls(authority), auth=True) as inbox:
+        stage = make_stage(
+            inbox.port,
+            MAIL_USE_TLS=True,
+            LMS_CA_BUNDLE=str(tmp_path / "ca.pem"),
+            MAIL_USERNAME="harbor",
+            MAIL_PASSWORD="wrong-canary",
+        )
+        stage.refuse(stage.configuration())
+        assert mailer.send_due(stage.state) == 0
+    assert stage.mails()[0].state == "waiting"
+    stage.clock.advance(minutes=5)
+    found = mailer.problem(stage.state)
+    assert found is not None
+    assert "535" in found.reason
+    assert "canary" not in found.reason
+
+
+def test_a_mail_server_that_accepts_and_never_answers_is_left_in_time(make_stage):
+    with socket.socket() as hung:
+        hung.bind(("127.0.0.1", 0))
+        hung.listen()
+        stage = make_stage(hung.getsockname()[1], LMS_MAIL_TIMEOUT_SECONDS=1)
+        stage.refuse(stage.configuration())
+        begun = time.monotonic()
+        assert mailer.send_due(stage.state) == 0
+        assert time.monotonic() - begun < 5
+    assert stage.mails()[0].state == "waiting"
+
+
+def test_a_mail_server_that_is_down_delays_and_keeps_the_order(make_stage):
+    port = free_port()
+    stage = make_stage(port)
+    id = stage.configuration(contacts=("ana@acme.example", "bo@acme.example"))
+    stage.refuse(id)
+    waits = []
+    for _ in range(6):
+        mailer.send_due(stage.state)
+        waits.append(stage.mails()[0].due_at - stage.now)
+        stage.clock.advance(seconds=waits[-1].total_seconds())
+    assert [wait // timedelta(minutes=1) for wait in waits] == [1, 5, 15, 60, 60, 60]
+    stage.up(id)
+    found = mailer.problem(stage.state)
+    assert found is not None
+    assert found.waiting == 2
+    stage.mails()[0].due_at = stage.now + timedelta(minutes=50)
+    stage.session.commit()
+    inbox = Inbox()
+    from aiosmtpd.controller import Controller
+
+    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        assert mailer.send_due(stage.state) > 0
+        while mailer.send_due(stage.state):
+            pass
+        stage.clock.advance(minutes=1)
+        while mailer.send_due(stage.state):
+            pass
+    finally:
+        controller.stop()
+    assert mailer.problem(stage.state) is None
+    assert {m.state for m in stage.mails()} == {"sent"}
+    for who in ("ana@acme.example", "bo@acme.example"):
+        subjects = [m["Subject"] for m in inbox.mails if m["To"] == who]
+        assert ["Server Error" in subjects[0], "Connected again" in subjects[1]] == [True, True]
+        assert len(subjects) == 2
+    told = [m for m in stage.mails() if m.kind == "operator"]
+    assert [(m.facts["cause"], m.facts["stage"]) for m in told] == [("mail", "past")]
+
+
+def test_after_four_days_a_mail_is_given_up_and_its_row_says_so(make_stage):
+    stage = make_stage(free_port())
+    stage.refuse(stage.configuration())
+    for _ in range(4 * 25):
+        mailer.send_due(stage.state)
+        stage.clock.advance(hours=1)
+    (mail,) = stage.mails()
+    assert (mail.state, mail.reason) == ("failed", "too_late")
+    assert 90 < mail.attempts < 105
+
+
+def test_an_address_that_does_not_exist_fails_and_the_other_gets_its_mail(stage, inbox):
+    inbox.on_recipient = lambda a: "550 no such user" if a.startswith("gone") else None
+    stage.refuse(stage.configuration(contacts=("gone@acme.example", "ana@acme.example")))
+    assert mailer.send_due(stage.state) == 1
+    gone, ana = stage.mails()
+    assert (gone.state, gone.reason) == ("failed", "550 no such user")
+    assert ana.state == "sent"
+    assert mailer.problem(stage.state) is None
+
+
+def test_a_greylisted_address_is_tried_again(stage, inbox):
+    answers = iter(["451 come back later"])
+    inbox.on_recipient = lambda a: next(answers, None)
+    stage.refuse(stage.configuration())
+    assert mailer.send_due(stage.state) == 0
+    assert mailer.send_due(stage.state) == 0
+    stage.clock.advance(minutes=1)
+    assert mailer.send_due(stage.state) == 1
+    assert [(m.state, m.attempts) for m in stage.mails()] == [("sent", 2)]
+
+
+def test_a_server_that_takes_a_mail_and_hangs_up_gets_it_twice_at_most(stage, inbox):
+    inbox.hangs_up = True
+    stage.refuse(stage.configuration())
+    for _ in range(20):
+        mailer.send_due(stage.state)
+        stage.clock.advance(hours=1)
+    assert len(inbox.raw) == 2
+    assert [(m.state, m.reason) for m in stage.mails()] == [("failed", "unknown")]
+
+
+def test_a_host_template_at_fault_fails_its_mail_and_no_other(stage, inbox, caplog):
+    id = stage.configuration()
+    stage.refuse(id)
+    mailer.send_test(stage.state, stage.get(id), None)
+    stage.host.app.jinja_env.globals["flask_lms_test"] = None
+    loader = stage.host.app.jinja_env.loader
+    real = loader.get_source
+
+    def broken(environment, template):
+        if template == "lms/mail/error.txt":
+            return "{{ nothing.there.at_all }}", None, lambda: True
+        return real(environment, template)
+
+    loader.get_source = broken
+    try:
+        assert mailer.send_due(stage.state) == 1
+    finally:
+        loader.get_source = real
+    assert [(m.kind, m.state, m.reason) for m in stage.mails()] == [
+        ("error", "failed", "template"),
+        ("test", "sent", None),
+    ]
+    assert "templates of a mail" in caplog.text
+
+
+def test_two_mailers_at_once_send_each_mail_once(stage, inbox):
+    stage.refuse(stage.configuration(contacts=tuple(f"c{n}@acme.example" for n in range(8))))
+    app, state = stage.host.app, stage.state
+
+    def work():
+        with app.app_context():
+            mailer.send_due(state)
+            stage.host.db.session.remove()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(m["To"] for m in inbox.mails) == [f"c{n}@acme.example" for n in range(8)]
+
+
+# -- killed ----------------------------------------------------------------------------------------
+
+_CHILD = """
+import sys
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from flask_lms import LMS
+from flask_lms.alerts import mailer
+app = Flask("child")
+app.config.update(
+    SECRET_KEY="a secret for tests only, long enough", SQLALCHEMY_DATABASE_URI=sys.argv[1],
+    LMS_ACTIVITY_BASE_URL="https://host.example/xapi", MAIL_SERVER="localhost",
+    MAIL_PORT=int(sys.argv[2]), LMS_MAIL_SENDER="no-reply@harbor.example",
+)
+db = SQLAlchemy(app)
+lms = LMS(app)
+with app.app_context():
+    print(mailer.send_due(app.extensions["lms_state"]))
+"""
+
+
+class Child:
+    """A mailer process of its own."""
+
+    def __init__(self, stage: Stage, inbox: Inbox) -> None:
+        self.stage, self.inbox = stage, inbox
+        self.pid = 0
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def run(self) -> int:
+        url = str(self.stage.host.app.config["SQLALCHEMY_DATABASE_URI"])
+        self.stage.session.rollback()
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, url, str(self.inbox.port)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.pid = process.pid
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+        return process.returncode
+
+    def let_the_claim_expire(self) -> None:
+        session = self.stage.session
+        session.execute(sa.update(Mail).values(due_at=Mail.created_at))
+        session.commit()
+
+
+@pytest.fixture
+def child(stage: Stage, inbox: Inbox) -> Child:
+    clock = DatabaseClock()
+    stage.clock.time = clock.now(stage.session)
+    stage.session.rollback()
+    stage.refuse(stage.configuration())
+    return Child(stage, inbox)
+
+
+def test_killed_before_the_mail_was_handed_over_it_is_sent_by_the_next(child, inbox):
+    def kill(address: str) -> None:
+        child.kill()
+
+    inbox.on_recipient = kill
+    assert child.run() == -signal.SIGKILL
+    assert inbox.raw == []
+    inbox.on_recipient = lambda address: None
+    assert child.run() == 0  # still claimed by the dead one
+    assert inbox.raw == []
+    child.let_the_claim_expire()
+    assert child.run() == 0
+    assert len(inbox.raw) == 1
+    assert [m.state for m in child.stage.mails()] == ["sent"]
+
+
+def test_killed_after_the_mail_was_taken_it_comes_twice_at_most(child, inbox):
+    inbox.on_data = child.kill
+    for _ in range(4):
+        child.run()
+        child.let_the_claim_expire()
+    assert len(inbox.raw) == 2
+    assert len({m["Message-ID"] for m in inbox.mails}) == 1
+    (mail,) = child.stage.mails()
+    assert (mail.state, mail.reason) == ("failed", "unknown")
+
+
+def test_killed_once_after_the_mail_was_taken_the_second_is_the_last(child, inbox):
+    inbox.on_data = child.kill
+    assert child.run() == -signal.SIGKILL
+    inbox.on_data = lambda: None
+    child.let_the_claim_expire()
+    assert child.run() == 0
+    child.let_the_claim_expire()
+    assert child.run() == 0
+    assert len(inbox.raw) == 2
+    assert [m.state for m in child.stage.mails()] == ["sent"]
+
+
+def test_the_problem_ends_with_the_first_mail_that_is_taken(stage, inbox):
+    operators.operator_fault(
+        stage.state, stage.session, "mail", {"reason": "x"}, stage.now, patience=None
+    )
+    stage.session.commit()
+    assert mailer.problem(stage.state) is None  # seconds old
+    stage.clock.advance(minutes=3)
+    assert mailer.problem(stage.state) is not None
+    stage.refuse(stage.configuration())
+    assert mailer.send_due(stage.state) == 1
+    assert mailer.problem(stage.state) is None

@@ -1,0 +1,77 @@
+"""Subjects and letters of each kind, as an administrator reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_lms.alerts.messages import subject, wrap
+from flask_lms.alerts.rules import Kind
+from flask_lms.alerts.wording import duration
+
+FACTS = {
+    "name": "Corporate LMS", "status": "cant_connect", "waiting": 37, "duration_seconds": 260_000,
+    "interruptions": 3, "rejected": 5, "not_sent": 7, "count": 4, "configuration_id": "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "text"),
+    [
+        (Kind.ERROR, {}, "Can't Connect: Corporate LMS – 37 results waiting"),
+        (Kind.ERROR, {"waiting": 1}, "Can't Connect: Corporate LMS – 1 result waiting"),
+        (Kind.ERROR, {"waiting": 0}, "Can't Connect: Corporate LMS"),
+        (
+            Kind.ERROR,
+            {"status": "server_error", "waiting": 12345},
+            "Server Error: Corporate LMS – 12,345 results waiting",
+        ),
+        (Kind.STILL_DOWN, {}, "Can't Connect for 3 days: Corporate LMS – 37 results waiting"),
+        (Kind.RECOVERED, {}, "Connected again: Corporate LMS – 37 results are being sent"),
+        (Kind.RECOVERED, {"is_stable": True, "waiting": 0}, "Stable again: Corporate LMS"),
+        (Kind.UNSTABLE, {}, "Unstable: Corporate LMS – 3 interruptions in a day"),
+        (Kind.RESULTS, {}, "12 results need attention: Corporate LMS"),
+        (Kind.TEST, {}, "Test alert: Corporate LMS"),
+        (Kind.DIGEST, {}, "4 more alerts of the last day"),
+        (
+            Kind.OPERATOR,
+            {"cause": "redis", "stage": "error"},
+            "Operator alert: Redis does not answer",
+        ),
+        (Kind.OPERATOR, {"cause": "redis", "stage": "over"}, "Over: Redis does not answer"),
+        (
+            Kind.OPERATOR,
+            {"cause": "dns", "stage": "still"},
+            "Operator alert: No LMS can be reached from here – for 3 days",
+        ),
+    ],
+)
+def test_the_subject(kind, more, text):
+    assert subject(kind, {**FACTS, **more}, "Harbor Training") == f"[Harbor Training] {text}"
+
+
+def test_a_hostile_name_does_not_break_out_of_the_subject():
+    hostile = {**FACTS, "name": "x\r\nBcc: all@example.org\r\n\r\n<b>"}
+    text = subject(Kind.ERROR, hostile, "Harbor\nTraining")
+    assert "\n" not in text
+    assert "\r" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (5, "1 minute"),
+        (3540, "59 minutes"),
+        (7800, "2 hours 10 minutes"),
+        (86_400 + 3600 + 60, "25 hours"),
+        (200_000, "2 days 7 hours"),
+        (86_400 * 10, "10 days"),
+    ],
+)
+def test_durations_have_two_units_at_most(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_long_addresses_are_not_broken():
+    address = "https://host.example/" + "x" * 200
+    assert address in wrap(f"Open {address} now")
+    assert max(map(len, wrap("word " * 100, "   ", "1. ").splitlines())) <= 76
