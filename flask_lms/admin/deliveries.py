@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from ..connectors import Cause
 from ..i18n import gettext
-from ..models import Configuration, Delivery
+from ..models import Attempt, Configuration
 from ..models import State as DeliveryState
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries
@@ -19,9 +19,8 @@ from . import access, csv_files, pages, presenters
 from .forms import ActForm
 from .query import as_uuid, filters, kept
 
-_LIMIT = 50
+_LIMIT = 30
 _OBJECTIVES = 100
-_REASONS = ("configuration_deleted", "duplicate", "not_wanted")
 
 
 def _deliveries() -> Deliveries:
@@ -77,9 +76,7 @@ def reasons() -> list[tuple[str, str]]:
     found: dict[str, Cause] = {}
     for connector in access.state().registry:
         found.update((c.code, c) for c in connector.causes.values() if c.status is None)
-    return [
-        (code, presenters.fill(cause.sentence, {}).rstrip(".")) for code, cause in found.items()
-    ]
+    return [(code, presenters.in_general(cause).rstrip(".")) for code, cause in found.items()]
 
 
 def as_csv() -> ResponseReturnValue:
@@ -128,7 +125,7 @@ def one(delivery_id: uuid.UUID) -> ResponseReturnValue:
         "delivery.html",
         delivery=delivery,
         configuration=configuration,
-        attempts=[(one, _why(one.cause, configuration)) for one in attempts],
+        attempts=[(one, _why(one, configuration)) for one in attempts],
         sentence=presenters.delivery_sentence(
             delivery, configuration, state.registry, state.settings.platform_name, pages.now()
         ),
@@ -137,7 +134,13 @@ def one(delivery_id: uuid.UUID) -> ResponseReturnValue:
     )
 
 
-def _why(code: str | None, configuration: Configuration) -> str | None:
-    cause = access.state().registry.cause(configuration.type, code)
-    facts = {"host": configuration.name, **configuration.health.facts}
-    return presenters.cause_sentence(cause, code, facts)
+def _why(attempt: Attempt, configuration: Configuration) -> str | None:
+    """Why a request failed, by what it left behind."""
+    registry = access.state().registry
+    connector = registry.get(configuration.type)
+    cause = registry.cause(configuration.type, attempt.cause)
+    if cause is None:
+        return presenters.cause_sentence(None, attempt.cause, {})
+    host = connector.destination(configuration.settings) if connector else configuration.name
+    words = (attempt.words or "…")[:200]
+    return presenters.in_general(cause, host=host, words=words, http_status=attempt.http_status or "…")

@@ -10,7 +10,7 @@ from flask_wtf import FlaskForm
 
 from ..connectors import Connector, TestReport
 from ..errors import EditConflict, InvalidConfiguration
-from ..i18n import date_time, gettext
+from ..i18n import date, date_time, gettext
 from ..models import Configuration
 from ..services.configurations import Configurations
 from . import access, connection_test
@@ -60,6 +60,20 @@ def _stored(configuration: Configuration) -> dict[str, object]:
         "contact_emails": "\n".join(configuration.contact_emails),
         "language": configuration.language,
     }
+
+
+def _about_secret(configuration: Configuration) -> str:
+    """Since when there is one and how to replace it; never how long it is or how it begins."""
+    assert configuration.secret_set_at is not None
+    when = date(configuration.secret_set_at)
+    by = configuration.secret_set_by
+    known = (
+        gettext("Secret set on %(date)s by %(name)s.", date=when, name=by)
+        if by
+        else gettext("Secret set on %(date)s.", date=when)
+    )
+    how = gettext("Leave it blank to keep it. Type a new one to replace it.")
+    return f"{known} {how}"
 
 
 def _version() -> int | None:
@@ -113,6 +127,9 @@ def _show(
     conflict: str | None = None,
     status: int = 200,
 ) -> Response:
+    if connector is not None and form is not None and configuration.secret_set_at:
+        for name in connector.secret_fields:
+            form[name].description = _about_secret(configuration)
     return render(
         "edit.html",
         code=status,

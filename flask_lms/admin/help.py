@@ -49,7 +49,14 @@ def _causes() -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _general(cause: Cause) -> str:
-    return _fill(cause.sentence)
+    settings = access.state().settings
+    seconds = {
+        "connect_timeout": settings.connect_timeout_seconds,
+        "timeout": settings.read_timeout_seconds,
+    }.get(cause.code, 0)
+    return presenters.in_general(
+        cause, seconds=f"{seconds:g}", platform=settings.platform_name, participant="E001"
+    )
 
 
 def _fill(message: str) -> str:

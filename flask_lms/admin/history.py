@@ -9,7 +9,7 @@ from typing import Any
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..i18n import gettext, translate
+from ..i18n import gettext
 from ..models import Audit
 from ..services.audit import AuditFilters, Audits
 from ..services.configurations import Configurations
@@ -19,6 +19,7 @@ from .query import as_uuid, day
 
 _LIMIT = 50
 _LONGEST = 300
+_FEW = 6
 
 ACTIONS = {
     "created": N_("Created"),
@@ -85,6 +86,7 @@ class Entry:
     row: Audit
     action: str
     changes: Sequence[Change]
+    more: Sequence[Change] = ()
 
 
 def field_label(type: str, name: str) -> str:
@@ -141,16 +143,19 @@ def _changes(type: str, changes: Mapping[str, Any]) -> Iterator[Change]:
 
 def _cause(type: str, code: str) -> str | None:
     cause = access.state().registry.cause(type, code)
-    return translate(presenters.fill(cause.sentence, {})) if cause else None
+    return presenters.in_general(cause) if cause else None
 
 
 def present(row: Audit, type: str) -> Entry:
     """A row of the history in words."""
     action = ACTIONS.get(row.action)
+    # Of a long list, those that are set, the rest folded.
+    found = sorted(_changes(type, row.changes), key=lambda one: one.after == "–")
     return Entry(
         row=row,
         action=gettext(action) if action else row.action.replace("_", " ").capitalize(),
-        changes=[*_changes(type, row.changes)],
+        changes=found[:_FEW],
+        more=found[_FEW:],
     )
 
 
@@ -218,5 +223,5 @@ def as_csv() -> ResponseReturnValue:
 def _words(entry: Entry) -> str:
     return "; ".join(
         f"{one.label}: {one.before} → {one.after}" if one.is_change else f"{one.label}: {one.after}"
-        for one in entry.changes
+        for one in (*entry.changes, *entry.more)
     )

@@ -118,7 +118,21 @@ def mail_badge(state: str) -> Badge:
 def fill(message: str, facts: Mapping[str, Any]) -> str:
     """A cause's sentence in the reader's language, with its facts."""
     text = translate(message)
-    return text % _Facts(facts) if "%(" in text else text
+    if "%(" not in text:
+        return text
+    words = str(facts.get("words") or "…").strip().rstrip(".")
+    return text % _Facts({**facts, "words": words})
+
+
+#: What stands in a sentence where no single case is meant.
+_IN_GENERAL = {"host": N_("the LMS"), "port": "443", "seconds": "…"}
+
+
+def in_general(cause: Cause, **facts: Any) -> str:
+    """A cause's sentence without the facts of one case, as far as none are given."""
+    known = {key: gettext(value) for key, value in _IN_GENERAL.items()}
+    text = fill(cause.sentence, {**known, **facts}).replace(" (…)", "").replace(": “…”", "")
+    return text[:1].upper() + text[1:]
 
 
 def cause_sentence(cause: Cause | None, code: str | None, facts: Mapping[str, Any]) -> str | None:

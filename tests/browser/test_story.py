@@ -105,7 +105,7 @@ def create(page, demo: Demo) -> None:
     page.get_by_label("Configuration Name").fill("Corporate LMS")
     page.get_by_label("Contact Email").fill("ana.ruiz@meridian.example")
     page.get_by_role("button", name="Continue").click()
-    page.get_by_label("xAPI URL").fill(demo.lms.url)
+    page.get_by_role("textbox", name="xAPI URL").fill(demo.lms.url)
     page.get_by_label("xAPI Key", exact=True).fill(demo.lms.key)
     page.get_by_label("xAPI Key Secret").fill(demo.lms.secret)
     page.get_by_role("button", name="Save and test").click()
@@ -201,6 +201,7 @@ def test_a_staff_number_ends_as_not_sent_with_its_reason_until_it_is_corrected(p
 def test_the_demo_is_reset_with_one_click(page, demo):
     sign_in(page, demo, "Ana Ruiz")
     create(page, demo)
+    page.goto(f"{demo.url}/demo-lms")
     page.get_by_role("button", name="Reset the demo").click()
     page.get_by_text("The demo is as it was at the start.").wait_for()
     sign_in(page, demo, "Ana Ruiz")

@@ -1,0 +1,57 @@
+"""A real server on loopback and a real browser, for tests and screenshots."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Flask, Response
+from playwright.sync_api import Browser, sync_playwright
+from werkzeug.serving import make_server
+
+_ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
+    "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
+STRICT = "default-src 'self'"
+
+
+@contextmanager
+def serve(app: Flask) -> Iterator[str]:
+    """The app on a free port of 127.0.0.1 under a strict Content-Security-Policy; its address."""
+
+    @app.after_request
+    def strict(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = STRICT
+        return response
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def chromium() -> str | None:
+    """Where Chromium is, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextmanager
+def browse() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium(), args=list(_ARGUMENTS)
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
