@@ -89,7 +89,7 @@ class DatabaseClock:
 
     def now(self, session: Session) -> datetime:
         now = session.scalar(sa.select(utc_now()))
-        assert now is not None
+        assert isinstance(now, datetime)
         return now
 
 

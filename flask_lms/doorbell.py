@@ -51,7 +51,12 @@ class Doorbell:
 
     def ring(self, configuration_ids: Iterable[uuid.UUID]) -> bool:
         """Ask for a drain of each; True when Redis took all of them."""
-        return self._try(lambda: [self._ring_one(id) for id in configuration_ids])
+
+        def ring_all() -> None:
+            for configuration_id in configuration_ids:
+                self._ring_one(configuration_id)
+
+        return self._try(ring_all)
 
     def schedule(self, configuration_id: uuid.UUID, at: datetime) -> bool:
         """Ask for a drain at a time (aware); True when Redis took it."""

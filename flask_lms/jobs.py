@@ -54,9 +54,9 @@ def make_job_class(app: Flask) -> type[Job]:
                 )
             return deliver
 
-        success_callback = None  # type: ignore[assignment]
-        failure_callback = None  # type: ignore[assignment]
-        stopped_callback = None  # type: ignore[assignment]
+        success_callback = None
+        failure_callback = None
+        stopped_callback = None
 
         def restore(self, raw_data: dict[Any, Any]) -> Any:
             restored = super().restore(raw_data)

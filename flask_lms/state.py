@@ -11,6 +11,7 @@ from typing import Any
 from flask import Flask
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as HostSession
 from sqlalchemy.orm import Session, scoped_session
 
 from .clock import Clock
@@ -55,6 +56,6 @@ class State:
     worker: str = ""
 
     @property
-    def session(self) -> scoped_session[Session]:
+    def session(self) -> scoped_session[HostSession]:
         """The host's session of this context."""
         return self.db.session

@@ -247,8 +247,8 @@ def _schedule(app: Flask) -> None:
         serializer=JSONSerializer,
         logging_level=logging.WARNING,
     )
-    scheduler.acquire_locks()
-    scheduler.work()
+    scheduler.acquire_locks()  # type: ignore[no-untyped-call]
+    scheduler.work()  # type: ignore[no-untyped-call]
 
 
 def _tick(app: Flask) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -116,7 +117,7 @@ def _close_deleted(state: State, now: datetime, report: Callable[[int], None]) -
 
 def _in_chunks(
     state: State,
-    find: sa.Select[tuple[object]],
+    find: sa.Select[Any],
     act: sa.Update | sa.Delete,
     model: type[Base],
     report: Callable[[int], None],

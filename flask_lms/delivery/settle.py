@@ -108,8 +108,8 @@ def settle(state: State, request: Request, token: int) -> Settled | None:
         change.events.append((signals.configuration_status_changed, event))
     held = after.next_attempt_at is not None and after.next_attempt_at > now
     session.commit()
-    for signal, event in change.events:
-        signals.tell(signal, state.app, event)
+    for signal, told in change.events:
+        signals.tell(signal, state.app, told)
     return Settled(
         delivered=delivered, rejected=rejected, is_held_back=held, needs_witness=needs_witness
     )

@@ -236,9 +236,9 @@ def _misbehave(lrs: FakeLRS, number: int) -> None:
     if number % 4 == 1:
         lrs.delay_seconds = 0.05
     if number % 4 == 2:
-        lrs.answer(*[Answer(500), Answer(503), Answer(500, stores=True)] * 2)
+        lrs.answer(Answer(500), Answer(503, stores=True))
     if number % 4 == 3:
-        lrs.answer(*[Answer(200, cut="before", stores=True), Answer(429)] * 2)
+        lrs.answer(Answer(200, cut="before", stores=True), Answer(429, {"Retry-After": "2"}))
 
 
 def _until_nothing_waits(world: _World, say: Callable[[str], None]) -> float:
