@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,14 +14,14 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from flask_lms.alerts import mute
-from flask_lms.models import Configuration, Delivery, State
+from flask_lms.models import Audit, Configuration, Delivery, State
 from tests.pages.site import ANA, BEN, SETTINGS, Site, fill
 
 #: Words that stand in the victim's data and nowhere else.
 CANARIES = (
-    "Corporate LMS", "Contractor Academy", "Port Authority LMS", "Old Cornerstone",
-    "Pilot Site Rotterdam", "Gone for Good", "Jane Doe", "jane@example.com", "ana.ruiz@harbor",
-    "harbor-key", "harbor-1", "Put on PPE", "Ana Ruiz", "lrs.example.org", "s3cret-canary",
+    "Harbor Main LMS", "Contractor Academy", "Port Authority LMS", "Old Cornerstone",
+    "Pilot Site Rotterdam", "Gone for Good", "Janet Canary", "jane@example.com", "ana.ruiz@harbor",
+    "harbor-key", "harbor-1", "Spill Response", "Ana Ruiz", "lrs.example.org", "s3cret-canary",
 )  # fmt: skip
 #: No sign-in: they bring their own token, or hold nothing of anybody.
 PUBLIC = frozenset({"static", "health", "mute"})
@@ -46,13 +46,18 @@ class Ids:
 def seed(site: Site) -> tuple[Ids, Ids]:
     """Data in every state: the victim's (harbor), and some of the caller's own (dock)."""
     made = fill(site)
+    site.objectives = [
+        replace(one, name=f"Of the dock {one.id}") if one.id.startswith("dock-") else one
+        for one in site.objectives
+    ]
     with site.app.app_context():
+        _rename(site)
         services = site.lms.configurations
         gone = services.create("harbor", "Gone for Good", ["a@harbor.example"], settings=SETTINGS)
         services.delete(gone.id)
         own = services.create(
             "dock", "Dock LMS", ["ben@dock.example"],
-            settings={**SETTINGS, "url": "https://127.0.0.1:9/xapi"},
+            settings={"url": "https://127.0.0.1:9/xapi", "key": "dock", "secret": "dock"},
         )  # fmt: skip
         services.attach(own.id, "dock-0")
         session = site.db.session
@@ -65,6 +70,23 @@ def seed(site: Site) -> tuple[Ids, Ids]:
         mine = Ids("dock", (own.id,), (), ("dock-0",), (BEN.email or "",))
         session.commit()
     return victim, mine
+
+
+def _rename(site: Site) -> None:
+    """The pages' own examples speak of a Corporate LMS and of Jane Doe."""
+    session = site.db.session
+    for table, column, old, new in (
+        (Configuration, Configuration.name, "Corporate LMS", "Harbor Main LMS"),
+        (Audit, Audit.subject, "Corporate LMS", "Harbor Main LMS"),
+        (Delivery, Delivery.participant_name, "Jane Doe", "Janet Canary"),
+    ):
+        session.execute(sa.update(table).where(column == old).values({column: new}))
+    session.execute(
+        sa.update(Delivery).values(
+            statement=sa.func.replace(Delivery.statement, "Jane Doe", "Janet Canary")
+        )
+    )
+    session.commit()
 
 
 def addresses(site: Site, rule: Rule, path: Ids) -> Iterator[str]:

@@ -188,6 +188,6 @@ def test_an_organization_of_almost_the_same_name_is_another_one(site: Site, vict
         except ValueError:
             continue  # no such value can be made
         for address in ("/lms/", "/lms/deliveries", "/lms/deliveries.csv", "/lms/history"):
-            assert_tells_nothing(client.get(address), echoed=("Put on PPE", "harbor-1"))
+            assert_tells_nothing(client.get(address), echoed=("Spill Response", "harbor-1"))
         one = client.get(f"/lms/{victim.configurations[0]}")
         assert one.status_code == 404
