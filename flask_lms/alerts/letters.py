@@ -211,7 +211,7 @@ def _unstable(story: Story) -> Letter:
         ],
         steps=[
             gettext("Ask your LMS administrator what happened at these times."),
-            gettext("The page linked below shows each interruption."),
+            gettext("The history of the configuration lists each interruption."),
         ],
         link=gettext("Open this configuration"),
         path=story.path,
@@ -279,7 +279,7 @@ def _test(story: Story) -> Letter:
 
 def _digest(story: Story) -> Letter:
     items = [
-        (date_time(datetime.fromisoformat(at)), clean(told))
+        (date_time(datetime.fromisoformat(at)), clean(told).removeprefix(f"[{story.platform}] "))
         for _, told, at in story.facts.get("items") or ()
     ]
     n = story.n("count")

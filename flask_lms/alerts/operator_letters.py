@@ -87,7 +87,8 @@ def subject(story: Story) -> str:
 def letter(story: Story) -> Letter:
     """A fault of the installation: it began, lasts, is over, or could only be told afterwards."""
     fault = _fault(story)
-    is_over = story.facts.get("stage") in ("over", "past")
+    stage = story.facts.get("stage")
+    is_over = stage in ("over", "past")
     rows = [(gettext("Since"), story.at("since"))]
     if is_over:
         lasted = duration(story.n("duration_seconds"))
@@ -106,16 +107,18 @@ def letter(story: Story) -> Letter:
         rows.append((gettext("Waiting"), ngettext("%(n)s result", "%(n)s results", n)))
     if fault is _LOCAL:
         rows.append((gettext("Cause"), str(story.facts.get("cause"))))
-    is_past = story.facts.get("stage") == "past"
-    why = [gettext(fault.meaning)]
-    if story.facts.get("stage") == "over":
-        why = [gettext("The fault is over. There is nothing to do.")]
+    title = gettext(fault.title)
+    if stage == "over":
+        headline = gettext("This is over: %(title)s.", title=title)
+        why = [gettext("There is nothing to do.")]
+    else:
+        headline, why = gettext("%(title)s.", title=title), [gettext(fault.meaning)]
     return Letter(
-        tone="good" if story.facts.get("stage") == "over" else "warning" if is_past else "bad",
-        headline=gettext("%(title)s.", title=gettext(fault.title)),
+        tone={"over": "good", "past": "warning"}.get(str(stage), "bad"),
+        headline=headline,
         rows=rows,
         why=why,
-        steps=[] if story.facts.get("stage") == "over" else [gettext(s) for s in fault.steps],
+        steps=[] if stage == "over" else [gettext(step) for step in fault.steps],
         link=gettext("Open LMS configurations"),
         path="/",
         reason=gettext("You get this mail because your address is in LMS_OPERATOR_EMAILS."),

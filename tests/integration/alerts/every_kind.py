@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask_lms.alerts import incidents, mailer, outbox
+from flask_lms.alerts import incidents, mailer, operators, outbox
 from flask_lms.alerts.rules import Kind
 from flask_lms.models import State
 from tests.alerts_support import Stage
@@ -50,6 +50,9 @@ def bring_about(stage: Stage, language: str = "en") -> None:
     for cause in ("dns", "redis", "secret_unreadable"):
         facts = {"configurations": 3} if cause == "secret_unreadable" else {}
         incidents.operator_fault(stage.state, stage.session, cause, facts, stage.now)
+    operators.tell_past(
+        stage.state, stage.session, "no_worker", {"waiting": 37}, stage.now, stage.tick(hours=2)
+    )
     stage.session.commit()
     stage.clock.advance(minutes=30)
     for cause in ("dns", "redis", "secret_unreadable"):
