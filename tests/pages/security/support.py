@@ -66,8 +66,9 @@ def seed(site: Site) -> tuple[Ids, Ids]:
             per_state += session.scalars(
                 sa.select(Delivery.id).where(Delivery.state == state).limit(2)
             )
-        victim = Ids("harbor", (*made.values(), gone.id), tuple(per_state), ("harbor-1",), (ANA.email or "",))
-        mine = Ids("dock", (own.id,), (), ("dock-0",), (BEN.email or "",))
+        all_of_them = (*made.values(), gone.id)
+        victim = Ids("harbor", all_of_them, tuple(per_state), ("harbor-1",), (str(ANA.email),))
+        mine = Ids("dock", (own.id,), (), ("dock-0",), (str(BEN.email),))
         session.commit()
     return victim, mine
 
@@ -132,6 +133,7 @@ def fields(named: Ids, act: str, **more: Any) -> dict[str, Any]:
         "since": "2020-01-01",
         "waiting": "cancel",
         "version": "1",
+        "lms_version": "1",
         "name": "Taken over",
         "type": "xapi",
         "contact_emails": "thief@evil.example",

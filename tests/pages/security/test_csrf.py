@@ -1,0 +1,214 @@
+"""Nothing is changed by a post without its token, whether the host has ``CSRFProtect`` or not."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from flask_wtf import CSRFProtect
+
+from flask_lms import ObjectiveResult, Participant
+from flask_lms.alerts import mute
+from flask_lms.models import State
+from flask_lms.services.configurations import Configurations
+from tests.pages.security.support import routes, rows_of
+from tests.pages.site import BEN, Site, create, deliver, make_site
+
+#: Its address is refused without a look-up, so no test leaves the machine.
+URL = "https://127.0.0.1:9/xapi"
+SETTINGS = {"url": URL, "key": "harbor-key", "secret": "s3cret-canary-71"}
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "with CSRFProtect"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    with make_site(f"sqlite:///{tmp_path / 'site.db'}") as made:
+        if request.param:
+            CSRFProtect(made.app)
+        made.app.config["TESTING"] = True
+        yield made
+
+
+def token_of(client: FlaskClient) -> str:
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/lms/new").text)
+    assert found
+    return found[1]
+
+
+def _draft(client: FlaskClient) -> str:
+    """What step 1 gives to step 2."""
+    form = {
+        "name": "A new one", "type": "xapi", "contact_emails": "a@harbor.example", "language": "en",
+        "csrf_token": token_of(client),
+    }  # fmt: skip
+    found = re.search(r'name="draft"[^>]*value="([^"]+)"', client.post("/lms/new", data=form).text)
+    assert found
+    return found[1]
+
+
+Post = tuple[str, dict[str, Any]]
+
+
+def _configuration(path: str, **form: Any) -> Callable[[Site, FlaskClient], Post]:
+    def prepare(site: Site, client: FlaskClient) -> Post:
+        return f"/lms/{create(site, url=URL)}{path}", form
+
+    return prepare
+
+
+def _attached(path: str, **form: Any) -> Callable[[Site, FlaskClient], Post]:
+    def prepare(site: Site, client: FlaskClient) -> Post:
+        id = create(site, url=URL)
+        with site.app.app_context():
+            site.lms.configurations.attach(id, "harbor-1")
+        site.past.append(
+            ObjectiveResult(
+                id="old",
+                organization_id="harbor",
+                objective="harbor-1",
+                participant=Participant(id="jane@example.org"),
+                finished_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+            )
+        )
+        return f"/lms/{id}{path}", {"ids": "harbor-1", **form}
+
+    return prepare
+
+
+def _after(act: str, path: str) -> Callable[[Site, FlaskClient], Post]:
+    def prepare(site: Site, client: FlaskClient) -> Post:
+        id = create(site, url=URL)
+        with site.app.app_context():
+            getattr(site.lms.configurations, act)(id)
+        return f"/lms/{id}{path}", {}
+
+    return prepare
+
+
+def _delivery(act: str, state: State) -> Callable[[Site, FlaskClient], Post]:
+    def prepare(site: Site, client: FlaskClient) -> Post:
+        id = deliver(site, create(site, url=URL), state)
+        return f"/lms/deliveries/{act}", {"only": str(id), "confirmed": "1"}
+
+    return prepare
+
+
+def _new(site: Site, client: FlaskClient) -> Post:
+    return "/lms/new/xapi", {"draft": _draft(client), "act": "save", **SETTINGS}
+
+
+def _objective(site: Site, client: FlaskClient) -> Post:
+    return "/lms/objectives/harbor-1", {"configuration_id": str(create(site, url=URL))}
+
+
+_EDITED = {
+    "name": "Renamed", "contact_emails": "a@harbor.example", "language": "en", "lms_version": "1",
+}  # fmt: skip
+POSTS: dict[str, Callable[[Site, FlaskClient], Post]] = {
+    "new_connection": _new,
+    "test": _configuration("/test"),
+    "edit": _configuration("/edit", **_EDITED, **SETTINGS),
+    "send_waiting": _configuration("/send-waiting"),
+    "pause": _configuration("/pause", confirmed="1"),
+    "resume": _after("pause", "/resume"),
+    "delete": _configuration("/delete", confirmed="1"),
+    "restore": _after("delete", "/restore"),
+    "attach": _configuration("/objectives", ids="harbor-1"),
+    "backfill": _attached("/objectives/past", past="yes", since="2025-01-01", confirmed="1"),
+    "detach": _attached("/objectives/detach", confirmed="1"),
+    "objective": _objective,
+    "delivery_act": _delivery("send-again", State.REJECTED),
+    "delivery_act cancel": _delivery("cancel", State.PENDING),
+    "alerts": _configuration("/alerts", act="mute", email="ana.ruiz@harbor.example"),
+    "alerts test": _configuration("/alerts", act="test"),
+}
+#: ``new`` writes nothing; ``mute`` has a signed token of its own.
+WITHOUT = {"new", "mute"}
+
+
+def test_every_post_is_covered(site: Site) -> None:
+    posts = {r.endpoint.removeprefix("lms.") for r in routes(site) if "POST" in (r.methods or ())}
+    assert posts == {name.split()[0] for name in POSTS} | WITHOUT
+
+
+@pytest.mark.parametrize("name", POSTS)
+def test_a_post_needs_the_token_of_its_own_session(name: str, site: Site) -> None:
+    client = site.client()
+    address, form = POSTS[name](site, client)
+    before = rows_of(site, "harbor")
+    token = token_of(client)
+    strangers = token_of(site.client())
+    for wrong in (None, "", "forged", strangers, token[:-1], token.upper()):
+        sent = form if wrong is None else {**form, "csrf_token": wrong}
+        answer = client.post(address, data=sent)
+        assert answer.status_code in (200, 303, 400)
+        assert rows_of(site, "harbor") == before, wrong
+        assert client.get(address, query_string=form).status_code in (200, 303, 405)
+        assert rows_of(site, "harbor") == before
+    done = client.post(address, data={**form, "csrf_token": token})
+    assert done.status_code in (200, 303, 307)
+    assert rows_of(site, "harbor") != before  # else this proved nothing
+
+
+def test_the_wizard_goes_no_further_without_the_token(site: Site) -> None:
+    form = {"name": "A", "type": "xapi", "contact_emails": "a@harbor.example", "language": "en"}
+    assert 'name="secret"' not in site.client().post("/lms/new", data=form).text
+
+
+def test_a_draft_is_of_its_administrator_alone(site: Site) -> None:
+    client = site.client()
+    draft = _draft(client)
+    before = rows_of(site, "harbor")
+    other = site.client()
+    site.who = BEN
+    form = {**SETTINGS, "draft": draft, "act": "save", "csrf_token": token_of(other)}
+    assert other.post("/lms/new/xapi", data=form).status_code == 303
+    for broken in ("", "x", draft[:-5], draft + "x"):
+        form["draft"] = broken
+        assert other.post("/lms/new/xapi", data=form).status_code == 303
+    assert rows_of(site, "harbor") == before
+    assert rows_of(site, "dock")["lms_configuration"] == []
+
+
+def test_the_link_of_a_mail_needs_no_session_and_no_csrf_token(site: Site) -> None:
+    id = create(site, url=URL)
+    with site.app.app_context():
+        token = mute.make(site.state, id, "ana.ruiz@harbor.example")
+    site.who = None
+    before = rows_of(site, "harbor")
+    client = site.client()
+    assert client.get(f"/lms/mute/{token}").status_code == 200
+    assert rows_of(site, "harbor") == before  # mail scanners follow links
+    answer = client.post(f"/lms/mute/{token}", data={"List-Unsubscribe": "One-Click"})
+    assert answer.status_code == 200
+    with site.app.app_context():
+        muted = site.lms.configurations.get(id).muted_emails
+    assert muted == ["ana.ruiz@harbor.example"]
+
+
+def test_a_configuration_is_tested_five_times_a_minute_and_not_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested: list[uuid.UUID] = []
+    real = Configurations.test
+
+    def counting(self: Configurations, id: uuid.UUID, by: Any = None) -> Any:
+        tested.append(id)
+        return real(self, id, by)
+
+    monkeypatch.setattr(Configurations, "test", counting)
+    id = create(site, url=URL)
+    client = site.client()
+    form = {"csrf_token": token_of(client)}
+    for _ in range(8):
+        assert client.post(f"/lms/{id}/test", data=form).status_code == 200
+    assert len(tested) == 5
+    unsaved = {**_EDITED, **SETTINGS, "act": "test", **form}
+    monkeypatch.setattr(Configurations, "test_settings", counting)
+    assert client.post(f"/lms/{id}/edit", data=unsaved).status_code == 200
+    assert len(tested) == 5
