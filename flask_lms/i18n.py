@@ -41,7 +41,7 @@ def _catalogue(language: str) -> _stdlib.NullTranslations:
 
 @contextmanager
 def using(language: str | None) -> Iterator[None]:
-    """Write in ``language`` (BCP 47, such as ``de-AT``) inside the block; None: leave it as it is."""
+    """Write in ``language`` (BCP 47, such as ``de-AT``) in the block; None: as it is."""
     token = _chosen.set(language or _chosen.get())
     try:
         yield
@@ -55,7 +55,7 @@ def language() -> str:
     if chosen:
         return chosen
     if has_app_context() and "babel" in current_app.extensions:
-        from flask_babel import get_locale
+        from flask_babel import get_locale  # type: ignore[import-untyped]
 
         locale = get_locale()
         if locale is not None:

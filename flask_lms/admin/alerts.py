@@ -40,7 +40,9 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     return pages.render(
         "alerts.html",
         configuration=configuration,
-        contacts=[(address, address.casefold() in muted) for address in configuration.contact_emails],
+        contacts=[
+            (address, address.casefold() in muted) for address in configuration.contact_emails
+        ],
         mails=mails.list(configuration_id),
         late=mails.late(),
         kinds=KINDS,

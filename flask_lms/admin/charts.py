@@ -1,5 +1,6 @@
 """Deliveries by day as inline SVG, drawn by the server. Widths are in per cent and heights in
-pixels, so that bars, patterns and letters stay sharp at any width."""
+pixels, so that bars, patterns and letters stay sharp at any width.
+"""
 
 from __future__ import annotations
 

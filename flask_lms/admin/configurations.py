@@ -31,7 +31,15 @@ STATUSES = (
 _DAYS = (14, 30, 90)
 _FEW = 10
 #: What a question carries on from the page that led to it.
-_CARRIED = ("ids", "only", "all", "q", "past", "since", *(name for name in NAMES if name != "since"))
+_CARRIED = (
+    "ids",
+    "only",
+    "all",
+    "q",
+    "past",
+    "since",
+    *(name for name in NAMES if name != "since"),
+)
 
 
 def _service() -> Configurations:
@@ -230,9 +238,5 @@ def confirm(
         button=button,
         back=back,
         is_danger=is_danger,
-        hidden=[
-            (key, value)
-            for key, value in request.values.items(multi=True)
-            if key in _CARRIED
-        ],
+        hidden=[(key, value) for key, value in request.values.items(multi=True) if key in _CARRIED],
     )

@@ -55,6 +55,7 @@ def _page(configuration: Configuration | None) -> ResponseReturnValue:
         by_id=by_id,
         rows=found.items,
         next=found.next,
+        searched_to=found.searched_to,
         is_first=before is None,
         values=request.args,
         kept=kept({**request.args, **_owner(configuration)}),
@@ -143,4 +144,6 @@ def _why(attempt: Attempt, configuration: Configuration) -> str | None:
         return presenters.cause_sentence(None, attempt.cause, {})
     host = connector.destination(configuration.settings) if connector else configuration.name
     words = (attempt.words or "…")[:200]
-    return presenters.in_general(cause, host=host, words=words, http_status=attempt.http_status or "…")
+    return presenters.in_general(
+        cause, host=host, words=words, http_status=attempt.http_status or "…"
+    )

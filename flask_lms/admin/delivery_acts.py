@@ -129,7 +129,12 @@ def confirm_act(act: str) -> ResponseReturnValue:
             return pages.go("delivery", delivery_id=chosen.ids[0])
         return pages.go("deliveries", **carried)
 
-    if count == 1 and len(chosen.ids) == 1 and not spec.is_danger and ActForm().validate_on_submit():
+    if (
+        count == 1
+        and len(chosen.ids) == 1
+        and not spec.is_danger
+        and ActForm().validate_on_submit()
+    ):
         return do()
     return confirm(
         do,

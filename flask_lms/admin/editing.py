@@ -77,7 +77,7 @@ def _about_secret(configuration: Configuration) -> str:
 
 
 def _version() -> int | None:
-    text = request.form.get("version", "")
+    text = request.form.get("lms_version", "")
     return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
@@ -91,9 +91,7 @@ def _test_unsaved(
     report: TestReport | None = None
     may = connection_test.may_test()
     if may and form is not None and connector is not None:
-        report = service.test_settings(
-            configuration.type, typed(form, connector), configuration.id
-        )
+        report = service.test_settings(configuration.type, typed(form, connector), configuration.id)
     return _show(configuration, connector, basics, form, report=report, is_limited=not may)
 
 

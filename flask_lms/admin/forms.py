@@ -1,5 +1,6 @@
 """The forms. Values are checked by the services, so that pages, commands and code agree; a form
-carries what was typed, its token, and the sentences that come back."""
+carries what was typed, its token, and the sentences that come back.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ class BasicsForm(FlaskForm):  # type: ignore[misc]
 
     name = StringField(
         N_("Configuration Name"),
-        description=N_("What you call this LMS, such as “Corporate LMS”. Unique, up to 100 characters."),
+        description=N_(
+            "What you call this LMS, such as “Corporate LMS”. Unique, up to 100 characters."
+        ),
         render_kw={"autocomplete": "off", "maxlength": 200},
     )
     type = RadioField(N_("LMS type"), validate_choice=False)
@@ -119,12 +122,13 @@ def is_genuine(form: FlaskForm) -> bool:
     return bool(form.is_submitted() and not form.errors)
 
 
-# -- drafts -----------------------------------------------------------------------------------------
+# -- drafts --------------------------------------------------------------------------------------
 
 
 def seal(state: State, draft: Mapping[str, Any], owner: Sequence[str]) -> str:
     """What was typed so far, encrypted for a hidden field: nothing half-made is stored, nothing
-    can be changed on the way, and no size limit of a cookie applies. Never a secret."""
+    can be changed on the way, and no size limit of a cookie applies. Never a secret.
+    """
     return state.vault.lock({"draft": json.dumps([list(owner), dict(draft)])})
 
 

@@ -93,7 +93,9 @@ def field_label(type: str, name: str) -> str:
     """What the forms call a field; its own name when no form has it."""
     connector = access.state().registry.get(type)
     field = getattr(connector.form, name, None) if connector else None
-    label = getattr(field, "kwargs", {}).get("label") or next(iter(getattr(field, "args", ())), None)
+    label = getattr(field, "kwargs", {}).get("label") or next(
+        iter(getattr(field, "args", ())), None
+    )
     known = label or _FIELDS.get(name)
     return gettext(str(known)) if known else name.replace("_", " ").capitalize()
 
@@ -189,7 +191,9 @@ def page() -> ResponseReturnValue:
         living={one.id for one in configurations if one.deleted_at is None},
         actions=ACTIONS,
         values=request.args,
-        is_filtered=any(request.args.get(n) for n in ("configuration_id", "action", "since", "until")),
+        is_filtered=any(
+            request.args.get(n) for n in ("configuration_id", "action", "since", "until")
+        ),
     )
 
 

@@ -12,7 +12,8 @@ ICONS = MappingProxyType(
         "circle": '<circle cx="12" cy="12" r="8"/><path d="M9.8 9.6a2.3 2.3 0 1 1 2.9 2.6'
         'c-.5.2-.7.6-.7 1.1v.4M12 16.4v.1"/>',
         "clock": '<circle cx="12" cy="12" r="8.5"/><path d="M12 7.5V12l3 2"/>',
-        "copy": '<rect x="9" y="9" width="11" height="11" rx="2"/><path d="M5 15V6a2 2 0 0 1 2-2h8"/>',
+        "copy": '<rect x="9" y="9" width="11" height="11" rx="2"/>'
+        '<path d="M5 15V6a2 2 0 0 1 2-2h8"/>',
         "cross": '<path d="m6.5 6.5 11 11M17.5 6.5l-11 11"/>',
         "download": '<path d="M12 4v11M7 10.5l5 5 5-5M5 20h14"/>',
         "edit": '<path d="M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4"/>',

@@ -289,7 +289,5 @@ def _attach_one(objective_id: str, configuration_id: str) -> ResponseReturnValue
     if since_posted() is not None:
         return pages.go_on_posting("backfill", configuration_id=link.configuration_id)
     name = _configurations().get(link.configuration_id).name
-    pages.notice(
-        gettext("“%(name)s” is attached. Results are sent from now on.", name=name)
-    )
+    pages.notice(gettext("“%(name)s” is attached. Results are sent from now on.", name=name))
     return pages.go("objective", objective_id=objective_id)

@@ -20,7 +20,8 @@ _NOTICE = "lms_notice"
 
 class View:
     """What one template is given, under one name, so that no variable of the host's layout is
-    shadowed: ``lms.rows`` in the template is ``rows=`` in :func:`render`."""
+    shadowed: ``lms.rows`` in the template is ``rows=`` in :func:`render`.
+    """
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values)

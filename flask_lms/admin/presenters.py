@@ -217,7 +217,9 @@ def status_panel(
         lead = gettext("This configuration hasn't been tested yet.")
         return StatusPanel(badge=badge, lead=lead, strong=none_lost(waiting))
     if health.last_success_at is None:
-        return StatusPanel(badge=badge, lead=gettext("Nothing was sent yet."), strong=_some(waiting))
+        return StatusPanel(
+            badge=badge, lead=gettext("Nothing was sent yet."), strong=_some(waiting)
+        )
     when = ago(health.last_success_at, now)
     lead = gettext("Last result sent %(ago)s.", ago=when)
     return StatusPanel(badge=badge, lead=f"{lead} {waiting_words(waiting)}")
@@ -236,12 +238,18 @@ def _broken(
     if health.status is Status.CANT_CONNECT:
         connector = registry.get(configuration.type)
         host = connector.destination(configuration.settings) if connector else "…"
-        lead = gettext("We can't reach your LMS.") + " " + gettext(
-            "Since %(time)s we can't open a connection to %(host)s.", time=since, host=host
+        lead = (
+            gettext("We can't reach your LMS.")
+            + " "
+            + gettext(
+                "Since %(time)s we can't open a connection to %(host)s.", time=since, host=host
+            )
         )
     else:
-        lead = gettext("Your LMS answers, but doesn't accept the results.") + " " + gettext(
-            "This has been so since %(time)s.", time=since
+        lead = (
+            gettext("Your LMS answers, but doesn't accept the results.")
+            + " "
+            + gettext("This has been so since %(time)s.", time=since)
         )
     remedies = tuple(fill(step, health.facts) for step in (cause.remedy if cause else ()))
     return StatusPanel(
@@ -274,7 +282,9 @@ def status_line(configuration: Configuration, waiting: int, registry: Registry) 
     health = configuration.health
     if configuration.is_paused:
         assert configuration.paused_at is not None
-        return gettext("Since %(date)s. New results are kept.", date=short_date(configuration.paused_at))
+        return gettext(
+            "Since %(date)s. New results are kept.", date=short_date(configuration.paused_at)
+        )
     if health.status is Status.NOT_TESTED:
         return gettext("This configuration hasn't been tested yet.")
     if health.status.is_error:
@@ -334,8 +344,10 @@ def _waiting_sentence(delivery: Delivery, configuration: Configuration, now: dat
     name = configuration.name
     if configuration.is_paused:
         return gettext("Waiting: %(lms)s is paused. It is sent when you resume.", lms=name)
-    return gettext("Waiting to be sent to %(lms)s.", lms=name) + " " + delivery_next(
-        delivery, configuration, now
+    return (
+        gettext("Waiting to be sent to %(lms)s.", lms=name)
+        + " "
+        + delivery_next(delivery, configuration, now)
     )
 
 

@@ -1,11 +1,13 @@
 """What templates may call. Three Jinja globals of the app, so that macros work in host pages too:
-``lms_t(message)`` and ``lms_n(singular, plural, n)`` for texts, ``flms`` for all else."""
+``lms_t(message)`` and ``lms_n(singular, plural, n)`` for texts, ``flms`` for all else.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date as calendar_date
+from datetime import datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from flask import request, url_for
@@ -19,7 +21,7 @@ from ..models import Configuration, Delivery
 from ..models import State as DeliveryState
 from ..services.overview import Summary
 from ..words import N_
-from . import access, charts, pages, presenters, times
+from . import access, charts, host_parts, pages, presenters, times
 from .icons import ICONS
 
 
@@ -47,6 +49,10 @@ _OF_ONE = (
 
 class Toolbox:
     """Words, times, addresses and icons. Holds nothing."""
+
+    banner = staticmethod(host_parts.banner)
+    navigation = staticmethod(host_parts.navigation)
+    panel = staticmethod(host_parts.panel)
 
     status_badge = staticmethod(presenters.status_badge)
     health_badge = staticmethod(presenters.health_badge)
@@ -153,11 +159,11 @@ class Toolbox:
         """What tells a series from the others without its colour, in a square of 14."""
         return Markup(charts.PATTERNS[series])  # noqa: S704 - constant drawings
 
-    def day(self, day: date) -> str:
+    def day(self, day: calendar_date) -> str:
         """``22 Nov``."""
         return i18n.short_date(datetime.combine(day, time(12), UTC))
 
-    def days_before(self, day: date, days: int) -> str:
+    def days_before(self, day: calendar_date, days: int) -> str:
         """An ISO date."""
         return (day - timedelta(days=days)).isoformat()
 
@@ -219,5 +225,3 @@ def install(setup: BlueprintSetupState) -> None:
     globals_["flms"] = Toolbox()
     globals_["lms_t"] = i18n.gettext
     globals_["lms_n"] = i18n.ngettext
-
-

@@ -48,9 +48,7 @@ def chromium() -> str | None:
 def browse() -> Iterator[Browser]:
     """Chromium without a window."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium(), args=list(_ARGUMENTS)
-        )
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(_ARGUMENTS))
         try:
             yield browser
         finally:

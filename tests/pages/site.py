@@ -218,7 +218,9 @@ def make_delivery(
         given.update(
             participant_id=f"E{number:03}",
             reason="no_email",
-            reason_words=json.dumps({"participant": f"E{number:03}", "platform": "Harbor Training"}),
+            reason_words=json.dumps(
+                {"participant": f"E{number:03}", "platform": "Harbor Training"}
+            ),
         )
     if state is State.CANCELLED:
         given.update(settled_by="Ana Ruiz")
@@ -288,7 +290,7 @@ def _statuses(site: Site, ids: dict[str, uuid.UUID], now: datetime) -> None:
                 administrator_name="Ana Ruiz", action="edited",
                 changes={
                     "name": ["LMS", "Corporate LMS"], "secret": "replaced",
-                    "contact_emails": [["a@harbor.example"], ["a@harbor.example", "b@harbor.example"]],
+                    "contact_emails": [["a@harbor.example"], ["b@harbor.example"]],
                 },
             ),
             _mail(ids["cant_connect"], "error", "sent", now - timedelta(hours=5)),
