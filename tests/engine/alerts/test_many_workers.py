@@ -1,0 +1,36 @@
+"""Any number of workers may tick at the same moment."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from flask_lms.alerts import incidents
+from tests.alerts_support import Stage
+
+
+def test_workers_that_tick_at_once_tell_each_outage_once(host):
+    stage = Stage(host=host)
+    for n in range(10):
+        stage.down(stage.configuration(f"LMS{n} of a branch", (f"c{n}@acme.example",)))
+    failed: list[BaseException] = []
+
+    def tick() -> None:
+        with host.app.app_context():
+            try:
+                incidents.tick(host.state, stage.now)
+            except Exception as error:
+                failed.append(error)
+            finally:
+                host.db.session.remove()
+
+    for minutes in (6, 24 * 60, 48 * 60):
+        stage.clock.advance(minutes=minutes)
+        stage.session.rollback()
+        threads = [threading.Thread(target=tick) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []
+    assert Counter(stage.kinds()) == {"error": 10, "still_down": 20}

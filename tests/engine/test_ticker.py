@@ -1,0 +1,125 @@
+"""The net under RQ: what the ticker finds, does and leaves to others."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from flask_lms.delivery import lease
+from flask_lms.models import Health, Worker
+from flask_lms.testing import FakeLRS
+from flask_lms.ticker import Ticker
+from tests.engine.support import assert_everything_arrived, record, states
+from tests.host import Host
+
+
+@pytest.fixture
+def ticker(host: Host) -> Ticker:
+    host.state.worker = "host-a/1234abcd"
+    return Ticker(app=host.app, state=host.state, monotonic=lambda: seconds[0])
+
+
+seconds = [0.0]
+
+
+@pytest.fixture(autouse=True)
+def _from_zero() -> None:
+    seconds[0] = 0.0
+
+
+@pytest.fixture
+def rung(host: Host) -> list[Any]:
+    """A Redis that takes every ring, and then nobody comes."""
+    calls: list[Any] = []
+
+    def ring(ids: Any) -> bool:
+        calls.extend(ids)
+        return True
+
+    host.state.ring = ring
+    return calls
+
+
+def test_without_redis_a_tick_delivers_by_itself(host: Host, ticker: Ticker, lrs: FakeLRS) -> None:
+    host.attach(**lrs.settings)
+    record(host, "r1")
+    ticker.tick()
+    assert_everything_arrived(host, lrs)
+
+
+def test_with_redis_a_tick_rings_and_leaves_the_work_to_others(
+    host: Host, ticker: Ticker, rung: list[Any]
+) -> None:
+    configuration = host.attach("http://127.0.0.1:9/xapi")
+    record(host, "r1")
+    rung.clear()
+    ticker.tick()
+    assert rung == [configuration.id]
+    assert states(host) == {"pending": 1}
+
+
+def test_rung_in_vain_for_twenty_seconds_the_ticker_does_it_itself(
+    host: Host, ticker: Ticker, rung: list[Any], lrs: FakeLRS
+) -> None:
+    host.attach(**lrs.settings)
+    record(host, "r1")
+    ticker.tick()
+    seconds[0] = 21.0
+    ticker.tick()
+    assert rung
+    assert_everything_arrived(host, lrs)
+
+
+def test_what_nothing_can_be_done_for_now_is_not_rung_for(
+    host: Host, ticker: Ticker, rung: list[Any]
+) -> None:
+    clock = host.freeze()
+    paused = host.attach("http://127.0.0.1:9/xapi", name="Paused")
+    waits = host.attach("http://127.0.0.1:9/xapi", name="Waits")
+    leased = host.attach("http://127.0.0.1:9/xapi", name="Leased")
+    record(host, "r1")
+    host.lms.configurations.pause(paused.id)
+    row = host.db.session.get(Health, waits.id)
+    assert row is not None
+    row.next_attempt_at = clock.time.replace(year=2027)
+    lease.acquire(host.db.session(), leased.id, "host-b/x/1", clock.time)
+    host.db.session.commit()
+    rung.clear()
+    ticker.tick()
+    assert rung == []
+
+
+def test_the_lease_of_a_dead_sender_of_this_worker_is_given_back_at_once(
+    host: Host, ticker: Ticker, rung: list[Any]
+) -> None:
+    dead = os.fork()
+    if dead == 0:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    session = host.db.session()
+    mine = host.attach("http://127.0.0.1:9/xapi", name="Mine")
+    alive = host.attach("http://127.0.0.1:9/xapi", name="Alive")
+    foreign = host.attach("http://127.0.0.1:9/xapi", name="Foreign")
+    record(host, "r1")
+    now = host.state.clock.now(session)
+    lease.acquire(session, mine.id, f"{host.state.worker}/{dead}", now)
+    lease.acquire(session, alive.id, f"{host.state.worker}/{os.getpid()}", now)
+    lease.acquire(session, foreign.id, f"host-b/5678/{dead}", now)
+    session.commit()
+    rung.clear()
+    ticker.tick()
+    assert rung == [mine.id]
+
+
+def test_the_worker_is_seen(host: Host, ticker: Ticker) -> None:
+    ticker.tick()
+    [row] = host.db.session.query(Worker).all()
+    assert row.id == "host-a/1234abcd"
+    first = row.seen_at
+    assert row.has_redis is False
+    seconds[0] = 16.0
+    ticker.tick()
+    host.db.session.expire_all()
+    assert row.seen_at >= first

@@ -1,0 +1,173 @@
+"""An LMS type is one folder: a toy one walks through form, attach, delivery and status, and nothing
+else changes."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask_wtf import FlaskForm
+from wtforms import PasswordField, StringField
+
+from flask_lms import LMS, Administrator, InvalidConfiguration
+from flask_lms.connectors import (
+    Answer,
+    BuildContext,
+    Built,
+    Cause,
+    Cleaned,
+    Stage,
+    StageState,
+    Statement,
+    TestReport,
+    Verdict,
+)
+from flask_lms.entities import ObjectiveResult
+from flask_lms.models import Status
+from flask_lms.words import Words
+from tests.engine.support import drain, health, states
+from tests.host import Host, make_host, result
+from tests.pages.support import form_of
+
+
+class ToyForm(FlaskForm):  # type: ignore[misc]
+    folder = StringField("Toy folder")
+    word = PasswordField("Toy pass word")
+
+
+class ToyConnector:
+    """Puts results as files into a folder, which stands for an LMS."""
+
+    type = "toy"
+    label = "Toy box"
+    description = "Files in a folder."
+    form = ToyForm
+    advanced: Sequence[str] = ()
+    secret_fields = ("word",)
+    causes: Mapping[str, Cause] = {
+        "full": Cause(
+            code="full",
+            status=Status.SERVER_ERROR,
+            sentence="The toy box %(folder)s is full.",
+            remedy=("Tidy up.",),
+            is_settings=True,
+        )
+    }
+
+    def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
+        if not values.get("folder"):
+            raise InvalidConfiguration({"folder": [Words("Enter the toy folder.")]})
+        secrets = {"word": values["word"]} if values.get("word") else {}
+        return Cleaned(settings={"folder": values["folder"]}, secrets=secrets)
+
+    def destination(self, settings: Mapping[str, Any]) -> str:
+        return str(settings["folder"])
+
+    origin = fingerprint = destination
+
+    def build(
+        self, result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext
+    ) -> Built:
+        made = Statement(id=uuid.uuid5(uuid.NAMESPACE_URL, result.id), kind="result", text="{}")
+        return Built(statements=[made])
+
+    def limits(self, settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
+        return 1, None
+
+    def send(
+        self,
+        statements: Sequence[Statement],
+        settings: Mapping[str, Any],
+        secrets: Mapping[str, str],
+        transport: object,
+    ) -> Answer:
+        folder = Path(settings["folder"])
+        if (folder / "full").exists():
+            return Answer(
+                verdict=Verdict.FAILED, cause="full", facts={"folder": folder.name, "host": ""}
+            )
+        for statement in statements:
+            (folder / statement.id.hex).write_text(json.dumps([secrets["word"], statement.text]))
+        return Answer(verdict=Verdict.ACCEPTED)
+
+    def compare(self, *args: object) -> bool | None:
+        return None
+
+    def test(
+        self, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: object
+    ) -> Iterator[Stage | TestReport]:
+        stage = Stage(name="Folder", state=StageState.OK, duration_ms=1)
+        yield stage
+        yield TestReport(stages=[stage])
+
+    def size(self, statements: Sequence[Statement]) -> int:
+        return sum(len(statement.text) for statement in statements)
+
+    def sample(self, settings: Mapping[str, Any], context: BuildContext) -> str:
+        return "{}"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    lms = LMS(connectors=[ToyConnector()])
+    with make_host(f"sqlite:///{tmp_path / 'toy.db'}", lms=lms) as made:
+        yield made
+
+
+def test_a_new_lms_type_is_one_class_and_no_other_change(host: Host, tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    box.mkdir()
+    host.administrator.append(Administrator(id=1, organization_id="acme", name="Ana"))  # type: ignore[arg-type]
+    client = host.app.test_client()
+    page = client.get("/lms/new")
+    assert "Toy box" in page.text
+    first = {"name": "Toys", "type": "toy", "contact_emails": "ana@acme.example"}
+    page = client.post("/lms/new", data={**form_of(page), **first})
+    assert "Toy folder" in page.text
+    fields = {**form_of(page), "folder": "", "word": "open sesame"}
+    page = client.post("/lms/new/toy", data={**fields, "save": "save"})
+    assert "Enter the toy folder." in page.text
+    fields = {**form_of(page), "folder": str(box), "word": "open sesame"}
+    page = client.post("/lms/new/toy", data={**fields, "save_and_test": "y"})
+    assert page.status_code == 303
+    [configuration] = host.lms.configurations.list("acme")
+    assert configuration.type == "toy"
+    assert "open sesame" not in str(configuration.secrets)
+    host.lms.configurations.attach(configuration.id, "ppe")
+    host.lms.record_many([result("r1"), result("r2")])
+    drain(host, configuration)
+    assert states(host) == {"delivered": 2}
+    assert len(list(box.iterdir())) == 2
+    assert health(host, configuration).status is Status.CONNECTED
+
+    (box / "full").touch()
+    host.lms.record(result("r3"))
+    drain(host, configuration)
+    assert health(host, configuration).cause == "full"
+    page = client.get(f"/lms/{configuration.id}")
+    assert "The toy box box is full." in page.text
+    assert "Tidy up." in page.text
+
+
+def test_a_type_that_was_uninstalled_keeps_its_results_and_says_so(
+    host: Host, tmp_path: Path
+) -> None:
+    configuration = host.lms.configurations.create(
+        "acme",
+        "Toys",
+        ["ana@acme.example"],
+        type="toy",
+        settings={"folder": str(tmp_path), "word": "x"},
+    )
+    host.lms.configurations.attach(configuration.id, "ppe")
+    host.lms.record(result("r1"))
+    host.state.registry._connectors.pop("toy")
+    drain(host, configuration)
+    host.lms.record(result("r2"))
+    assert health(host, configuration).cause == "unknown_type"
+    assert states(host) == {"pending": 1, "not_sent": 1}
+    assert [d.reason for d in host.deliveries()] == [None, "unknown_type"]
