@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask
 from flask.testing import FlaskClient
 from flask_sqlalchemy import SQLAlchemy
+from werkzeug.wrappers import Response
 
 from flask_lms import LMS, Administrator, Objective, ObjectiveResult, Page, Participant, Step
 from flask_lms.clock import new_id

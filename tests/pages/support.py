@@ -77,6 +77,13 @@ def act(client: FlaskClient, path: str, **values: Any) -> TestResponse:
     return client.get(post(client, path, values).headers["Location"])
 
 
+def post_on(client: FlaskClient, path: str, values: dict[str, Any]) -> TestResponse:
+    """Post, and post the same again where a 307 leads (the test client would lose the body)."""
+    first = post(client, path, values)
+    assert first.status_code == 307
+    return post(client, first.headers["Location"], values)
+
+
 def errors_of(page: TestResponse) -> list[str]:
     """The sentences of "There is a problem"."""
     found = re.search(r"There is a problem</h2>(.*?)</ul>", page.text, re.S)

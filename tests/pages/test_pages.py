@@ -1,0 +1,566 @@
+"""Each page in each of its states: what it says, what its buttons do."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from flask import Response, redirect
+from sqlalchemy import event
+
+from flask_lms import ObjectiveResult
+from flask_lms.connectors import Stage, StageState, TestReport
+from flask_lms.models import Configuration, Delivery, State, Status, Worker
+from flask_lms.services import connection_test
+from tests.pages.site import BEN, Site, create, deliver, fill
+from tests.pages.support import act, errors_of, form_of, post, post_on, text_of, title_of
+
+UTC = timezone.utc
+
+
+def read(site: Site, path: str = "/") -> str:
+    page = site.client().get(f"/lms{path}")
+    assert page.status_code == 200, path
+    return text_of(page)
+
+
+def change(site: Site, one: uuid.UUID, **health: Any) -> None:
+    with site.app.app_context():
+        row = site.db.session.get_one(Configuration, one)
+        for name, value in health.items():
+            setattr(row.health, name, value)
+        site.db.session.commit()
+
+
+def now(site: Site) -> datetime:
+    with site.app.app_context():
+        return site.state.clock.now(site.db.session())
+
+
+# -- who may see them -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/new", "/deliveries", "/objectives/", "/history", "/help"])
+def test_nobody_but_administrators(site: Site, path: str) -> None:
+    site.who = None
+    page = site.client().get(f"/lms{path}")
+    assert page.status_code == 403
+    assert "Only organization administrators can manage LMS configurations." in text_of(page)
+
+
+def test_a_response_of_the_host_is_sent_as_it_is(site: Site) -> None:
+    answer = redirect("/sign-in")
+    site.who = answer
+    assert site.client().get("/lms/").headers["Location"] == "/sign-in"
+
+
+def test_another_organization_sees_nothing_of_it(site: Site) -> None:
+    one = create(site)
+    site.who = BEN
+    assert site.client().get(f"/lms/{one}").status_code == 404
+    assert "Corporate LMS" not in read(site)
+
+
+def test_what_is_not_there_is_a_page(site: Site) -> None:
+    page = site.client().get(f"/lms/{uuid.uuid4()}")
+    assert page.status_code == 404
+    assert "There is nothing at this address." in text_of(page)
+
+
+def test_a_page_that_fails_rolls_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = create(site)
+
+    @site.app.after_request
+    def commit_always(response: Response) -> Response:
+        site.db.session.commit()
+        return response
+
+    def fail(*args: object, **values: object) -> None:
+        site.db.session.get_one(Configuration, one).name = "half-made"
+        site.db.session.flush()
+        raise ValueError("broken")
+
+    monkeypatch.setattr("flask_lms.admin.pages.render_template", fail)
+    assert site.client().get(f"/lms/{one}").status_code == 500
+    with site.app.app_context():
+        assert site.lms.configurations.get(one).name == "Corporate LMS"
+
+
+# -- the list -------------------------------------------------------------------------------------
+
+
+def test_an_empty_list_says_what_to_do(site: Site) -> None:
+    assert (
+        "No LMS configuration yet. Connect your Learning Management System and objective results "
+        "are sent to it automatically. You need its xAPI URL, key and secret."
+    ) in read(site)
+
+
+def test_the_list_has_those_in_trouble_first_and_a_summary(site: Site) -> None:
+    fill(site)
+    text = read(site)
+    assert "1 of 5 connected, 49 results waiting" in text
+    names = re.findall(r"Contractor Academy|Port Authority LMS|Corporate LMS|Old Cornerstone", text)
+    assert list(dict.fromkeys(names)) == [
+        "Contractor Academy",
+        "Port Authority LMS",
+        "Corporate LMS",
+        "Old Cornerstone",
+    ]
+    assert "lrs.example.org refuses connections on port 443: the LMS may be stopped." in text
+
+
+def test_the_list_is_searched_and_filtered(site: Site) -> None:
+    fill(site)
+    assert "Corporate LMS" not in read(site, "/?q=contractor")
+    assert "Contractor Academy" not in read(site, "/?status=paused")
+    assert "No LMS configuration matches. Show all" in read(site, "/?q=nothing")
+
+
+def test_results_that_wait_without_a_worker_are_said(site: Site) -> None:
+    one = create(site)
+    assert "Nothing is being sent at the moment" not in read(site)
+    deliver(site, one)
+    assert "The process that sends results was never seen." in read(site)
+    with site.app.app_context():
+        at = site.state.clock.now(site.db.session())
+        site.db.session.add(Worker(id="w", version="1", started_at=at, seen_at=at))
+        site.db.session.commit()
+    assert "Nothing is being sent at the moment" not in read(site)
+
+
+# -- the status in words --------------------------------------------------------------------------
+
+
+def test_not_tested(site: Site) -> None:
+    text = read(site, f"/{create(site)}")
+    assert "Not tested This configuration hasn't been tested yet." in text
+    assert "First steps" in text
+
+
+def test_connected(site: Site) -> None:
+    one = create(site)
+    sent = now(site) - timedelta(minutes=3)
+    change(site, one, status=Status.CONNECTED, last_success_at=sent)
+    assert "Connected Last result sent 3 minutes ago. Nothing is waiting." in read(site, f"/{one}")
+
+
+def test_cant_connect(site: Site) -> None:
+    one = create(site)
+    at = now(site)
+    change(
+        site, one, status=Status.CANT_CONNECT, cause="dns", facts={"host": "lrs.example.org"},
+        since=datetime(2026, 11, 22, 14, 5, tzinfo=UTC), next_attempt_at=at + timedelta(minutes=30),
+    )  # fmt: skip
+    for _ in range(37):
+        deliver(site, one)
+    text = read(site, f"/{one}")
+    assert (
+        "We can't reach your LMS. Since 22 Nov 2026, 14:05 UTC we can't open a connection to "
+        "lrs.example.org. 37 results are waiting. None are lost." in text
+    )
+    assert "The name lrs.example.org was not found." in text
+    assert "Check the URL for a typing error." in text
+    due = at + timedelta(minutes=30)
+    assert (
+        f"Next try at {due:%H:%M} UTC. When your LMS answers, waiting results are sent at once, "
+        "at the latest within 24 hours." in text
+    )
+
+
+def test_server_error(site: Site) -> None:
+    one = create(site)
+    change(
+        site, one, status=Status.SERVER_ERROR, cause="credentials", since=now(site),
+        facts={"host": "lrs.example.org", "http_status": 401},
+    )  # fmt: skip
+    text = read(site, f"/{one}")
+    assert "Your LMS answers, but doesn't accept the results." in text
+    assert "Your LMS refused the xAPI key or secret (401)." in text
+    assert "The key must be allowed to write statements" in text
+
+
+def test_paused_and_resumed(site: Site) -> None:
+    one = create(site)
+    client = site.client()
+    deliver(site, one)
+    question = text_of(client.get(f"/lms/{one}/pause"))
+    assert "1 result is waiting." in question
+    page = act(client, f"/lms/{one}/pause", confirmed="yes")
+    text = text_of(page)
+    assert "“Corporate LMS” is paused." in text
+    assert re.search(r"Paused by Ana Ruiz on \d+ \w+\. 1 new result is kept", text)
+    assert "“Corporate LMS” sends again." in text_of(act(client, f"/lms/{one}/resume"))
+
+
+def test_a_fault_of_a_paused_one_doesnt_hide_the_pause(site: Site) -> None:
+    one = create(site)
+    change(site, one, status=Status.CANT_CONNECT, cause="dns")
+    with site.app.app_context():
+        site.lms.configurations.pause(one, "Ana Ruiz")
+    assert "Paused Paused by Ana Ruiz" in read(site, f"/{one}")
+
+
+# -- acts -----------------------------------------------------------------------------------------
+
+
+def test_deleting_tells_its_consequence_in_numbers_first(site: Site) -> None:
+    one = create(site)
+    client = site.client()
+    with site.app.app_context():
+        site.lms.configurations.attach(one, "harbor-1")
+    deliver(site, one)
+    text = text_of(client.get(f"/lms/{one}/delete"))
+    assert "The results of 1 objective are no longer sent to this LMS." in text
+    assert "1 waiting result is kept for 30 days and then cancelled." in text
+    assert "“Corporate LMS” was deleted." in text_of(
+        act(client, f"/lms/{one}/delete", confirmed="yes")
+    )
+    assert client.get(f"/lms/{one}").status_code == 404
+
+
+def test_send_waiting_now(site: Site) -> None:
+    one = create(site)
+    deliver(site, one)
+    page = act(site.client(), f"/lms/{one}/send-waiting")
+    assert "1 waiting result is being sent now." in text_of(page)
+
+
+# -- connection test ------------------------------------------------------------------------------
+
+OK = TestReport(stages=[Stage(name="Address", state=StageState.OK, duration_ms=12)])
+FAILED = TestReport(
+    stages=[
+        Stage(name="Address", state=StageState.OK, duration_ms=12),
+        Stage(name="Key and secret", state=StageState.FAILED, http_status=401, words="No!"),
+        Stage(name="xAPI service", state=StageState.SKIPPED),
+    ],
+    cause="credentials",
+    facts={"http_status": 401, "host": "lrs.example.org"},
+    words="<script>alert(1)</script>",
+)
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[TestReport]:
+    """What the next connection tests report, the last one for all that follow."""
+    found = [OK]
+
+    def run(*args: object, **values: object) -> TestReport:
+        return found.pop(0) if len(found) > 1 else found[0]
+
+    monkeypatch.setattr(connection_test, "run", run)
+    return found
+
+
+def test_a_test_that_succeeds(site: Site, reports: list[TestReport]) -> None:
+    text = text_of(post(site.client(), f"/lms/{create(site)}/test", {}))
+    assert "Connected. Nothing was stored in your LMS." in text
+    assert "Address : OK · 12 ms" in text
+
+
+def test_a_test_that_fails_says_where_and_what_to_do(
+    site: Site, reports: list[TestReport]
+) -> None:
+    reports[:] = [FAILED]
+    page = post(site.client(), f"/lms/{create(site)}/test", {})
+    text = text_of(page)
+    assert "Your LMS refused the xAPI key or secret (401)." in text
+    assert "Enter the xAPI key and secret again." in text
+    assert "Key and secret : Failed · code 401" in text
+    assert "xAPI service : Skipped" in text
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert(1)" in page.text
+
+
+@pytest.mark.parametrize("state", ["paused", "broken"])
+def test_a_test_works_paused_and_broken(
+    site: Site, reports: list[TestReport], state: str
+) -> None:
+    one = create(site)
+    if state == "paused":
+        with site.app.app_context():
+            site.lms.configurations.pause(one)
+    else:
+        change(site, one, status=Status.CANT_CONNECT, cause="dns", since=now(site))
+    assert "Connected. Nothing was stored" in text_of(post(site.client(), f"/lms/{one}/test", {}))
+
+
+def test_a_test_works_unsaved(site: Site, reports: list[TestReport]) -> None:
+    client = site.client()
+    basics = {"name": "New", "type": "xapi", "contact_emails": "ana@harbor.example"}
+    hidden = form_of(post(client, "/lms/new", basics))
+    typed = {"url": "https://lrs.example.org/xapi", "key": "k", "secret": "s3cret-canary"}
+    page = client.post("/lms/new/xapi", data={**hidden, **typed, "act": "test"})
+    assert "Connected. Nothing was stored in your LMS." in text_of(page)
+    assert form_of(page)["key"] == "k"
+    assert "s3cret-canary" not in page.text
+    with site.app.app_context():
+        assert site.lms.configurations.list("harbor") == []
+
+
+def test_save_and_test_ends_on_the_test(site: Site, reports: list[TestReport]) -> None:
+    client = site.client()
+    basics = {"name": "New", "type": "xapi", "contact_emails": "ana@harbor.example"}
+    hidden = form_of(post(client, "/lms/new", basics))
+    typed = {"url": "https://lrs.example.org/xapi/statements", "key": "k", "secret": "secret-71"}
+    page = post_on(client, "/lms/new/xapi", {**hidden, **typed, "act": "save_test"})
+    text = text_of(page)
+    assert "“New” is saved." in text
+    assert "Connected. Nothing was stored in your LMS." in text
+    assert "/statements was removed from the URL" in text
+    assert "secret-71" not in page.text
+
+
+def test_five_tests_a_minute(site: Site, reports: list[TestReport]) -> None:
+    client, one = site.client(), create(site)
+    for _ in range(5):
+        assert "Connected. Nothing" in text_of(post(client, f"/lms/{one}/test", {}))
+    assert "You tested five times in a minute." in text_of(post(client, f"/lms/{one}/test", {}))
+
+
+def test_the_same_address_and_key_twice_is_said(site: Site, reports: list[TestReport]) -> None:
+    create(site, "First")
+    page = post(site.client(), f"/lms/{create(site, 'Second')}/test", {})
+    assert "Another configuration sends to the same address with the same key" in text_of(page)
+
+
+# -- objectives -----------------------------------------------------------------------------------
+
+
+def test_attached_from_the_configuration(site: Site) -> None:
+    client, one = site.client(), create(site)
+    text = text_of(act(client, f"/lms/{one}/objectives", ids=["harbor-1", "harbor-2"]))
+    assert "2 objectives attached. Their results are sent from now on." in text
+    assert "Fire Safety" in text
+
+
+def test_all_that_match_are_attached(site: Site) -> None:
+    client, one = site.client(), create(site)
+    text = text_of(act(client, f"/lms/{one}/objectives", all="yes", q="fire"))
+    assert "6 objectives attached." in text
+
+
+def test_attached_from_the_objective(site: Site) -> None:
+    client, one = site.client(), create(site)
+    page = act(client, "/lms/objectives/harbor-1", configuration_id=str(one))
+    assert "“Corporate LMS” is attached. Results are sent from now on." in text_of(page)
+
+
+def test_nothing_chosen_is_said(site: Site) -> None:
+    client, one = site.client(), create(site)
+    page = post(client, f"/lms/{one}/objectives", {})
+    assert "Choose at least one objective." in text_of(page)
+    page = post(client, "/lms/objectives/harbor-1", {"configuration_id": ""})
+    assert "Choose an LMS configuration." in text_of(page)
+
+
+def test_past_results_are_counted_before_they_are_sent(site: Site) -> None:
+    client, one = site.client(), create(site)
+    site.past = [
+        ObjectiveResult(
+            id=f"p{n}", organization_id="harbor", objective="harbor-1",
+            participant="jane@example.com", finished_at=now(site) - timedelta(days=n), success=True,
+        )
+        for n in range(10)
+    ]  # fmt: skip
+    since = f"{now(site) - timedelta(days=4):%Y-%m-%d}"
+    wanted = {"ids": "harbor-1", "past": "yes", "since": since}
+    page = post_on(client, f"/lms/{one}/objectives", wanted)
+    assert "This sends 5 results." in text_of(page)
+    done = act(client, f"/lms/{one}/objectives/past", **wanted, confirmed="yes")
+    assert "5 past results are being sent." in text_of(done)
+
+
+def test_detaching_asks_what_becomes_of_waiting_results(site: Site) -> None:
+    client, one = site.client(), create(site)
+    with site.app.app_context():
+        site.lms.configurations.attach(one, "harbor-1")
+    waiting = deliver(site, one, number=1)
+    page = post(client, f"/lms/{one}/objectives/detach", {"ids": "harbor-1"})
+    text = text_of(page)
+    assert "1 result is waiting." in text
+    assert "Send them anyway" in text
+    done = act(
+        client, f"/lms/{one}/objectives/detach", ids="harbor-1", confirmed="yes", waiting="cancel"
+    )
+    assert "1 objective detached. 1 waiting result was cancelled." in text_of(done)
+    with site.app.app_context():
+        assert site.db.session.get_one(Delivery, waiting).state is State.CANCELLED
+
+
+def test_the_statement_is_previewed(site: Site) -> None:
+    one = create(site)
+    text = read(site, f"/objectives/harbor-1?preview={one}")
+    assert "What is sent to Corporate LMS" in text
+    assert '"verb"' in text
+
+
+# -- deliveries -----------------------------------------------------------------------------------
+
+
+def test_each_state_in_words(site: Site) -> None:
+    one = create(site)
+    says = {
+        State.PENDING: "Waiting to be sent to Corporate LMS. Next try in a few seconds.",
+        State.DELIVERED: "Corporate LMS stored this result on",
+        State.REJECTED: "the domain example.com is not allowed here",
+        State.NOT_SENT: "is not an e-mail address. Correct it in Harbor Training, then Check again.",
+        State.CANCELLED: "Cancelled by Ana Ruiz on",
+    }
+    for state, words in says.items():
+        text = read(site, f"/deliveries/{deliver(site, one, state, number=3)}")
+        assert words in text
+        assert "Basic [hidden]" in text
+
+
+def test_sent_again_one_and_all_matching_with_the_count_first(site: Site) -> None:
+    client, one = site.client(), create(site)
+    rejected = [deliver(site, one, State.REJECTED, number=n) for n in range(3)]
+    page = act(client, "/lms/deliveries/send-again", ids=rejected[0].hex)
+    assert "1 result is being sent again." in text_of(page)
+    asked = post(client, "/lms/deliveries/send-again", {"all": "yes", "state": "rejected"})
+    assert "Send 2 results again?" in text_of(asked)
+    done = act(
+        client, "/lms/deliveries/send-again", all="yes", state="rejected", confirmed="yes"
+    )
+    assert "2 results are being sent again." in text_of(done)
+    with site.app.app_context():
+        assert site.lms.deliveries.counts()[State.PENDING] == 3
+
+
+def test_cancelling_asks_first(site: Site) -> None:
+    client, one = site.client(), create(site)
+    waiting = deliver(site, one)
+    asked = post(client, "/lms/deliveries/cancel", {"ids": waiting.hex})
+    assert "Cancel 1 result?" in text_of(asked)
+    done = act(client, "/lms/deliveries/cancel", ids=waiting.hex, confirmed="yes")
+    assert "1 result was cancelled." in text_of(done)
+
+
+def test_the_list_is_filtered_and_paged(site: Site) -> None:
+    one = create(site)
+    start = now(site)
+    with site.app.app_context():
+        from tests.pages.site import make_delivery
+
+        site.db.session.add_all(
+            make_delivery(one, State.DELIVERED, start - timedelta(minutes=n), number=n)
+            for n in range(35)
+        )
+        site.db.session.commit()
+    client = site.client()
+    first = client.get("/lms/deliveries")
+    assert first.text.count('name="ids"') == 30
+    link = re.search(r'href="([^"]*before=[^"]*)"', first.text)
+    assert link
+    second = client.get(link[1].replace("&amp;", "&"))
+    assert second.text.count('name="ids"') == 5
+    assert "No delivery matches." in read(site, "/deliveries?state=rejected")
+    assert client.get("/lms/deliveries?participant=jane").text.count('name="ids"') == 6
+
+
+def test_csv_is_complete_and_harmless(site: Site) -> None:
+    one = create(site)
+    deliver(site, one, State.DELIVERED, participant_name="=HYPERLINK(\"http://evil.example\")")
+    page = site.client().get("/lms/deliveries.csv")
+    assert page.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert "attachment" in page.headers["Content-Disposition"]
+    assert "'=HYPERLINK" in page.text
+    assert ",=HYPERLINK" not in page.text
+
+
+# -- the others -----------------------------------------------------------------------------------
+
+
+def test_alerts_are_muted_and_sent_again(site: Site) -> None:
+    client, one = site.client(), create(site)
+    text = text_of(act(client, f"/lms/{one}/alerts", act="mute", email="ana.ruiz@harbor.example"))
+    assert "ana.ruiz@harbor.example gets no more alerts about this LMS." in text
+    assert "Muted" in text
+    text = text_of(act(client, f"/lms/{one}/alerts", act="unmute", email="ana.ruiz@harbor.example"))
+    assert "gets alerts again." in text
+    text = text_of(act(client, f"/lms/{one}/alerts", act="test"))
+    assert "A test alert is on its way to 1 address." in text
+    assert "Test alert" in text
+
+
+def test_history_tells_who_changed_what_from_to(site: Site) -> None:
+    fill(site)
+    text = read(site, "/history")
+    assert "Configuration Name: LMS → changed to Corporate LMS" in text
+    assert "xAPI Key Secret: replaced" in text
+    assert "Status: Connected → changed to Can't Connect" in text
+    assert "Automatic" in text
+    rows = site.client().get("/lms/history.csv").text
+    assert "Configuration Name: LMS → Corporate LMS" in rows
+
+
+def test_help_tells_what_is_sent_and_every_code(site: Site) -> None:
+    text = read(site, "/help")
+    for part in ('"actor"', "Put on PPE", "credentials", "no_email", "tls_expired"):
+        assert part in text
+
+
+def test_stop_these_mails_needs_no_sign_in_but_a_click(site: Site) -> None:
+    from flask_lms.alerts import mute
+
+    one = create(site)
+    with site.app.app_context():
+        token = mute.make(site.state, one, "ana.ruiz@harbor.example")
+    site.who = None
+    client = site.client()
+    assert "Shall ana.ruiz@harbor.example get no more alerts" in text_of(
+        client.get(f"/lms/mute/{token}")
+    )
+    with site.app.app_context():
+        assert site.lms.configurations.get(one).muted_emails == []
+    one_click = client.post(f"/lms/mute/{token}", data={"List-Unsubscribe": "One-Click"})
+    assert "gets no more alerts" in text_of(one_click)
+    with site.app.app_context():
+        assert site.lms.configurations.get(one).muted_emails == ["ana.ruiz@harbor.example"]
+    assert client.get("/lms/mute/forged").status_code == 404
+
+
+def test_titles_name_their_page(site: Site) -> None:
+    one = create(site)
+    titles = [
+        title_of(site.client().get(f"/lms{path}"))
+        for path in ("/", "/new", f"/{one}", f"/{one}/edit", f"/{one}/test", "/history", "/help")
+    ]
+    assert len(set(titles)) == len(titles)
+
+
+def test_every_page_is_small_and_asks_little(site: Site) -> None:
+    ids = fill(site)
+    with site.app.app_context():
+        newest = site.lms.deliveries.list(limit=40).items
+        deliveries = [f"/deliveries/{one.id}" for one in newest[::8]]
+    count = 0
+
+    def counted(*args: object) -> None:
+        nonlocal count
+        count += 1
+
+    with site.app.app_context():
+        event.listen(site.db.engine, "before_cursor_execute", counted)
+    parts = ("", "/test", "/edit", "/pause", "/delete", "/objectives", "/deliveries", "/alerts")
+    paths = [f"/{one}{part}" for one in ids.values() for part in parts]
+    paths += [f"/{ids['connected']}/objectives?show=attached", *deliveries]
+    paths += ["/", "/new", "/objectives/", "/objectives/harbor-1", "/deliveries", "/history", "/help"]
+    client = site.client()
+    for path in paths:
+        count = 0
+        page = client.get(f"/lms{path}")
+        assert page.status_code == 200
+        assert count <= 15, (path, count)
+        assert len(page.data) <= 100_000, path
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\bsrc=)", page.text), path
+
+
+def test_two_errors_are_two_links(site: Site) -> None:
+    page = post(site.client(), "/lms/new", {"name": "", "type": "xapi", "contact_emails": ""})
+    assert len(errors_of(page)) == 2
