@@ -198,6 +198,8 @@ class Delivery(Base):
         sa.Index("ix_lms_delivery_configuration", "configuration_id", "state", "id"),
         sa.Index("ix_lms_delivery_settled", "configuration_id", "settled_at", "state"),
         sa.Index("ix_lms_delivery_result", "organization_id", "result_id"),
+        sa.Index("ix_lms_delivery_objective", "organization_id", "objective_id", "id"),
+        sa.Index("ix_lms_delivery_participant", "organization_id", "participant_id", "id"),
     )
 
     #: Time-ordered: newest first is ``ORDER BY id DESC``.

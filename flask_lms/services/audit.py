@@ -38,10 +38,13 @@ class Slice(Generic[T]):
     """A part of a list, newest first.
 
     :param next: pass it as ``before`` for the next slice; None: there is none.
+    :param searched_to: set when the search stopped before it had a full slice, to stay quick:
+        everything since this time was looked at, older ones from ``next`` on were not.
     """
 
     items: Sequence[T]
     next: uuid.UUID | None = None
+    searched_to: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

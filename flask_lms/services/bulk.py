@@ -189,4 +189,4 @@ def _matching(
     state: AppState, organization_id: str | None, act: Act, filters: Filters
 ) -> sa.Select[Any]:
     found = conditions(state.session(), filters, organization_id)
-    return sa.select(Delivery).where(*found, *act.where)
+    return sa.select(Delivery).where(*found.all, *act.where)

@@ -5,7 +5,7 @@ of ``lms_delivery`` answer.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from .change import as_id
 
 #: Ids tell the time of the host that made them; its clock may differ so much from the database's.
 _SKEW = timedelta(hours=1)
+_WITH_REASON = (State.REJECTED, State.NOT_SENT, State.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,46 +56,67 @@ class Filters:
         return found
 
 
-def conditions(
-    session: Session, filters: Filters, organization_id: str | None
-) -> list[ColumnElement[bool]]:
-    """The filters as a WHERE clause.
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """The filters as parts of a WHERE clause.
+
+    :param indexed: an index finds what matches these.
+    :param scanned: each row must be looked at for these; empty: there are none.
+    """
+
+    indexed: Sequence[ColumnElement[bool]]
+    scanned: Sequence[ColumnElement[bool]] = field(default=())
+
+    @property
+    def all(self) -> Sequence[ColumnElement[bool]]:
+        return [*self.indexed, *self.scanned]
+
+
+def conditions(session: Session, filters: Filters, organization_id: str | None) -> Conditions:
+    """The filters of one organization, or of all with None.
 
     :raises NotFound: an id has not the form of one.
     """
     found: list[ColumnElement[bool]] = []
+    scanned: list[ColumnElement[bool]] = []
+    states = [State(state) for state in filters.states]
     if organization_id is not None:
         found.append(Delivery.organization_id == organization_id)
     if filters.ids:
         found.append(Delivery.id.in_([as_id(one) for one in filters.ids]))
     if filters.configuration_id:
         found.append(Delivery.configuration_id == as_id(filters.configuration_id))
-    if filters.states:
-        found.append(Delivery.state.in_([State(state) for state in filters.states]))
     if filters.objective_id:
         found.append(Delivery.objective_id == filters.objective_id)
     if filters.reason:
+        # An index finds these states, which are few beside those sent.
         found.append(Delivery.reason == filters.reason)
+        states = states or list(_WITH_REASON)
+    if states:
+        found.append(Delivery.state.in_(states))
     if filters.participant:
-        found.append(_participant(session, filters.participant.strip(), organization_id))
+        wanted = filters.participant.strip()
+        if _is_participant(session, wanted, organization_id):
+            found.append(Delivery.participant_id == wanted)
+        else:
+            scanned.append(_part_of_participant(wanted))
     if filters.since is not None:
         found += [Delivery.recorded_at >= filters.since, Delivery.id >= _first_id(filters.since)]
     if filters.until is not None:
         last = _first_id(filters.until + 2 * _SKEW)
         found += [Delivery.recorded_at < filters.until, Delivery.id < last]
-    return found
+    return Conditions(indexed=found, scanned=scanned)
 
 
-def _participant(session: Session, wanted: str, organization_id: str | None) -> ColumnElement[bool]:
-    """An ID that exists is looked up by index; anything else is a part of a name or ID."""
-    exact = Delivery.participant_id == wanted
-    here = (
-        exact
-        if organization_id is None
-        else sa.and_(Delivery.organization_id == organization_id, exact)
-    )
-    if session.scalar(sa.select(Delivery.id).where(here).limit(1)) is not None:
-        return exact
+def _is_participant(session: Session, wanted: str, organization_id: str | None) -> bool:
+    """Whether that is somebody's ID: then an index finds the rows."""
+    query = sa.select(Delivery.id).where(Delivery.participant_id == wanted).limit(1)
+    if organization_id is not None:
+        query = query.where(Delivery.organization_id == organization_id)
+    return session.scalar(query) is not None
+
+
+def _part_of_participant(wanted: str) -> ColumnElement[bool]:
     return sa.or_(
         Delivery.participant_id.icontains(wanted, autoescape=True),
         Delivery.participant_name.icontains(wanted, autoescape=True),
@@ -105,9 +127,3 @@ def _first_id(moment: datetime) -> uuid.UUID:
     """No id made after ``moment`` is less than this one (RFC 9562, version 7)."""
     milliseconds = max(int((moment - _SKEW).timestamp() * 1000), 0)
     return uuid.UUID(int=(milliseconds & (2**48 - 1)) << 80)
-
-
-def from_mapping(values: Mapping[str, Any]) -> Filters:
-    """Filters from plain values, such as a page's query or a command's options."""
-    known = {item.name for item in fields(Filters)}
-    return Filters(**{key: value for key, value in values.items() if key in known and value})

@@ -192,7 +192,8 @@ class Objectives:
 
     def _known(self, ids: Sequence[str]) -> dict[str, Objective | None]:
         """Objectives by id; None: the host has it no more. A few pages of the host's list cost
-        less than asking for each; of a very long list the rest is asked for one by one."""
+        less than asking for each; of a very long list the rest is asked for one by one.
+        """
         listed = itertools.islice(self._walk(None), _WALK * 4) if len(ids) > 2 else iter(())
         found = {one.id: one for one in listed if one.id in ids}
         slots, owner = self._state.slots, self._organization_id

@@ -216,9 +216,7 @@ class Overview:
             objectives=objectives(session, ids).get(configuration.id, 0),
         )
 
-    def daily(
-        self, configuration: Configuration | uuid.UUID | str, days: int = 14
-    ) -> list[Day]:
+    def daily(self, configuration: Configuration | uuid.UUID | str, days: int = 14) -> list[Day]:
         """The last ``days`` UTC days, today last; days without anything included.
 
         :raises NotFound: no such configuration here.

@@ -350,3 +350,36 @@ def test_deliveries_in_the_far_past_are_old(desk: Desk) -> None:
     filters = Filters(until=row.recorded_at + timedelta(seconds=1))
     assert desk.deliveries.count(filters) == 1
     assert desk.host.db.session.scalar(sa.select(sa.func.count()).select_from(Delivery)) == 1
+
+
+def test_a_search_through_many_rows_stops_early_and_says_how_far_it_came(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries_module, "_FIRST_WINDOW", 3)
+    monkeypatch.setattr(deliveries_module, "_NEXT_WINDOW", 5)
+    made = desk.create()
+    oldest = desk.put(made, participant_name="Zoë Rare", at=desk.later(minutes=-1))
+    for _ in range(6):
+        desk.put(made)
+    newest = desk.put(made, participant_name="Zoë Rare")
+    rare = Filters(participant="Rare")
+    first = desk.deliveries.list(rare)
+    assert [row.id for row in first.items] == [newest.id]
+    assert first.searched_to == desk.clock.time
+    second = desk.deliveries.list(rare, before=first.next)
+    assert [row.id for row in second.items] == [oldest.id]
+    assert second.searched_to == oldest.recorded_at
+    third = desk.deliveries.list(rare, before=second.next)
+    assert (list(third.items), third.next, third.searched_to) == ([], None, None)
+    assert desk.deliveries.list(Filters()).searched_to is None
+    assert desk.deliveries.count(rare) == 2
+
+
+def test_a_search_that_fills_its_slice_pages_on_as_usual(desk: Desk) -> None:
+    made = desk.create()
+    rows = [desk.put(made).id for _ in range(5)]
+    jane = Filters(participant="jane d")
+    first = desk.deliveries.list(jane, limit=3)
+    rest = desk.deliveries.list(jane, limit=3, before=first.next)
+    assert [row.id for row in (*first.items, *rest.items)] == rows[::-1]
+    assert (first.searched_to, rest.searched_to, rest.next) == (None, None, None)
