@@ -1,5 +1,7 @@
-"""Pictures of every mail, light, dark and at phone width: ``python -m tests.browser.mail_screenshots
-DIRECTORY``."""
+"""Pictures of every mail, light, dark and at phone width.
+
+``python -m tests.browser.mail_screenshots DIRECTORY``
+"""
 
 from __future__ import annotations
 

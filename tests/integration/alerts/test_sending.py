@@ -13,6 +13,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import flask_mail
 import pytest
 import sqlalchemy as sa
 import trustme
@@ -235,6 +236,20 @@ def test_a_host_template_at_fault_fails_its_mail_and_no_other(stage, inbox, capl
         ("test", "sent", None),
     ]
     assert "templates of a mail" in caplog.text
+
+
+def test_a_host_whose_mail_class_sends_in_its_own_way_is_left_to_it(stage, inbox):
+    class OwnMail(flask_mail.Mail):
+        def send(self, message):
+            taken.append(message)
+
+    taken = []
+    stage.state.mail = OwnMail(stage.host.app)
+    stage.refuse(stage.configuration())
+    assert mailer.send_due(stage.state) == 1
+    assert inbox.raw == []
+    assert taken[0].subject == "[Harbor Training] Server Error: Corporate LMS"
+    assert taken[0].msgId == stage.mails()[0].message_id
 
 
 def test_two_mailers_at_once_send_each_mail_once(stage, inbox):
