@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
@@ -12,7 +13,9 @@ from flask import Response, stream_with_context
 from ..clock import UTC
 from .access import state
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: Where a formula may begin: at the start, or where a spreadsheet of another country, which splits
+#: at semicolons or tabs, starts a new cell. The wide signs mean the same in East Asian ones.
+_FORMULA = re.compile(r"(^\s*|[;\t\r\n]\s*)(?=[=+\-@＝＋－＠])")
 _LINES = 200
 
 
@@ -22,8 +25,7 @@ def defuse(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    text = str(value)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'", str(value))
 
 
 def stream(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
