@@ -41,7 +41,7 @@ def serve(port: int) -> int:
   Mails              {demo.url}/demo-mail
   Worker's log       {demo.log}
 
-  Sign in as Ana Ruiz, open LMS, create an LMS configuration with the demo LMS's address, key and
+  Sign in as Ana Ruiz, open LMS configurations, create one with the demo LMS's address, key and
   secret, and attach it to an objective. Then sign in as Jane Doe and play that objective.
 
   Ready after {time.monotonic() - STARTED:.1f} s. Ctrl+C stops everything.

@@ -39,7 +39,7 @@ def play(organization: Organization, now: datetime, random: Random) -> list[Obje
         .order_by(Objective.id)
     ).all()
     attempts, steps, results = [], [], []
-    for moment in _moments(now, random, 46 if organization.id == 1 else 22):
+    for moment in _moments(now, random, 46 if organization.name == "Meridian Lines" else 22):
         user = random.choices(players, weights)[0]
         objective = random.choice(objectives)
         attempt = _attempt(user, objective, moment, random)
