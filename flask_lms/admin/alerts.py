@@ -7,7 +7,7 @@ import uuid
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..alerts import mailer
+from ..alerts import mailer, wording
 from ..i18n import gettext, ngettext
 from ..services.configurations import Configurations
 from ..services.mails import Mails
@@ -46,6 +46,7 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
         mails=mails.list(configuration_id),
         late=mails.late(),
         kinds=KINDS,
+        why=wording.reason,
         form=form,
         forms=[form],
     )
@@ -72,4 +73,9 @@ def _act(configuration_id: uuid.UUID, service: Configurations) -> None:
                 )
             )
         else:
-            pages.notice(gettext("Nobody gets alerts: all addresses are muted."), "warn")
+            pages.notice(
+                gettext(
+                    "No test alert was sent: all addresses are muted, or there were five today."
+                ),
+                "warn",
+            )

@@ -106,6 +106,25 @@ def status(code: object) -> str:
     return gettext(_STATUS.get(str(code), N_("Connected")))
 
 
+def reason(code: str | None) -> str:
+    """Why a mail was not sent, for the Alerts page; a mail server's own words stay as they are."""
+    return gettext(_REASONS.get(code or "", code or ""))
+
+
+_REASONS = {
+    "muted": N_("This address stopped these mails."),
+    "no_contact": N_("This address was no longer a contact."),
+    "deleted": N_("The configuration was deleted."),
+    "cap_address": N_("The day's limit of mails to this address was reached. It gets a digest."),
+    "cap_configuration": N_("The day's limit of mails was reached. It becomes part of a digest."),
+    "in_digest": N_("The day's limit of mails was reached. It was told in a digest."),
+    "too_late": N_("The mail server took no mails for four days."),
+    "unknown": N_("Sending broke off twice. The mail may have arrived."),
+    "template": N_("The template of this mail is at fault. The platform's log says more."),
+    "sending": N_("It is being sent."),
+    "sending_again": N_("It is being sent."),
+}
+
 _STATUS = {
     "not_tested": N_("Not tested"),
     "connected": N_("Connected"),
