@@ -6,25 +6,30 @@ import base64
 import contextlib
 import dataclasses
 import html
+import itertools
 import json
 import logging
+import re
 import socket
 import sqlite3
 import urllib.parse
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from redis import Redis
 
 from example_app.valkey import Valkey
+from flask_lms import Administrator
 from flask_lms.alerts import incidents, mailer
 from flask_lms.connectors import TestReport
 from flask_lms.errors import InvalidConfiguration
+from flask_lms.models import Delivery
 from flask_lms.transport import Transport
 from flask_lms.vault import Vault
 from flask_lms.worker import make_sender, work_off
@@ -215,7 +220,8 @@ def _a_fault_of_our_own(run: Run, worker: Any, monkeypatch: pytest.MonkeyPatch) 
         for id in run.ids:
             run.host.lms.configurations.send_waiting(id)
         worker.work(burst=True, logging_level="DEBUG")
-    assert any(b"out of order" in _dump(run.redis, key) for key in run.redis.keys())
+    held = [_dump(run.redis, key) for key in run.redis.scan_iter()]
+    assert any(b"out of order" in text for text in held)
 
 
 def _record(text: str) -> logging.LogRecord:
@@ -299,3 +305,68 @@ def test_a_lost_key_stops_the_configuration_with_its_remedy(run: Run) -> None:
     assert run.reports[-1].cause == "secret_unreadable"
     health = run.host.lms.configurations.get(run.ids[0]).health
     assert health.cause == "secret_unreadable"
+
+
+def _pages(run: Run) -> Iterator[tuple[str, str]]:
+    """Every page that an administrator can open, with its headers and its session."""
+    host = run.host
+    host.administrator.append(Administrator(id="1", organization_id="acme", name="Ana"))
+    client = host.app.test_client()
+    with host.app.app_context():
+        deliveries = host.db.session.scalars(sa.select(Delivery.id).limit(20)).all()
+        host.db.session.rollback()
+    choices: dict[str, Sequence[object]] = {
+        "configuration_id": run.ids,
+        "delivery_id": deliveries,
+        "objective_id": ["ppe"],
+        "type": ["xapi"],
+        "act": ["send-again"],
+        "token": ["forged"],
+        "filename": ["lms.css"],
+    }
+    adapter = host.app.url_map.bind("localhost")
+    for rule in host.app.url_map.iter_rules():
+        if not rule.endpoint.startswith("lms.") or "GET" not in (rule.methods or ()):
+            continue
+        names = sorted(rule.arguments)
+        for values in itertools.product(*(choices[name] for name in names)):
+            path = adapter.build(rule.endpoint, dict(zip(names, values, strict=True)))
+            answer = client.get(path)
+            yield path, answer.get_data(as_text=True) + str(answer.headers)
+            answer.close()
+
+
+def test_no_secret_is_in_a_page_a_csv_or_a_session(run: Run) -> None:
+    seen = 0
+    for path, text in _pages(run):
+        assert_hidden(path, text)
+        seen += 1
+    assert seen > 60
+
+
+def test_a_secret_that_was_typed_does_not_come_back(run: Run) -> None:
+    """Neither in the form that is shown again, nor in the session, nor in an error page."""
+    run.host.administrator.append(Administrator(id="1", organization_id="acme", name="Ana"))
+    run.host.app.config["WTF_CSRF_ENABLED"] = False
+    client = run.host.app.test_client()
+    first = {"name": "Typed", "type": "xapi", "contact_emails": "a@acme.example", "language": "en"}
+    step = client.post("/lms/new", data=first)
+    draft = re.search(r'name="draft"[^>]*value="([^"]+)"', step.text)
+    assert draft
+    typed = {"url": "https://10.0.0.1/xapi", "key": KEY, "secret": SECRET, "draft": draft[1]}
+    answers = [
+        client.post("/lms/new/xapi", data={**typed, "act": act, **more})
+        for act in ("test", "back", "save")
+        for more in ({"url": "nonsense"}, {"key": ""}, {})
+    ]
+    edit = f"/lms/{run.ids[0]}/edit"
+    answers += [client.post(edit, data={**first, **typed, "act": act}) for act in ("test", "save")]
+    for answer in answers:
+        assert answer.status_code < 500
+        assert_hidden(answer.request.path, answer.text + str(answer.headers))
+        for cookie in answer.headers.getlist("Set-Cookie"):
+            payload = cookie.partition("=")[2].lstrip(".").partition(".")[0]
+            opened = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+            with contextlib.suppress(zlib.error):
+                opened = zlib.decompress(opened)
+            assert_hidden("the session", opened.decode("utf-8", "replace"))
