@@ -66,13 +66,13 @@ def measure(host: Host, lrss: list[_TimedLRS], name: str, rounds: int, rate: flo
     return sorted(took().values())
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", default=os.environ.get("LMS_TEST_POSTGRES_URL"))
     parser.add_argument("--destinations", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--rate", type=float, default=20, help="results a second")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lms-bench-"))
         url = options.database or f"sqlite:///{Path(folder) / 'bench.db'}"

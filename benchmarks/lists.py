@@ -194,12 +194,12 @@ def measure(db: SQLAlchemy, query: Callable[[], object], rounds: int) -> list[fl
     return taken
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--keep", action="store_true", help="use the rows of the last run")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     url = os.environ.get("LMS_TEST_POSTGRES_URL")
     if not url:
         print("Set LMS_TEST_POSTGRES_URL to a database whose lms_ tables may be dropped.")
