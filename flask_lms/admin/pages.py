@@ -55,7 +55,7 @@ def go_on_posting(endpoint: str, **values: Any) -> Response:
 
 def notice(text: str, tone: str = "ok") -> None:
     """Say on the next page what was done (``role=status``)."""
-    session[_NOTICE] = [tone, text]
+    session[_NOTICE] = [tone, text[:1000]]  # a cookie holds 4 kB
 
 
 def take_notice() -> tuple[str, str] | None:
