@@ -157,7 +157,7 @@ class Toolbox:
 
     def pattern_lines(self, series: str) -> Markup:
         """What tells a series from the others without its colour, in a square of 14."""
-        return Markup(charts.PATTERNS[series])  # noqa: S704 - constant drawings
+        return Markup(charts.PATTERNS[series])  # noqa: S704  # nosec B704 # constant drawings
 
     def day(self, day: calendar_date) -> str:
         """``22 Nov``."""
