@@ -287,7 +287,8 @@ class Incident(Base):
     #: NULL: the installation's own, told to its operators.
     configuration_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
     organization_id: Mapped[str | None] = mapped_column(_HOST_ID)
-    #: ``outage``, ``results``, ``unstable`` or, of the installation, ``operator``.
+    #: ``outage``, ``results``, ``unstable`` or, of the installation, ``operator`` and ``scan`` (the
+    #: watermark of the ticker's look at all configurations).
     kind: Mapped[str] = mapped_column(sa.String(20))
     #: ``<configuration or installation>:<kind>`` while open, so that only one can be; then NULL.
     open_key: Mapped[str | None] = mapped_column(sa.String(120))
@@ -320,7 +321,8 @@ class Mail(Base):
     incident_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
     configuration_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
     organization_id: Mapped[str | None] = mapped_column(_HOST_ID)
-    #: ``error``, ``still_down``, ``recovered``, ``unstable``, ``results``, ``test``, ``operator``.
+    #: ``error``, ``still_down``, ``recovered``, ``unstable``, ``results``, ``digest``, ``test`` or
+    #: ``operator``.
     kind: Mapped[str] = mapped_column(sa.String(20))
     recipient: Mapped[str] = mapped_column(sa.String(320))
     language: Mapped[str] = mapped_column(sa.String(35), default="en")

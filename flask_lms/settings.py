@@ -110,7 +110,7 @@ def _emails(value: object) -> tuple[str, ...]:
     addresses = _strings(value, "e-mail addresses")
     for address in addresses:
         try:
-            validate_email(address, check_deliverability=False)
+            validate_email(address, check_deliverability=False, allow_smtputf8=False)
         except EmailNotValidError as error:
             raise ValueError(f"{address!r}: {error}") from None
     return addresses

@@ -38,7 +38,8 @@ def purge(yes: bool, as_json: bool) -> None:
     else:
         click.echo(
             f"Deleted {count(done.deliveries, 'delivery', 'deliveries')}, "
-            f"{count(done.attempts, 'attempt')} and {count(done.mails, 'mail')}; erased "
+            f"{count(done.attempts, 'attempt')}, {count(done.incidents, 'incident')} and "
+            f"{count(done.mails, 'mail')}; erased "
             f"{count(done.contents, 'content')}; cancelled {done.cancelled} of configurations "
             "deleted long ago."
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..models import Attempt, Base, Configuration, Delivery, Mail, Worker
+from ..models import Attempt, Base, Configuration, Delivery, Incident, Mail, Worker
 from ..models import State as DeliveryState
 from ..state import State
 
@@ -30,6 +30,7 @@ class Purged:
     deliveries: int
     contents: int
     attempts: int
+    incidents: int
     mails: int
     cancelled: int
 
@@ -69,6 +70,13 @@ def purge(state: State, now: datetime, on_progress: Callable[[int], None] | None
         Attempt,
         report,
     )
+    incidents = _in_chunks(
+        state,
+        sa.select(Incident.id).where(Incident.closed_at < old),
+        sa.delete(Incident),
+        Incident,
+        report,
+    )
     mails = _in_chunks(
         state,
         sa.select(Mail.id).where(Mail.state != "waiting", Mail.created_at < old),
@@ -82,6 +90,7 @@ def purge(state: State, now: datetime, on_progress: Callable[[int], None] | None
         deliveries=deliveries,
         contents=contents,
         attempts=attempts,
+        incidents=incidents,
         mails=mails,
         cancelled=cancelled,
     )

@@ -109,7 +109,8 @@ def _clean_email(address: str, errors: Errors) -> str:
         )
         return shown
     try:
-        return validate_email(address, check_deliverability=False).normalized
+        checked = validate_email(address, check_deliverability=False, allow_smtputf8=False)
+        return checked.ascii_email or checked.normalized
     except EmailNotValidError:
         errors.add(
             "contact_emails",

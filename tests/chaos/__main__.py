@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--stops", type=int, default=1, help="of Redis, for 8 s each")
     parser.add_argument("--cuts", type=int, default=1, help="of all database connections")
     parser.add_argument("--seconds", type=float, default=90, help="over which it all happens")
+    parser.add_argument("--whole", type=float, default=0.2, help="share of kills of whole workers")
     parser.add_argument("--seed", type=int, default=None, help="of chance")
     parser.add_argument("--database", default=None, help="URL; default: SQLite in a folder")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")

@@ -44,6 +44,8 @@ class Plan:
     stops: int = 1
     cuts: int = 1
     seconds: float = 90.0
+    #: Share of the kills that take a worker whole; the others take one of its parts.
+    whole: float = 0.2
     seed: int | None = None
 
 
@@ -96,17 +98,17 @@ class _World:
 
     # -- faults --------------------------------------------------------------------------------
 
-    def kill(self) -> None:
+    def kill(self, whole: float) -> None:
         """SIGKILL of a random part of a random worker, or of the worker whole."""
         process = self.chance.choice(self.processes)
         parts = children(process.pid)
-        if not parts or self.chance.random() < 0.2:
+        if self.chance.random() < whole or (whole and not parts):
             process.kill()
             process.wait()
             self.processes.remove(process)
             self.start_worker()
             self.faults["workers killed"] += 1
-        else:
+        elif parts:
             os.kill(self.chance.choice(parts), signal.SIGKILL)
             self.faults["parts killed"] += 1
 
@@ -147,7 +149,7 @@ class _World:
     def hurt(self, plan: Plan) -> None:
         """All faults of the plan, at random moments."""
         acts: list[Callable[[], None]] = [
-            *[self.kill] * plan.kills,
+            *[lambda: self.kill(plan.whole)] * plan.kills,
             *[self.flush] * plan.flushes,
             *[self.stop_redis] * plan.stops,
             *[self.cut_database] * plan.cuts,
