@@ -24,6 +24,7 @@ from ..entities import Administrator
 from ..models import Audit, Configuration
 from ..signals import AuditEvent, StatusChanged
 from ..state import State
+from .exact import exactly
 
 T = TypeVar("T")
 
@@ -153,7 +154,7 @@ class Audits:
         """
         query = sa.select(Audit).order_by(Audit.id.desc()).limit(limit + 1)
         if self._organization_id is not None:
-            query = query.where(Audit.organization_id == self._organization_id)
+            query = query.where(exactly(Audit.organization_id, self._organization_id))
         if filters.configuration_id is not None:
             try:
                 wanted = uuid.UUID(str(filters.configuration_id))
@@ -179,6 +180,6 @@ class Audits:
         shown = rows[:limit]
         following = shown[-1].id if len(rows) > limit else None
         return Slice(
-            items=[row for row in shown if self._organization_id in (None, row.organization_id)],
+            items=shown,
             next=following,
         )

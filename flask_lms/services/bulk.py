@@ -103,14 +103,14 @@ def chunks(
     end = state.session.scalar(matching.with_only_columns(sa.func.max(Delivery.id)))
     last = uuid.UUID(int=0)
     while end is not None:
-        query = matching.with_only_columns(Delivery.id, Delivery.organization_id).where(
+        query = matching.with_only_columns(Delivery.id).where(
             Delivery.id > last, Delivery.id <= end
         )
         rows = state.session.execute(query.order_by(Delivery.id).limit(size or CHUNK)).all()
         if not rows:
             return
         last = rows[-1].id
-        yield [row.id for row in rows if row.organization_id == organization_id]
+        yield [row.id for row in rows]
 
 
 def run(
@@ -181,8 +181,11 @@ def organizations(state: AppState, act: Act, filters: Filters) -> Sequence[str]:
     found = act.narrow(filters)
     if found is None:
         return []
-    query = _matching(state, None, act, found)
-    return state.session.scalars(query.with_only_columns(Delivery.organization_id).distinct()).all()
+    # With the configuration, so that ids which differ in case only stay two.
+    query = _matching(state, None, act, found).with_only_columns(
+        Delivery.organization_id, Delivery.configuration_id
+    )
+    return sorted({row.organization_id for row in state.session.execute(query.distinct())})
 
 
 def _matching(

@@ -18,6 +18,7 @@ from ..state import State
 from . import connection_test, editing, links
 from .audit import By
 from .change import as_id, change
+from .exact import exactly
 from .validation import Errors, name_key
 
 
@@ -43,12 +44,11 @@ class Configurations:
         """
         query = sa.select(Configuration).where(Configuration.id == as_id(configuration_id))
         if self._organization_id is not None:
-            query = query.where(Configuration.organization_id == self._organization_id)
+            query = query.where(exactly(Configuration.organization_id, self._organization_id))
         if not with_deleted:
             query = query.where(Configuration.deleted_at.is_(None))
         found = self._state.session.scalar(query)
-        # Some databases compare strings without regard to case.
-        if found is None or self._organization_id not in (None, found.organization_id):
+        if found is None:
             raise NotFound("There is no such LMS configuration.")
         return found
 
@@ -70,16 +70,14 @@ class Configurations:
             organization_id = self._organization_id
         query = sa.select(Configuration)
         if organization_id is not None:
-            query = query.where(Configuration.organization_id == organization_id)
+            query = query.where(exactly(Configuration.organization_id, organization_id))
         if not with_deleted:
             query = query.where(Configuration.deleted_at.is_(None))
         part = (search or "").strip().casefold()
         found = [
             one
             for one in self._state.session.scalars(query)
-            if organization_id in (None, one.organization_id)
-            and part in one.name.casefold()
-            and _has_status(one, status)
+            if part in one.name.casefold() and _has_status(one, status)
         ]
         return sorted(found, key=lambda one: (one.name.casefold(), one.id))
 

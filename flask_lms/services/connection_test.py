@@ -21,6 +21,7 @@ from ..state import State
 from ..words import N_, Words
 from .audit import By
 from .change import Change, change
+from .exact import exactly
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def in_the_last_minute(state: State, organization_id: str | None) -> int:
     since = state.clock.now(state.session()) - timedelta(minutes=1)
     query = sa.select(sa.func.count()).where(Audit.action == "tested", Audit.at >= since)
     if organization_id is not None:
-        query = query.where(Audit.organization_id == organization_id)
+        query = query.where(exactly(Audit.organization_id, organization_id))
     return state.session.scalar(query) or 0
 
 

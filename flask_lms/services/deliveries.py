@@ -19,6 +19,7 @@ from .audit import By, Slice
 from .bulk import Progress
 from .change import as_id
 from .checking import CheckedAgain
+from .exact import exactly
 from .filters import Conditions, Filters, conditions
 
 __all__ = ["CheckedAgain", "Deliveries", "Filters", "Progress", "Slice"]
@@ -70,7 +71,7 @@ class Deliveries:
             return self._slice(rows, limit)
         seen = self._state.session.get(Delivery, end)
         return Slice(
-            items=[row for row in rows if self._is_ours(row)],
+            items=rows,
             next=end,
             searched_to=seen.recorded_at if seen else None,
         )
@@ -102,7 +103,7 @@ class Deliveries:
     def _slice(self, rows: Sequence[Delivery], limit: int) -> Slice[Delivery]:
         shown = rows[:limit]
         following = shown[-1].id if len(rows) > limit else None
-        return Slice(items=[row for row in shown if self._is_ours(row)], next=following)
+        return Slice(items=shown, next=following)
 
     def iterate(self, filters: Filters = _ANY) -> Iterator[Delivery]:
         """All of them, newest first, a chunk in memory at a time; without statement and result."""
@@ -113,7 +114,7 @@ class Deliveries:
             if last is not None:
                 query = query.where(Delivery.id < last)
             rows: Sequence[Delivery] = self._state.session.scalars(query.limit(_CHUNK)).all()
-            yield from (row for row in rows if self._is_ours(row))
+            yield from rows
             if len(rows) < _CHUNK:
                 return
             last = rows[-1].id
@@ -125,9 +126,9 @@ class Deliveries:
         """
         query = sa.select(Delivery).where(Delivery.id == as_id(delivery_id))
         if self._organization_id is not None:
-            query = query.where(Delivery.organization_id == self._organization_id)
+            query = query.where(exactly(Delivery.organization_id, self._organization_id))
         found = self._state.session.scalar(query)
-        if found is None or not self._is_ours(found):
+        if found is None:
             raise NotFound("There is no such delivery.")
         return found
 
@@ -229,18 +230,11 @@ class Deliveries:
             return [self._organization_id]
         return bulk.organizations(self._state, act, filters)
 
-    def _is_ours(self, delivery: Delivery) -> bool:
-        # Some databases compare strings without regard to case.
-        return self._organization_id in (None, delivery.organization_id)
-
     def _query(self, filters: Filters) -> sa.Select[Any]:
         found = conditions(self._state.session(), filters, self._organization_id)
         return sa.select(Delivery).where(*found.all)
 
-    def _configuration_ids(self) -> Sequence[uuid.UUID]:
-        rows = self._state.session.execute(
-            sa.select(Configuration.id, Configuration.organization_id).where(
-                Configuration.organization_id == self._organization_id
-            )
-        )
-        return [id for id, organization_id in rows if organization_id == self._organization_id]
+    def _configuration_ids(self) -> sa.Select[Any]:
+        assert self._organization_id is not None
+        ours = exactly(Configuration.organization_id, self._organization_id)
+        return sa.select(Configuration.id).where(ours)

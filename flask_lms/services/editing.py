@@ -18,6 +18,7 @@ from ..state import State
 from ..words import Words
 from .audit import By
 from .change import Change, change
+from .exact import exactly
 from .validation import Errors, clean_emails, clean_language, clean_name, name_key, name_taken
 
 
@@ -130,9 +131,10 @@ def _take_version(state: State, configuration: Configuration, made: Change) -> N
         .values(version=read + 1)
         .execution_options(synchronize_session=False)
     )
-    made.session.refresh(configuration)
     if taken.rowcount != 1:  # type: ignore[attr-defined]
+        made.session.rollback()  # to see what the other one wrote
         raise _conflict(state, configuration, read)
+    made.session.refresh(configuration)
 
 
 def _put(
@@ -212,7 +214,7 @@ def check_name_is_free(
     """An error of field ``name`` when another configuration of the organization has it."""
     taken = state.session.scalar(
         sa.select(Configuration.name).where(
-            Configuration.organization_id == organization_id,
+            exactly(Configuration.organization_id, organization_id),
             Configuration.name_key == name_key(organization_id, name),
             Configuration.id != (except_id or uuid.UUID(int=0)),
         )

@@ -16,6 +16,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from ..models import Delivery, State
 from .change import as_id
+from .exact import exactly
 
 #: Ids tell the time of the host that made them; its clock may differ so much from the database's.
 _SKEW = timedelta(hours=1)
@@ -81,13 +82,13 @@ def conditions(session: Session, filters: Filters, organization_id: str | None) 
     scanned: list[ColumnElement[bool]] = []
     states = [State(state) for state in filters.states]
     if organization_id is not None:
-        found.append(Delivery.organization_id == organization_id)
+        found.append(exactly(Delivery.organization_id, organization_id))
     if filters.ids:
         found.append(Delivery.id.in_([as_id(one) for one in filters.ids]))
     if filters.configuration_id:
         found.append(Delivery.configuration_id == as_id(filters.configuration_id))
     if filters.objective_id:
-        found.append(Delivery.objective_id == filters.objective_id)
+        found.append(exactly(Delivery.objective_id, filters.objective_id))
     if filters.reason:
         # An index finds these states, which are few beside those sent.
         found.append(Delivery.reason == filters.reason)
@@ -97,7 +98,7 @@ def conditions(session: Session, filters: Filters, organization_id: str | None) 
     if filters.participant:
         wanted = filters.participant.strip()
         if _is_participant(session, wanted, organization_id):
-            found.append(Delivery.participant_id == wanted)
+            found.append(exactly(Delivery.participant_id, wanted))
         else:
             scanned.append(_part_of_participant(wanted))
     if filters.since is not None:
@@ -110,9 +111,9 @@ def conditions(session: Session, filters: Filters, organization_id: str | None) 
 
 def _is_participant(session: Session, wanted: str, organization_id: str | None) -> bool:
     """Whether that is somebody's ID: then an index finds the rows."""
-    query = sa.select(Delivery.id).where(Delivery.participant_id == wanted).limit(1)
+    query = sa.select(Delivery.id).where(exactly(Delivery.participant_id, wanted)).limit(1)
     if organization_id is not None:
-        query = query.where(Delivery.organization_id == organization_id)
+        query = query.where(exactly(Delivery.organization_id, organization_id))
     return session.scalar(query) is not None
 
 

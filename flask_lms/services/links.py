@@ -15,6 +15,7 @@ from ..models import State as DeliveryState
 from ..state import State
 from .audit import By
 from .change import change
+from .exact import exactly
 
 #: Up to so many are looked up one by one; for more the host's list is walked.
 _FEW = 20
@@ -67,7 +68,7 @@ def detach(
                 sa.update(Delivery)
                 .where(
                     Delivery.configuration_id == configuration.id,
-                    Delivery.objective_id == objective_id,
+                    exactly(Delivery.objective_id, objective_id),
                     Delivery.state == DeliveryState.PENDING,
                 )
                 .values(state=DeliveryState.CANCELLED, settled_at=made.now, settled_by=made.by_name)
@@ -96,15 +97,14 @@ def of_objectives(
         .join(ObjectiveLink.configuration)
         .options(joinedload(ObjectiveLink.configuration))
         .where(
-            ObjectiveLink.organization_id == organization_id,
+            exactly(ObjectiveLink.organization_id, organization_id),
             ObjectiveLink.objective_id.in_(list(objective_ids)),
             Configuration.deleted_at.is_(None),
         )
     ).all()
     by_objective: dict[str, list[ObjectiveLink]] = {}
     for link in sorted(rows, key=lambda one: one.configuration.name.casefold()):
-        if link.organization_id == organization_id:
-            by_objective.setdefault(link.objective_id, []).append(link)
+        by_objective.setdefault(link.objective_id, []).append(link)
     return by_objective
 
 

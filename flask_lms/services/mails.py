@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ..models import Configuration, Mail
 from ..state import State
 from .configurations import Configurations
+from .exact import exactly
 
 #: A mail that waits for so long, though it was tried, means that the mail server is down.
 _LATE = timedelta(minutes=10)
@@ -44,7 +45,7 @@ class Mails:
             .select_from(Mail)
             .join(Configuration, Configuration.id == Mail.configuration_id)
             .where(
-                Configuration.organization_id == self._organization_id,
+                exactly(Configuration.organization_id, self._organization_id),
                 Mail.state == "waiting",
                 Mail.attempts > 0,
                 Mail.created_at < now - _LATE,

@@ -1,4 +1,4 @@
-"""A host with services on a file database; what is rung and told is kept in lists."""
+"""A host with services on each database; what is rung and told is kept in lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,10 @@ from flask_lms.services.objectives import Objectives
 from flask_lms.services.overview import Overview
 from flask_lms.signals import AuditEvent, StatusChanged
 from flask_lms.testing import FakeLRS
-from tests.host import Host
+from tests.engine.conftest import database_url
+from tests.host import Host, make_host
+
+__all__ = ["database_url", "desk", "host", "lrs"]
 
 ANA = Administrator(id="7", organization_id="acme", name="Ana Ruiz", email="ana@acme.example")
 BEN = Administrator(id="8", organization_id="acme", name="Ben Okafor")
@@ -116,6 +118,13 @@ class Desk:
 
 
 @pytest.fixture
+def host(database_url: str) -> Iterator[Host]:
+    """On every database there is a URL for."""
+    with make_host(database_url) as made:
+        yield made
+
+
+@pytest.fixture
 def desk(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     made = Desk(host=host, clock=host.freeze())
     host.state.ring = made.rung.extend
@@ -137,8 +146,3 @@ def desk(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 def lrs() -> Iterator[FakeLRS]:
     with FakeLRS() as server:
         yield server
-
-
-@pytest.fixture
-def file_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'services.db'}"

@@ -383,3 +383,18 @@ def test_a_search_that_fills_its_slice_pages_on_as_usual(desk: Desk) -> None:
     rest = desk.deliveries.list(jane, limit=3, before=first.next)
     assert [row.id for row in (*first.items, *rest.items)] == rows[::-1]
     assert (first.searched_to, rest.searched_to, rest.next) == (None, None, None)
+
+
+def test_ids_that_differ_in_case_only_are_two(desk: Desk) -> None:
+    made = desk.create()
+    desk.put(made, objective_id="aB3", participant_id="xY")
+    desk.put(made, objective_id="Ab3", participant_id="Xy")
+    assert desk.deliveries.count(Filters(objective_id="aB3")) == 1
+    assert desk.deliveries.count(Filters(participant="xY")) == 1
+    desk.configurations.detach(made.id, "aB3", cancel_waiting=True)
+    assert desk.deliveries.counts()[State.CANCELLED] == 1
+    desk.organization_id = "ACME"
+    desk.put(desk.create("Corporate LMS"), State.REJECTED)
+    assert desk.deliveries.counts()[State.PENDING] == 0
+    assert Deliveries(desk.host.state).send_again(Filters(states=(State.REJECTED,))) == 1
+    assert [row.organization_id for row in desk.history("sent_again")] == ["ACME"]
