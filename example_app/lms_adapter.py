@@ -58,6 +58,8 @@ def objectives(
 
 @lms.objective_loader
 def objective(organization_id: str, objective_id: str) -> Objective | None:
+    if not objective_id.isdecimal():
+        return None
     row = db.session.scalar(
         sa.select(models.Objective).where(
             _is_of(models.Objective, organization_id), models.Objective.id == int(objective_id)
