@@ -328,8 +328,7 @@ def delivery_sentence(
     if delivery.state is DeliveryState.DELIVERED:
         return gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
     if delivery.state is DeliveryState.REJECTED:
-        first = gettext("%(lms)s refused this result on %(time)s.", lms=name, time=settled)
-        return f"{first} {reason}"
+        return _rejected_sentence(delivery, configuration, registry, settled)
     if delivery.state is DeliveryState.NOT_SENT:
         return gettext("This result was not sent to %(lms)s.", lms=name) + f" {reason}"
     if delivery.state is DeliveryState.CANCELLED:
@@ -338,6 +337,30 @@ def delivery_sentence(
             return gettext("Cancelled by %(name)s on %(time)s.", name=by, time=settled)
         return gettext("Cancelled automatically on %(time)s.", time=settled)
     return _waiting_sentence(delivery, configuration, now)
+
+
+def _rejected_sentence(
+    delivery: Delivery, configuration: Configuration, registry: Registry, settled: str
+) -> str:
+    """When, in whose words, and what to do."""
+    cause = registry.cause(configuration.type, delivery.reason)
+    facts = {"words": delivery.reason_words or "–"}
+    if delivery.reason_words:
+        words = delivery.reason_words.strip().rstrip(".")
+        first = gettext(
+            "%(lms)s rejected this result on %(time)s: “%(words)s”.",
+            lms=configuration.name,
+            time=settled,
+            words=words,
+        )
+    else:
+        first = gettext(
+            "%(lms)s rejected this result on %(time)s.", lms=configuration.name, time=settled
+        )
+    names_words = cause is not None and "%(words)s" in cause.sentence
+    also = None if names_words else cause_sentence(cause, delivery.reason, facts)
+    steps = [fill(step, facts) for step in (cause.remedy if cause else ())]
+    return " ".join(part for part in (first, also, *steps) if part)
 
 
 def _waiting_sentence(delivery: Delivery, configuration: Configuration, now: datetime) -> str:

@@ -156,7 +156,9 @@ def test_the_same_without_javascript(place: Place, plain_page: Any, lrs: FakeLRS
 
 def test_past_results_go_on_after_attaching(place: Place, page: Any) -> None:
     page.goto(f"{place.url}/objectives/harbor-20")
-    page.get_by_label("LMS configuration", exact=True).select_option(label="Corporate LMS (Connected)")
+    page.get_by_label("LMS configuration", exact=True).select_option(
+        label="Corporate LMS (Connected)"
+    )
     page.get_by_label("From now on, and also past results since").check()
     page.get_by_role("button", name="Attach", exact=True).click()
     page.get_by_text("This sends 0 results.").wait_for()

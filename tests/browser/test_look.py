@@ -26,7 +26,9 @@ def faults_of(page: Any, name: str, said: list[str]) -> list[str]:
     found = [f"{name}: console: {text}" for text in said]
     for violation in Axe().run(page).response["violations"]:
         for node in violation["nodes"][:3]:
-            found.append(f"{name}: {violation['id']}: {node['html'][:160]} {node['failureSummary']}")
+            found.append(
+                f"{name}: {violation['id']}: {node['html'][:160]} {node['failureSummary']}"
+            )
     wide, room = page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
@@ -47,9 +49,7 @@ def faults_of(page: Any, name: str, said: list[str]) -> list[str]:
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_every_page(place: Place, chromium: Any, width: int, scheme: Any) -> None:
     faults: list[str] = []
-    context = chromium.new_context(
-        viewport={"width": width, "height": 800}, color_scheme=scheme
-    )
+    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))

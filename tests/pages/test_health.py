@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.pages.site import BEN, Site, create, fill, make_site
 
-TOKEN = "monitoring-token-0123456789"  # noqa: S105 - of a test
+TOKEN = "monitoring-token-0123456789"
 
 
 def test_without_a_token_there_is_nothing(site: Site) -> None:
@@ -34,8 +34,6 @@ def test_with_the_token_counts_and_ages(tmp_path: Path) -> None:
         assert bad.json is not None
         assert bad.json["failing"] == 2
         assert "Contractor" not in bad.text
-        other = client.get(
-            f"/lms/health.json?organization={BEN.organization_id}", headers=headers
-        )
+        other = client.get(f"/lms/health.json?organization={BEN.organization_id}", headers=headers)
         assert other.json is not None
         assert other.json["configurations"] == 0

@@ -262,9 +262,7 @@ def test_a_test_that_succeeds(site: Site, reports: list[TestReport]) -> None:
     assert "Address : OK · 12 ms" in text
 
 
-def test_a_test_that_fails_says_where_and_what_to_do(
-    site: Site, reports: list[TestReport]
-) -> None:
+def test_a_test_that_fails_says_where_and_what_to_do(site: Site, reports: list[TestReport]) -> None:
     reports[:] = [FAILED]
     page = post(site.client(), f"/lms/{create(site)}/test", {})
     text = text_of(page)
@@ -277,9 +275,7 @@ def test_a_test_that_fails_says_where_and_what_to_do(
 
 
 @pytest.mark.parametrize("state", ["paused", "broken"])
-def test_a_test_works_paused_and_broken(
-    site: Site, reports: list[TestReport], state: str
-) -> None:
+def test_a_test_works_paused_and_broken(site: Site, reports: list[TestReport], state: str) -> None:
     one = create(site)
     if state == "paused":
         with site.app.app_context():
@@ -407,8 +403,13 @@ def test_each_state_in_words(site: Site) -> None:
     says = {
         State.PENDING: "Waiting to be sent to Corporate LMS. Next try in a few seconds.",
         State.DELIVERED: "Corporate LMS stored this result on",
-        State.REJECTED: "the domain example.com is not allowed here",
-        State.NOT_SENT: "is not an e-mail address. Correct it in Harbor Training, then Check again.",
+        State.REJECTED: (
+            "the domain example.com is not allowed here”. Show these words to your LMS "
+            "administrator, then use Send again."
+        ),
+        State.NOT_SENT: (
+            "is not an e-mail address. Correct it in Harbor Training, then Check again."
+        ),
         State.CANCELLED: "Cancelled by Ana Ruiz on",
     }
     for state, words in says.items():
@@ -424,9 +425,7 @@ def test_sent_again_one_and_all_matching_with_the_count_first(site: Site) -> Non
     assert "1 result is being sent again." in text_of(page)
     asked = post(client, "/lms/deliveries/send-again", {"all": "yes", "state": "rejected"})
     assert "Send 2 results again?" in text_of(asked)
-    done = act(
-        client, "/lms/deliveries/send-again", all="yes", state="rejected", confirmed="yes"
-    )
+    done = act(client, "/lms/deliveries/send-again", all="yes", state="rejected", confirmed="yes")
     assert "2 results are being sent again." in text_of(done)
     with site.app.app_context():
         assert site.lms.deliveries.counts()[State.PENDING] == 3
@@ -465,7 +464,7 @@ def test_the_list_is_filtered_and_paged(site: Site) -> None:
 
 def test_csv_is_complete_and_harmless(site: Site) -> None:
     one = create(site)
-    deliver(site, one, State.DELIVERED, participant_name="=HYPERLINK(\"http://evil.example\")")
+    deliver(site, one, State.DELIVERED, participant_name='=HYPERLINK("http://evil.example")')
     page = site.client().get("/lms/deliveries.csv")
     assert page.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert "attachment" in page.headers["Content-Disposition"]
@@ -550,7 +549,15 @@ def test_every_page_is_small_and_asks_little(site: Site) -> None:
     parts = ("", "/test", "/edit", "/pause", "/delete", "/objectives", "/deliveries", "/alerts")
     paths = [f"/{one}{part}" for one in ids.values() for part in parts]
     paths += [f"/{ids['connected']}/objectives?show=attached", *deliveries]
-    paths += ["/", "/new", "/objectives/", "/objectives/harbor-1", "/deliveries", "/history", "/help"]
+    paths += [
+        "/",
+        "/new",
+        "/objectives/",
+        "/objectives/harbor-1",
+        "/deliveries",
+        "/history",
+        "/help",
+    ]
     client = site.client()
     for path in paths:
         count = 0
