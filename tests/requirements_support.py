@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from typing import NoReturn
 
 import pytest
+import sqlalchemy as sa
 
 _WHAT = {
     "browser": "Chromium (apt-get install chromium)",
@@ -26,8 +28,23 @@ def need(name: str) -> str:
     elif name == "node":
         found = shutil.which("node") if shutil.which("npm") else None
     else:
-        found = os.environ.get(f"LMS_TEST_{name.upper()}_URL")
+        found = _own_database(os.environ.get(f"LMS_TEST_{name.upper()}_URL"))
     return found or lacking(name)
+
+
+@functools.cache
+def _own_database(url: str | None) -> str | None:
+    """Each process of a parallel run has a database of its own on that server."""
+    process = os.environ.get("PYTEST_XDIST_WORKER")
+    if not url or not process:
+        return url
+    server, name = sa.make_url(url), f"lms_{process}"
+    root = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with root.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    root.dispose()
+    return server.set(database=name).render_as_string(hide_password=False)
 
 
 def lacking(name: str, why: str | None = None) -> NoReturn:
