@@ -91,10 +91,10 @@ class Chart:
 
 
 def _top_of(most: int) -> int:
-    """The end of the scale: 1, 2, 5, 10, 20, 50, … at or above ``most``, even for halves."""
+    """The end of the scale: 2, 4, 6, 8, 10, 20, 40, … at or above ``most``, so it has a half."""
     step = 1
     while True:
-        for factor in (2, 4, 10):
+        for factor in (2, 4, 6, 8, 10):
             if factor * step >= most:
                 return factor * step
         step *= 10

@@ -89,7 +89,7 @@ def present(report: TestReport, connector: Connector | None) -> Report:
         lead=cause_sentence(cause, report.cause, report.facts) or "",
         stages=stages,
         remedies=[fill(step, report.facts) for step in (cause.remedy if cause else ())],
-        words=report.words,
+        words=None if report.words in [stage.words for stage in report.stages] else report.words,
     )
 
 

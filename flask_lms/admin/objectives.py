@@ -237,13 +237,26 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
         facts.insert(1, presenters.waiting_words(waiting))
     return confirm(
         act,
-        title=gettext("Detach from “%(name)s”?", name=configuration.name),
+        title=_detach_title(ids, configuration.name),
         facts=facts,
         button=gettext("Detach"),
         back=back,
         is_danger=True,
         choice="detach",
     )
+
+
+def _detach_title(ids: Sequence[str], name: str) -> str:
+    if len(ids) > 1:
+        return ngettext(
+            "Detach %(n)s objective from “%(name)s”?",
+            "Detach %(n)s objectives from “%(name)s”?",
+            len(ids),
+            name=name,
+        )
+    found = access.state().slots.objective(access.organization_id(), ids[0])
+    objective = found.name if found else ids[0]
+    return gettext("Detach “%(objective)s” from “%(name)s”?", objective=objective, name=name)
 
 
 def _waiting(configuration_id: uuid.UUID, objective_id: str) -> Filters:
