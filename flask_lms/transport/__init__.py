@@ -22,6 +22,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
@@ -46,6 +47,10 @@ MOST_BODY_BYTES = 16_384
 _MOST_WIRE_BYTES = 262_144
 _MOST_SESSIONS = 64
 _UNVERIFIED_PEEK_SECONDS = 2.0
+
+
+#: What requests, urllib3 and the sockets raise.
+_FAULTS = (requests.RequestException, HTTPError, OSError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,17 +116,12 @@ class Transport:
             prepared.headers.update({"Accept-Encoding": "identity", **headers})
             if auth is not None:
                 prepared.headers["Authorization"] = _basic(*auth)
-            response = adapter.send(
-                prepared,
-                stream=True,
-                timeout=(self._settings.connect_timeout_seconds, budget.read_seconds),
-                proxies=self._proxies,
-            )
+            raw = self._send(adapter, prepared, budget)
         except Unreachable as fault:
             raise self._explained(fault, target, budget) from None
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        except _FAULTS as error:
             raise _exchange_fault(error, target, budget) from None
-        return _read(response.raw, budget)
+        return _read(raw, budget)
 
     def connect_stages(self, url: str, *, ca_pem: str | None = None) -> Iterator[tuple[str, int]]:
         """Connect step by step, send nothing, hang up.
@@ -173,6 +173,25 @@ class Transport:
             self._sessions.clear()
         for session in sessions:
             session.close()
+
+    def _send(
+        self, adapter: GuardedAdapter, prepared: requests.PreparedRequest, budget: Budget
+    ) -> HTTPResponse:
+        """The head of the answer.
+
+        A kept connection may be closed by the server at the moment a request goes out. Nothing
+        came back then, and the same request goes once over a new one (RFC 9112, 9.3.1): an LMS
+        that has it already knows the statements by their ids.
+        """
+        timeout = (self._settings.connect_timeout_seconds, budget.read_seconds)
+        try:
+            response = adapter.send(prepared, stream=True, timeout=timeout, proxies=self._proxies)
+        except _FAULTS as error:
+            if not budget.is_closed_meanwhile or of_exchange(error) != "reset":
+                raise
+            adapter.close()
+            response = adapter.send(prepared, stream=True, timeout=timeout, proxies=self._proxies)
+        return cast(HTTPResponse, response.raw)
 
     # -- inside --------------------------------------------------------------------------------
 

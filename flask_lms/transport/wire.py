@@ -45,11 +45,17 @@ class Budget:
         self.read_seconds = read_seconds
         self.started = time.monotonic()
         self.is_sending = False
+        self.is_reused = False
         self.header_bytes: int | None = 0
 
     @property
     def elapsed_ms(self) -> int:
         return round((time.monotonic() - self.started) * 1000)
+
+    @property
+    def is_closed_meanwhile(self) -> bool:
+        """Whether a kept connection was used and not one byte came back."""
+        return self.is_reused and self.header_bytes == 0
 
     @property
     def patience(self) -> float:
@@ -192,9 +198,14 @@ class _Guarded(HTTPConnection):
         if self.sock is None:
             self.connect()
         budget = self.dialer.budget
+        budget.is_reused = self._used_at > 0
         self.sock.budget = budget  # type: ignore[union-attr]
         budget.is_sending = True
         super().request(*args, **kw)
+
+    def connect(self) -> None:
+        self._used_at = 0.0
+        super().connect()
 
     @property
     def is_connected(self) -> bool:

@@ -97,6 +97,43 @@ def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> No
         assert server.connections == 3
 
 
+def test_a_kept_connection_that_closes_under_a_request_is_replaced_once() -> None:
+    """The server's FIN and our next request may cross on the way."""
+
+    def close_at_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        read_request(caller)
+
+    with serving(close_at_the_second) as server:
+        sender = transport()
+        for _ in range(4):
+            assert sender.request("POST", server.url(), headers={}, body=b"[]").status == 204
+        assert server.connections == 4
+
+
+def test_a_new_connection_that_closes_under_a_request_is_a_reset() -> None:
+    with serving(lambda caller: read_request(caller) and None) as server:
+        with pytest.raises(Unreachable) as caught:
+            transport().request("POST", server.url(), headers={}, body=b"[]")
+        assert (caught.value.cause, server.connections) == ("reset", 1)
+
+
+def test_a_kept_connection_that_breaks_in_the_answer_is_not_repeated() -> None:
+    def break_in_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        read_request(caller)
+        caller.sendall(b"HTTP/1.1 2")
+
+    with serving(break_in_the_second) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        with pytest.raises(Unreachable):
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+        assert server.connections == 1
+
+
 def test_a_connection_that_idled_is_not_used_again(
     lms: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
