@@ -36,13 +36,13 @@ def serve(port: int) -> int:
         print(
             f"""
   Harbor Training    {demo.url}
-  LMS pages          {demo.url}/lms/        as Ana Ruiz or Tom Okafor, the administrators
+  LMS pages          {demo.url}/lms/        as an administrator: Ana Ruiz has 60 days of history
   The demo LMS       {demo.url}/demo-lms    its address, key, secret and switches
   Mails              {demo.url}/demo-mail
   Worker's log       {demo.log}
 
-  Sign in as Ana Ruiz, open LMS configurations, create one with the demo LMS's address, key and
-  secret, and attach it to an objective. Then sign in as Jane Doe and play that objective.
+  To start from nothing: sign in as Olga Lind, open LMS configurations, create one with the demo
+  LMS's address, key and secret, attach it to Lab Safety; then play Lab Safety as Sam Reed.
 
   Ready after {time.monotonic() - STARTED:.1f} s. Ctrl+C stops everything.
 """,

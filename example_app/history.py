@@ -39,11 +39,16 @@ def fill(app: Flask, demo_lms: DemoLMS) -> None:
     state.ring = lambda ids: None  # nothing of the past is to be sent
     now = state.clock.now(db.session()).replace(microsecond=0)
     random = Random(60)
-    organizations = db.session.scalars(sa.select(Organization).order_by(Organization.id)).all()
+    made = plans(demo_lms, now)
+    organizations = db.session.scalars(
+        sa.select(Organization)
+        .where(Organization.name.in_({plan.organization for plan in made}))
+        .order_by(Organization.id)
+    ).all()
     results = {one.name: play(one, now, random) for one in organizations}
     db.session.commit()
     teller = Teller(state, now)
-    for plan in plans(demo_lms, now):
+    for plan in made:
         teller.prepare(plan, results[plan.organization], random)
     teller.tell()
 

@@ -19,6 +19,12 @@ PEOPLE: dict[str, list[tuple[str, str, bool]]] = {
         ("Peter Novak", "peter.novak@alder.example", False),
         ("Aisha Khan", "aisha.khan@alder.example", False),
     ],
+    # New here: nobody has connected an LMS yet.
+    "Pine Street School": [
+        ("Olga Lind", "olga.lind@pinestreet.example", True),
+        ("Sam Reed", "sam.reed@pinestreet.example", False),
+        ("Ivy Moss", "ivy.moss@pinestreet.example", False),
+    ],
 }
 
 #: Organization → its objectives as (topic, name, description, minutes, steps).
@@ -74,6 +80,22 @@ OBJECTIVES: dict[str, list[tuple[str, str, str, int, list[str]]]] = {
             "Work out the dose and let a second person check it.",
             12,
             ["Read the order", "Work it out", "Have it checked"],
+        ),
+    ],
+    "Pine Street School": [
+        (
+            "Science",
+            "Lab Safety",
+            "Before the burner is lit: goggles, hair, gas tap, way out.",
+            8,
+            ["Put on the goggles", "Tie back long hair", "Find the gas tap"],
+        ),
+        (
+            "On the road",
+            "Bicycle Check",
+            "Two minutes before each ride.",
+            4,
+            ["Test the brakes", "Press the tyres", "Switch on the lights"],
         ),
     ],
 }
