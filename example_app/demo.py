@@ -136,7 +136,9 @@ class Demo:
         stamp = self.folder / "demo.tables"
         here = Path(__file__).parent
         sources = [*sorted(here.glob("*.py")), here.parent / "flask_lms" / "models.py"]
-        now = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+        text = b"".join(path.read_bytes() for path in sources)
+        # The history holds the address of the demo LMS.
+        now = hashlib.sha256(text + str(self.lms.port).encode()).hexdigest()
         if not stamp.exists() or stamp.read_text() != now:
             for path in self.folder.glob("demo.sqlite*"):
                 path.unlink()
