@@ -44,7 +44,7 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
             (address, address.casefold() in muted) for address in configuration.contact_emails
         ],
         mails=mails.list(configuration_id),
-        late=mails.late(),
+        mail_problem=mailer.problem(state),
         kinds=KINDS,
         why=wording.reason,
         form=form,

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..i18n import gettext, ngettext
+from ..alerts import mailer
+from ..errors import InvalidConfiguration
+from ..i18n import gettext, ngettext, translate
 from ..models import Configuration, Status
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries, Filters
@@ -60,6 +62,7 @@ def index() -> ResponseReturnValue:
         "index.html",
         rows=rows,
         summary=overview.summary(everything),
+        mail_problem=mailer.problem(access.state()),
         search=search,
         status=status,
         statuses=STATUSES,
@@ -177,7 +180,12 @@ def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
     def act() -> ResponseReturnValue:
         name = configuration.name
         service.delete(configuration_id, access.administrator())
-        pages.notice(gettext("“%(name)s” was deleted.", name=name))
+        pages.notice(
+            gettext(
+                "“%(name)s” was deleted. For 30 days you can bring it back from the history.",
+                name=name,
+            )
+        )
         return pages.go("index")
 
     facts = [
@@ -204,10 +212,16 @@ def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
-    """Bring a deleted one back."""
-    if _posted():
+    """Bring a deleted one back, with its objectives and waiting results."""
+    if not _posted():
+        return pages.go("history", action="deleted")
+    try:
         name = _service().restore(configuration_id, access.administrator()).name
-        pages.notice(gettext("“%(name)s” is back.", name=name))
+    except InvalidConfiguration as error:
+        sentences = [translate(one) for several in error.errors.values() for one in several]
+        pages.notice(" ".join(sentences), "bad")
+        return pages.go("history", action="deleted")
+    pages.notice(gettext("“%(name)s” is back.", name=name))
     return pages.go("overview", configuration_id=configuration_id)
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
 
 import sqlalchemy as sa
 
 from ..models import Configuration, Mail
 from ..state import State
 from .configurations import Configurations
-from .exact import exactly
-
-#: A mail that waits for so long, though it was tried, means that the mail server is down.
-_LATE = timedelta(minutes=10)
 
 
 class Mails:
@@ -36,19 +31,3 @@ class Mails:
             .order_by(Mail.created_at.desc(), Mail.id.desc())
             .limit(limit)
         ).all()
-
-    def late(self) -> int:
-        """How many alerts wait for a mail server that doesn't take them."""
-        now = self._state.clock.now(self._state.session())
-        count = self._state.session.scalar(
-            sa.select(sa.func.count())
-            .select_from(Mail)
-            .join(Configuration, Configuration.id == Mail.configuration_id)
-            .where(
-                exactly(Configuration.organization_id, self._organization_id),
-                Mail.state == "waiting",
-                Mail.attempts > 0,
-                Mail.created_at < now - _LATE,
-            )
-        )
-        return count or 0

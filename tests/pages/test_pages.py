@@ -12,6 +12,7 @@ from flask import Response, redirect
 from sqlalchemy import event
 
 from flask_lms import ObjectiveResult
+from flask_lms.alerts import mailer
 from flask_lms.connectors import Stage, StageState, TestReport
 from flask_lms.models import Configuration, Delivery, State, Status, Worker
 from flask_lms.services import connection_test
@@ -216,10 +217,22 @@ def test_deleting_tells_its_consequence_in_numbers_first(site: Site) -> None:
     text = text_of(client.get(f"/lms/{one}/delete"))
     assert "The results of 1 objective are no longer sent to this LMS." in text
     assert "1 waiting result is kept for 30 days and then cancelled." in text
-    assert "“Corporate LMS” was deleted." in text_of(
+    assert "“Corporate LMS” was deleted. For 30 days" in text_of(
         act(client, f"/lms/{one}/delete", confirmed="yes")
     )
     assert client.get(f"/lms/{one}").status_code == 404
+
+
+def test_a_deleted_one_is_brought_back_from_the_history(site: Site) -> None:
+    one = create(site)
+    client = site.client()
+    act(client, f"/lms/{one}/delete", confirmed="yes")
+    other = create(site)
+    assert "Restore" in read(site, "/history")
+    refused = act(client, f"/lms/{one}/restore")
+    assert 'You already have a configuration named "Corporate LMS".' in text_of(refused)
+    act(client, f"/lms/{other}/delete", confirmed="yes")
+    assert "“Corporate LMS” is back." in text_of(act(client, f"/lms/{one}/restore"))
 
 
 def test_send_waiting_now(site: Site) -> None:
@@ -571,3 +584,17 @@ def test_every_page_is_small_and_asks_little(site: Site) -> None:
 def test_two_errors_are_two_links(site: Site) -> None:
     page = post(site.client(), "/lms/new", {"name": "", "type": "xapi", "contact_emails": ""})
     assert len(errors_of(page)) == 2
+
+
+def test_a_mail_server_that_is_down_shows_on_the_list_and_on_the_alerts_page(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = create(site, "Corporate LMS")
+    since = datetime(2026, 11, 20, 9, 0, tzinfo=timezone.utc)
+    problem = mailer.MailProblem(since=since, reason="refused", waiting=2)
+    for problem_now, shown in ((problem, True), (None, False)):
+        monkeypatch.setattr(mailer, "problem", lambda state, now=problem_now: now)
+        for path in ("/lms/", f"/lms/{configuration}/alerts"):
+            page = site.client().get(path)
+            assert page.status_code == 200
+            assert ("The mail server takes no mails at the moment" in page.text) is shown
