@@ -100,7 +100,7 @@ class FixedClock:
     """
 
     def __init__(self, start: datetime) -> None:
-        self.time = start
+        self.time: datetime = start
 
     def column(self) -> ColumnElement[datetime]:
         return sa.literal(self.time, UtcDateTime())

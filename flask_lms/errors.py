@@ -17,7 +17,7 @@ class ConfigurationError(LMSError):
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults: tuple[str, ...] = tuple(faults)
         lines = "\n".join(f"  - {fault}" for fault in self.faults)
         super().__init__(f"Flask-LMS can't start with this configuration:\n{lines}")
 
@@ -40,7 +40,7 @@ class InvalidResult(LMSError, ValueError):
 
     def __init__(self, field: str, value: object, rule: str) -> None:
         self.field = field
-        self.value_type = type(value).__name__
+        self.value_type: str = type(value).__name__
         self.rule = rule
         super().__init__(f"{field} (got {self.value_type}): {rule}")
 
@@ -52,7 +52,9 @@ class InvalidConfiguration(LMSError, ValueError):
     """
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
-        self.errors = {field: tuple(messages) for field, messages in errors.items()}
+        self.errors: dict[str, tuple[str, ...]] = {
+            field: tuple(messages) for field, messages in errors.items()
+        }
         super().__init__("; ".join(f"{f}: {m}" for f, ms in self.errors.items() for m in ms))
 
 
@@ -69,7 +71,9 @@ class EditConflict(LMSError):
     """
 
     def __init__(self, by: str, at: datetime, fields: Sequence[str]) -> None:
-        self.by, self.at, self.fields = by, at, tuple(fields)
+        self.by: str = by
+        self.at: datetime = at
+        self.fields: tuple[str, ...] = tuple(fields)
         changed = ", ".join(self.fields) or "nothing visible"
         super().__init__(
             f"{by} saved this configuration at {at:%Y-%m-%d %H:%M} UTC (changed: {changed}). "

@@ -30,16 +30,17 @@ from .services.deliveries import Deliveries
 from .services.overview import Health, health
 from .settings import Settings
 from .signals import StatusChanged
-from .slots import Slots
+from .slots import SlotDecorators, Slots
 from .state import State
 from .transport import Transport
 from .vault import Vault, derive_keys
 
 _log = logging.getLogger(__name__)
-F = TypeVar("F", bound=Callable[..., Any])
+#: What a host's function makes of its signal.
+F = TypeVar("F", bound=Callable[..., ObjectiveResult | Iterable[ObjectiveResult] | None])
 
 
-class LMS:
+class LMS(SlotDecorators):
     """Sends a host's objective results to its customers' Learning Management Systems.
 
     :param app: call :meth:`init_app` with it at once.
@@ -106,45 +107,6 @@ class LMS:
         signals.configuration_status_changed.connect(_tell_audit, app, weak=False)
         app.register_blueprint(make_blueprint(), url_prefix=settings.url_prefix)
         app.cli.add_command(make_cli())
-
-    # -- slots ---------------------------------------------------------------------------------
-
-    def _slot(self, slot: str, function: F | None, replace: bool) -> Any:
-        if function is None:
-            return functools.partial(self._slots.register, slot, replace=replace)
-        return self._slots.register(slot, function, replace=replace)
-
-    def administrator_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
-        """Decorates ``() -> Administrator | None | Response``: who is on this request."""
-        return self._slot("administrator_loader", function, replace)
-
-    def objectives_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
-        """Decorates ``(organization_id, search=None, offset=0, limit=50) -> Page[Objective]``."""
-        return self._slot("objectives_loader", function, replace)
-
-    def objective_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
-        """Decorates ``(organization_id, objective_id) -> Objective | None``."""
-        return self._slot("objective_loader", function, replace)
-
-    def participant_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
-        """Decorates ``(organization_id, participant_id) -> Participant | None`` (optional)."""
-        return self._slot("participant_loader", function, replace)
-
-    def past_results_loader(self, function: F | None = None, /, *, replace: bool = False) -> Any:
-        """Decorates ``(organization_id, objective_id, since) -> Iterator[ObjectiveResult]``
-        (optional): enables back-fill.
-        """
-        return self._slot("past_results_loader", function, replace)
-
-    def csp_nonce(self, function: F | None = None, /, *, replace: bool = False) -> Any:
-        """Decorates ``() -> str``: the nonce of this response's Content-Security-Policy
-        (optional).
-        """
-        return self._slot("csp_nonce", function, replace)
-
-    def translator(self, function: F | None = None, /, *, replace: bool = False) -> Any:
-        """Decorates ``(message, plural, n) -> str | None`` (optional; Flask-Babel needs none)."""
-        return self._slot("translator", function, replace)
 
     # -- results -------------------------------------------------------------------------------
 

@@ -18,19 +18,19 @@ _log = logging.getLogger(__name__)
 _signals = Namespace()
 
 #: A result became deliveries (:class:`ResultRecorded`).
-result_recorded = _signals.signal("lms-result-recorded")
+result_recorded: NamedSignal = _signals.signal("lms-result-recorded")
 #: An LMS stored a statement (:class:`StatementDelivered`).
-statement_delivered = _signals.signal("lms-statement-delivered")
+statement_delivered: NamedSignal = _signals.signal("lms-statement-delivered")
 #: An LMS refused a statement for good (:class:`DeliveryRejected`).
-delivery_rejected = _signals.signal("lms-delivery-rejected")
+delivery_rejected: NamedSignal = _signals.signal("lms-delivery-rejected")
 #: A configuration's status changed (:class:`StatusChanged`).
-configuration_status_changed = _signals.signal("lms-configuration-status-changed")
+configuration_status_changed: NamedSignal = _signals.signal("lms-configuration-status-changed")
 #: An alert left for one address (:class:`AlertSent`).
-alert_sent = _signals.signal("lms-alert-sent")
+alert_sent: NamedSignal = _signals.signal("lms-alert-sent")
 #: An audit row was written (:class:`AuditEvent`).
-audit_event = _signals.signal("lms-audit-event")
+audit_event: NamedSignal = _signals.signal("lms-audit-event")
 #: For hosts without a signal of their own: ``objective_completed.send(app, result=…)``.
-objective_completed = _signals.signal("lms-objective-completed")
+objective_completed: NamedSignal = _signals.signal("lms-objective-completed")
 
 
 @dataclass(frozen=True, kw_only=True)

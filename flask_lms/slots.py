@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
-from .entities import Objective, ObjectiveResult, Page, Participant
+from werkzeug.wrappers import Response
+
+from .entities import Administrator, Objective, ObjectiveResult, Page, Participant
 from .errors import MissingSlot, SetupError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _ObjectivesLoader(Protocol):
+    """Search, offset and limit are passed by name."""
+
+    def __call__(
+        self, organization_id: str, /, *, search: str | None, offset: int, limit: int
+    ) -> Page[Objective]: ...
+
+
+# What fits into each slot. The decorators give back the very type they were given.
+Who = TypeVar("Who", bound=Callable[[], Administrator | Response | None])
+Several = TypeVar("Several", bound=_ObjectivesLoader)
+One = TypeVar("One", bound=Callable[[str, str], Objective | None])
+Person = TypeVar("Person", bound=Callable[[str, str], Participant | None])
+Past = TypeVar("Past", bound=Callable[[str, str, datetime | None], Iterable[ObjectiveResult]])
+Nonce = TypeVar("Nonce", bound=Callable[[], str])
+Translate = TypeVar("Translate", bound=Callable[[str, str | None, int | None], str | None])
 
 #: Slot → how it is called. Optional ones may stay empty.
 _CALLS: dict[str, tuple[object, ...]] = {
@@ -132,6 +153,91 @@ class Slots:
         function = self._functions.get("translator")
         found = None if function is None else function(message, plural, n)
         return None if found is None else str(found)
+
+
+class SlotDecorators:
+    """The decorators by which a host fills its slots: ``@lms.x`` or ``@lms.x(replace=True)``."""
+
+    _slots: Slots
+
+    def _slot(self, slot: str, function: Callable[..., Any] | None, replace: bool) -> Any:
+        if function is None:
+            return functools.partial(self._slots.register, slot, replace=replace)
+        return self._slots.register(slot, function, replace=replace)
+
+    @overload
+    def administrator_loader(self, function: Who, /, *, replace: bool = ...) -> Who: ...
+
+    @overload
+    def administrator_loader(self, /, *, replace: bool = ...) -> Callable[[Who], Who]: ...
+
+    def administrator_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``() -> Administrator | None | Response``: who is on this request."""
+        return self._slot("administrator_loader", function, replace)
+
+    @overload
+    def objectives_loader(self, function: Several, /, *, replace: bool = ...) -> Several: ...
+
+    @overload
+    def objectives_loader(self, /, *, replace: bool = ...) -> Callable[[Several], Several]: ...
+
+    def objectives_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, search=None, offset=0, limit=50) -> Page[Objective]``."""
+        return self._slot("objectives_loader", function, replace)
+
+    @overload
+    def objective_loader(self, function: One, /, *, replace: bool = ...) -> One: ...
+
+    @overload
+    def objective_loader(self, /, *, replace: bool = ...) -> Callable[[One], One]: ...
+
+    def objective_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, objective_id) -> Objective | None``."""
+        return self._slot("objective_loader", function, replace)
+
+    @overload
+    def participant_loader(self, function: Person, /, *, replace: bool = ...) -> Person: ...
+
+    @overload
+    def participant_loader(self, /, *, replace: bool = ...) -> Callable[[Person], Person]: ...
+
+    def participant_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, participant_id) -> Participant | None`` (optional)."""
+        return self._slot("participant_loader", function, replace)
+
+    @overload
+    def past_results_loader(self, function: Past, /, *, replace: bool = ...) -> Past: ...
+
+    @overload
+    def past_results_loader(self, /, *, replace: bool = ...) -> Callable[[Past], Past]: ...
+
+    def past_results_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, objective_id, since) -> Iterator[ObjectiveResult]``
+        (optional): enables back-fill. ``since`` None: all of them.
+        """
+        return self._slot("past_results_loader", function, replace)
+
+    @overload
+    def csp_nonce(self, function: Nonce, /, *, replace: bool = ...) -> Nonce: ...
+
+    @overload
+    def csp_nonce(self, /, *, replace: bool = ...) -> Callable[[Nonce], Nonce]: ...
+
+    def csp_nonce(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``() -> str``: the nonce of this response's Content-Security-Policy
+        (optional).
+        """
+        return self._slot("csp_nonce", function, replace)
+
+    @overload
+    def translator(self, function: Translate, /, *, replace: bool = ...) -> Translate: ...
+
+    @overload
+    def translator(self, /, *, replace: bool = ...) -> Callable[[Translate], Translate]: ...
+
+    def translator(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(message, plural, n) -> str | None`` (optional; Flask-Babel needs none)."""
+        return self._slot("translator", function, replace)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -107,8 +107,9 @@ class FakeLRS:
         secret: str = "fake-secret",  # noqa: S107
         port: int = 0,
     ) -> None:
-        self.key, self.secret = key, secret
-        self.delay_seconds = 0.0
+        self.key: str = key
+        self.secret: str = secret
+        self.delay_seconds: float = 0.0
         self._port = port
         self._script: deque[Answer] = deque()
         self._always: Answer | None = None

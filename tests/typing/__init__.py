@@ -1,0 +1,1 @@
+"""Hosts under a type checker."""
