@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,12 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..i18n import gettext
-from ..models import Audit
+from ..models import Audit, Configuration
 from ..services.audit import AuditFilters, Audits
 from ..services.configurations import Configurations
 from ..words import N_
 from . import access, csv_files, pages, presenters
+from .forms import ActForm
 from .query import as_uuid, day
 
 _LIMIT = 50
@@ -124,7 +126,7 @@ def _status(value: str) -> str:
         return value
 
 
-def _changes(type: str, changes: Mapping[str, Any]) -> Iterator[Change]:
+def _changes(type: str, changes: Mapping[str, Any], host: str) -> Iterator[Change]:
     for name, value in changes.items():
         label = field_label(type, name)
         if isinstance(value, list | tuple) and len(value) == 2 and not name.startswith("filter_"):
@@ -139,20 +141,27 @@ def _changes(type: str, changes: Mapping[str, Any]) -> Iterator[Change]:
         else:
             text = _value(name, value)
             if name in ("cause", "outcome"):
-                text = _cause(type, str(value)) or text
+                text = _cause(type, str(value), host) or text
             yield Change(label=label, before=None, after=text, is_change=False)
 
 
-def _cause(type: str, code: str) -> str | None:
+def _cause(type: str, code: str, host: str) -> str | None:
     cause = access.state().registry.cause(type, code)
-    return presenters.in_general(cause) if cause else None
+    return presenters.in_general(cause, host=host) if cause else None
 
 
-def present(row: Audit, type: str) -> Entry:
-    """A row of the history in words."""
+def present(row: Audit, owners: Mapping[uuid.UUID, Configuration]) -> Entry:
+    """A row of the history in words.
+
+    :param owners: the organization's configurations, the deleted ones too.
+    """
+    owner = owners.get(row.configuration_id) if row.configuration_id else None
+    type = owner.type if owner else ""
+    connector = access.state().registry.get(type)
+    host = connector.destination(owner.settings) if connector and owner else "LMS"
     action = ACTIONS.get(row.action)
     # Of a long list, those that are set, the rest folded.
-    found = sorted(_changes(type, row.changes), key=lambda one: one.after == "–")
+    found = sorted(_changes(type, row.changes, host), key=lambda one: one.after == "–")
     return Entry(
         row=row,
         action=gettext(action) if action else row.action.replace("_", " ").capitalize(),
@@ -178,18 +187,16 @@ def page() -> ResponseReturnValue:
     before = as_uuid(request.args.get("before"))
     found = Audits(state, organization_id).list(_filters(), before=before, limit=_LIMIT)
     configurations = Configurations(state, organization_id).list(with_deleted=True)
-    types = {one.id: one.type for one in configurations}
+    owners = {one.id: one for one in configurations}
     return pages.render(
         "history.html",
-        entries=[
-            present(row, types.get(row.configuration_id, "xapi") if row.configuration_id else "")
-            for row in found.items
-        ],
+        entries=[present(row, owners) for row in found.items],
         next=found.next,
         is_first=before is None,
         configurations=configurations,
         living={one.id for one in configurations if one.deleted_at is None},
         actions=ACTIONS,
+        act=ActForm(),
         values=request.args,
         is_filtered=any(
             request.args.get(n) for n in ("configuration_id", "action", "since", "until")
@@ -202,15 +209,14 @@ def as_csv() -> ResponseReturnValue:
     state, organization_id = access.state(), access.organization_id()
     audits, chosen = Audits(state, organization_id), _filters()
     configurations = Configurations(state, organization_id).list(with_deleted=True)
-    types = {one.id: one.type for one in configurations}
+    owners = {one.id: one for one in configurations}
 
     def rows() -> Iterator[Sequence[object]]:
         before = None
         while True:
             part = audits.list(chosen, before=before, limit=500)
             for row in part.items:
-                type = types.get(row.configuration_id, "") if row.configuration_id else ""
-                entry = present(row, type)
+                entry = present(row, owners)
                 by = row.administrator_name or gettext("Automatic")
                 yield (row.at, by, row.administrator_id, row.subject, entry.action, _words(entry))
             before = part.next

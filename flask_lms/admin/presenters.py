@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -125,14 +126,18 @@ def fill(message: str, facts: Mapping[str, Any]) -> str:
 
 
 #: What stands in a sentence where no single case is meant.
-_IN_GENERAL = {"host": N_("the LMS"), "port": "443", "seconds": "…"}
+_EXAMPLES = {
+    "host": "lms.example.org",
+    "port": "443",
+    "target": "https://lms.example.org/xapi",
+    "email": "jane.doe@localhost",
+}
+_GAPS = re.compile(r" \(…\)|: [“„]…[”“]")
 
 
 def in_general(cause: Cause, **facts: Any) -> str:
-    """A cause's sentence without the facts of one case, as far as none are given."""
-    known = {key: gettext(value) for key, value in _IN_GENERAL.items()}
-    text = fill(cause.sentence, {**known, **facts}).replace(" (…)", "").replace(": “…”", "")
-    return text[:1].upper() + text[1:]
+    """A cause's sentence with examples for the facts of one case, as far as none are given."""
+    return _GAPS.sub("", fill(cause.sentence, {**_EXAMPLES, **facts}))
 
 
 def cause_sentence(cause: Cause | None, code: str | None, facts: Mapping[str, Any]) -> str | None:

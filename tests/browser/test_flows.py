@@ -151,7 +151,7 @@ def test_the_same_without_javascript(place: Place, plain_page: Any, lrs: FakeLRS
     page.get_by_text("“Plain” sends again.").wait_for()
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("button", name="Delete").click()
-    page.get_by_text("“Plain” was deleted.").wait_for()
+    page.get_by_text("“Plain” was deleted. For 30 days").wait_for()
 
 
 def test_past_results_go_on_after_attaching(place: Place, page: Any) -> None:
