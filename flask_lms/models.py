@@ -65,6 +65,12 @@ class Base(DeclarativeBase):
     """The extension's own metadata; hosts get copies of its tables."""
 
 
+def _repr(row: Base) -> str:
+    """Kind and id; nothing that a detached row would have to load, and no names."""
+    identity = sa.inspect(row).identity
+    return f"<{type(row).__name__} {identity[0] if identity else 'not stored yet'}>"
+
+
 class Configuration(Base):
     """An LMS configuration: where the results of an organization go."""
 
@@ -112,7 +118,7 @@ class Configuration(Base):
         return self.paused_at is not None
 
     def __repr__(self) -> str:
-        return f"<Configuration {self.id} {self.type}>"
+        return _repr(self)
 
 
 class Health(Base):
@@ -238,7 +244,7 @@ class Delivery(Base):
     settled_by: Mapped[str | None] = mapped_column(sa.String(255))
 
     def __repr__(self) -> str:
-        return f"<Delivery {self.id} {self.state}>"
+        return _repr(self)
 
 
 class Attempt(Base):

@@ -147,3 +147,11 @@ def test_a_receiver_may_return_one_several_or_nothing(host: Host) -> None:
 def test_a_setup_error_is_a_runtime_error_and_ours() -> None:
     assert issubclass(SetupError, RuntimeError)
     assert issubclass(MissingSlot, SetupError)
+
+
+def test_a_row_can_be_shown_after_its_session_is_gone(host: Host) -> None:
+    made = host.attach("http://127.0.0.1:9/xapi")
+    id = made.id
+    host.db.session.commit()
+    host.db.session.remove()
+    assert repr(made) == f"<Configuration {id}>"
