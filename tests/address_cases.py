@@ -222,9 +222,7 @@ class Tripwire:
         self._listeners = [socket.create_server(("127.0.0.1", 0))]
         self.port = self._listeners[0].getsockname()[1]
         with contextlib.suppress(OSError):  # no IPv6 here
-            self._listeners.append(
-                socket.create_server(("::1", self.port), family=socket.AF_INET6)
-            )
+            self._listeners.append(socket.create_server(("::1", self.port), family=socket.AF_INET6))
         self._threads = [
             threading.Thread(target=self._serve, args=(listener,), daemon=True)
             for listener in self._listeners

@@ -35,7 +35,8 @@ def open_once(session: Session, key: str, **values: Any) -> tuple[Incident, bool
         with session.begin_nested():
             session.add(incident)
     except IntegrityError:
-        found = find_open(session, key)
+        # A locking read sees what was committed since; MariaDB's snapshot is older than that.
+        found = find_open(session, key, is_for_update=True)
         if found is None:  # closed again in between
             raise
         return found, False

@@ -10,6 +10,7 @@ from flask_lms.models import Status
 from flask_lms.testing import Answer, FakeLRS
 from tests.engine.support import assert_everything_arrived, drain_due, health, record, states
 from tests.host import Host
+import itertools
 
 
 def step_until(host: Host, clock: object, until: datetime, lrs: FakeLRS) -> list[datetime]:
@@ -35,7 +36,7 @@ def test_after_three_hours_everything_arrives_with_the_next_probe(
     lrs.answer_always(Answer(status))
     end = clock.time + timedelta(hours=3)
     times = step_until(host, clock, end, lrs)
-    gaps = [(b - a).total_seconds() for a, b in zip(times, times[1:], strict=False)]
+    gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
     assert max(gaps) <= 12 * 60
     assert states(host) == {"pending": 120}
     assert health(host, configuration).status is Status.SERVER_ERROR
@@ -69,7 +70,7 @@ def test_thirty_days_of_outage_lose_nothing(host: Host, lrs: FakeLRS) -> None:
         due = health(host, configuration).next_attempt_at
         # To the tick that finds it: at most 5 s after it came due.
         clock.time = max(due, clock.time) + timedelta(seconds=5)
-    gaps = [(b - a).total_seconds() for a, b in zip(probes, probes[1:], strict=False)]
+    gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(probes)]
     assert max(gaps) <= 12 * 60
     assert lrs.requests == len(probes)
     assert states(host) == {"pending": 60}
