@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +11,6 @@ from flask_lms.models import Status
 from flask_lms.testing import Answer, FakeLRS
 from tests.engine.support import assert_everything_arrived, drain_due, health, record, states
 from tests.host import Host
-import itertools
 
 
 def step_until(host: Host, clock: object, until: datetime, lrs: FakeLRS) -> list[datetime]:

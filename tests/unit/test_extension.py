@@ -120,7 +120,7 @@ def test_a_missing_slot_is_named_at_first_use_and_not_before(tmp_path: Path) -> 
     app = make_app()
     SQLAlchemy(app)
     lms = LMS(app)
-    with app.app_context(), pytest.raises(MissingSlot, match="@lms.objective_loader"):
+    with app.app_context(), pytest.raises(MissingSlot, match=r"@lms\.objective_loader"):
         lms._slots.objective("acme", "ppe")
 
 
