@@ -1,18 +1,21 @@
 """What was recorded in a host's transaction and waits for its end: then workers are woken.
 
 Flask-SQLAlchemy's session tells of its transactions by events; a journal hangs on each session.
+Whether the host writes is read from the SQL that goes out, as there are many ways to write.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 
 from . import signals
 from .signals import ResultRecorded
@@ -55,12 +58,11 @@ def _of(session: Session) -> _Journal:
 def listen(db: SQLAlchemy) -> None:
     """Follow the transactions of the host's session."""
     maker = db.session.session_factory
-    if sa.event.contains(maker, "before_flush", _before_flush):
+    if sa.event.contains(maker, "after_begin", _after_begin):
         return
-    sa.event.listen(maker, "before_flush", _before_flush)
-    sa.event.listen(maker, "do_orm_execute", _on_execute)
+    sa.event.listen(maker, "after_begin", _after_begin)
     sa.event.listen(maker, "after_commit", _after_commit, insert=True)
-    sa.event.listen(maker, "after_soft_rollback", _after_soft_rollback)
+    sa.event.listen(maker, "after_rollback", _after_rollback)
     sa.event.listen(maker, "after_transaction_end", _after_transaction_end)
 
 
@@ -103,20 +105,43 @@ def add(
     )
 
 
-def _before_flush(session: Session, flush_context: object, instances: object) -> None:
-    _of(session).has_written = True
+def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    connection.info[_KEY] = _of(session)
+    if not sa.event.contains(connection.engine, "before_cursor_execute", _before_execute):
+        sa.event.listen(connection.engine, "before_cursor_execute", _before_execute)
 
 
-def _on_execute(execution: ORMExecuteState) -> None:
-    if execution.is_select:
-        return
-    text = execution.statement
-    if isinstance(text, sa.TextClause) and text.text.lstrip()[:6].upper() in _READS:
-        return
-    _of(execution.session).has_written = True
+def _before_execute(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
+    journal: _Journal | None = connection.info.get(_KEY)
+    if journal is not None and not journal.has_written:
+        journal.has_written = writes(statement)
 
 
-_READS = ("SELECT", "PRAGMA", "SHOW", "EXPLAI", "SET", "VALUES")
+#: What stands before the first word: white space, comments and brackets.
+_LEAD = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
+_READS = re.compile(
+    r"(?:SELECT|VALUES|TABLE|SHOW|EXPLAIN|DESCRIBE|DESC|PRAGMA|SET|USE|SAVEPOINT|RELEASE|ROLLBACK)\b"
+)
+#: Locks that last until the end of the transaction. (Patterns that begin with a word are quick.)
+_LOCKS = (
+    re.compile(r"FOR\s+(?:NO\s+KEY\s+|KEY\s+)?(?:UPDATE|SHARE)\b"),
+    re.compile(r"LOCK\s+IN\s+SHARE\b"),
+    re.compile(r"_ADVISORY_XACT_LOCK"),
+)
+_CHANGES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE)\b")
+
+
+def writes(statement: str) -> bool:
+    """Whether SQL changes or locks rows, so that somebody will commit or roll back. Pure."""
+    sql = statement.upper()
+    start = _LEAD.match(sql)
+    assert start is not None
+    if sql.startswith("WITH", start.end()):
+        if _CHANGES.search(sql):
+            return True
+    elif not _READS.match(sql, start.end()):
+        return True
+    return any(lock.search(sql) for lock in _LOCKS)
 
 
 def _after_commit(session: Session) -> None:
@@ -124,17 +149,21 @@ def _after_commit(session: Session) -> None:
         _of(session).has_committed = True
 
 
-def _after_soft_rollback(session: Session, previous_transaction: SessionTransaction) -> None:
+def _after_rollback(session: Session) -> None:
+    """Forget what was undone. (After ``after_soft_rollback`` the transaction has ended already.)"""
+    undone = session.get_nested_transaction() or session.get_transaction()
+    assert undone is not None
     journal = _of(session)
-    journal.entries = [e for e in journal.entries if not e.is_within(previous_transaction)]
+    journal.entries = [entry for entry in journal.entries if not entry.is_within(undone)]
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is not None:
         return
     journal: _Journal = session.info.pop(_KEY, None) or _Journal()
+    entries, journal.entries = journal.entries, []  # a pooled connection still knows the journal
     if not journal.has_committed:
-        for entry in journal.entries:
+        for entry in entries:
             for event in entry.events:
                 _log.error(
                     "Result %s was recorded inside a database transaction that ended without a "
@@ -144,7 +173,11 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
                     extra={"organization_id": event.organization_id},
                 )
         return
-    for entry in journal.entries:
-        entry.state.ring(entry.configuration_ids)
+    rings: dict[int, tuple[State, set[uuid.UUID]]] = {}
+    for entry in entries:
+        rings.setdefault(id(entry.state), (entry.state, set()))[1].update(entry.configuration_ids)
+    for state, ids in rings.values():
+        state.ring(ids)
+    for entry in entries:
         for event in entry.events:
             signals.tell(signals.result_recorded, entry.state.app, event)

@@ -93,7 +93,12 @@ def result(id: str = "r1", **changes: Any) -> ObjectiveResult:
 
 
 def build_host(
-    database_url: str, *, redis_url: str = NO_REDIS, lms: LMS | None = None, **config: Any
+    database_url: str,
+    *,
+    redis_url: str = NO_REDIS,
+    lms: LMS | None = None,
+    session_options: dict[str, Any] | None = None,
+    **config: Any,
 ) -> Host:
     """A host; its tables are not made yet."""
     app = Flask("host")
@@ -109,7 +114,7 @@ def build_host(
         TESTING=True,
     )
     app.config.update(config)
-    db = SQLAlchemy(app)
+    db = SQLAlchemy(app, session_options=session_options)
 
     class HostNote(db.Model):  # type: ignore[name-defined, misc]
         __tablename__ = "host_note"

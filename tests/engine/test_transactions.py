@@ -1,0 +1,219 @@
+"""Whether the host is in a write transaction, in all the ways in which hosts write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.host import Host, make_host, result
+
+URL = "http://127.0.0.1:9/xapi"
+
+
+@pytest.fixture
+def rung(host: Host) -> list[Any]:
+    """Each ring, with the configurations it was for."""
+    calls: list[Any] = []
+    host.attach(URL)
+    host.db.session.remove()
+    host.state.ring = lambda ids: calls.append(sorted(ids))
+    return calls
+
+
+def table(host: Host) -> sa.Table:
+    found = host.note.__table__
+    assert isinstance(found, sa.Table)
+    return found
+
+
+WRITES: dict[str, Callable[[Host], object]] = {
+    "text": lambda h: h.db.session.execute(sa.text("INSERT INTO host_note (text) VALUES ('x')")),
+    "text with a comment": lambda h: h.db.session.execute(
+        sa.text("/* app:quiz */ INSERT INTO host_note (text) VALUES ('x')")
+    ),
+    "core insert": lambda h: h.db.session.execute(sa.insert(table(h)).values(text="x")),
+    "connection": lambda h: h.db.session.connection().execute(sa.insert(table(h)), {"text": "x"}),
+    "driver SQL": lambda h: h.db.session.connection().exec_driver_sql(
+        "INSERT INTO host_note (text) VALUES ('x')"
+    ),
+    "bulk_insert_mappings": lambda h: h.db.session.bulk_insert_mappings(h.note, [{"text": "x"}]),
+    "bulk_save_objects": lambda h: h.db.session.bulk_save_objects([h.note(text="x")]),
+    "ORM update": lambda h: h.db.session.execute(sa.update(h.note).values(text="y")),
+    "legacy delete": lambda h: h.db.session.query(h.note).delete(),
+    "flushed": lambda h: (h.db.session.add(h.note(text="x")), h.db.session.flush()),
+    "not yet flushed": lambda h: h.db.session.add(h.note(text="x")),
+    "a savepoint": lambda h: h.db.session.begin_nested(),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+def test_whatever_the_host_wrote_and_however_the_result_goes_with_it(
+    host: Host, rung: list[Any], write: Callable[[Host], object]
+) -> None:
+    write(host)
+    host.signal.send(host, result=result())
+    assert rung == []
+    host.db.session.rollback()
+    assert host.deliveries() == []
+    assert host.db.session.scalar(sa.select(sa.func.count(host.note.id))) == 0
+
+    host.db.session.remove()
+    write(host)
+    host.signal.send(host, result=result())
+    host.db.session.commit()
+    host.db.session.commit()
+    assert len(host.deliveries()) == 1
+    assert len(rung) == 1
+
+
+READS: dict[str, Callable[[Host], object]] = {
+    "select": lambda h: h.db.session.execute(sa.select(h.note)).all(),
+    "function": lambda h: h.db.session.scalar(sa.func.coalesce(1, 2)),
+    "text": lambda h: h.db.session.execute(sa.text("  select 1")).all(),
+    "text with comments": lambda h: h.db.session.execute(
+        sa.text("/* app:quiz */\n-- which ones?\nSELECT 'insert'")
+    ).all(),
+    "CTE": lambda h: h.db.session.execute(
+        sa.text("WITH few AS (SELECT 1 AS one) SELECT one FROM few")
+    ).all(),
+    "union in brackets": lambda h: h.db.session.execute(
+        sa.union_all(sa.select(h.note.id), sa.select(h.note.id))
+    ).all(),
+    "connection": lambda h: h.db.session.connection().execute(sa.select(table(h))).all(),
+    "a savepoint released": lambda h: (
+        h.db.session.execute(sa.select(h.note)).all(),
+        h.db.session.begin_nested().commit(),
+    ),
+    "a savepoint rolled back": lambda h: (
+        h.db.session.execute(sa.select(h.note)).all(),
+        h.db.session.begin_nested().rollback(),
+    ),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=list(READS))
+def test_a_host_that_only_read_loses_nothing_when_its_session_is_just_closed(
+    host: Host, rung: list[Any], read: Callable[[Host], object]
+) -> None:
+    read(host)
+    host.signal.send(host, result=result())
+    host.db.session.remove()
+    assert len(host.deliveries()) == 1
+    assert len(rung) == 1
+
+
+@pytest.mark.parametrize("how", ["ORM", "refresh", "text"])
+def test_rows_that_the_host_locked_stay_locked(host: Host, rung: list[Any], how: str) -> None:
+    if host.db.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no row locks")
+    session = host.db.session
+    session.add(host.note(text="locked"))
+    session.commit()
+    note = session.scalars(sa.select(host.note)).one()
+    if how == "ORM":
+        session.execute(sa.select(host.note).with_for_update()).all()
+    elif how == "refresh":
+        session.refresh(note, with_for_update=True)
+    else:
+        session.execute(sa.text("SELECT id FROM host_note FOR UPDATE")).all()
+    host.signal.send(host, result=result())
+    assert rung == []
+    session.rollback()
+    assert host.deliveries() == []
+
+
+@pytest.mark.parametrize("how", ["root", "savepoint", "failed flush"])
+def test_a_rollback_is_no_error_in_the_log(
+    host: Host, rung: list[Any], caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    session = host.db.session
+    session.add(host.note(id=1, text="x"))
+    session.flush()
+    if how == "savepoint":
+        savepoint = session.begin_nested()
+        host.signal.send(host, result=result())
+        savepoint.rollback()
+        session.commit()
+    elif how == "failed flush":
+        host.signal.send(host, result=result())
+        session.expunge_all()
+        session.add(host.note(id=1, text="again"))
+        with pytest.raises(sa.exc.IntegrityError):
+            session.flush()
+        session.rollback()
+    else:
+        host.signal.send(host, result=result())
+        session.rollback()
+    session.remove()
+    assert host.deliveries() == []
+    assert caplog.text == ""
+    assert rung == []
+
+
+def test_what_is_recorded_in_before_commit_goes_with_that_commit(
+    host: Host, rung: list[Any]
+) -> None:
+    def committing(session: Any) -> None:
+        if not session.info.get("sent"):
+            session.info["sent"] = True
+            host.signal.send(host, result=result())
+
+    session = host.db.session()
+    sa.event.listen(session, "before_commit", committing)
+    session.execute(sa.select(host.note)).all()
+    session.commit()
+    assert len(host.deliveries()) == 1
+    assert len(rung) == 1
+
+
+def test_many_results_of_one_transaction_ring_once(host: Host, rung: list[Any]) -> None:
+    host.db.session.add(host.note(text="x"))
+    for number in range(50):
+        host.lms.record(result(f"r{number}"))
+    host.db.session.commit()
+    assert len(host.deliveries()) == 50
+    assert len(rung) == 1
+    assert len(rung[0]) == 1
+
+
+def test_a_second_transaction_begins_with_a_clean_slate(host: Host, rung: list[Any]) -> None:
+    """The pooled connection of a write is used again by a request that only reads."""
+    for number in range(3):
+        host.db.session.connection().execute(sa.insert(table(host)), {"text": "x"})
+        host.db.session.commit()
+        host.db.session.remove()
+        host.db.session.execute(sa.select(host.note)).all()
+        host.signal.send(host, result=result(f"r{number}"))
+        host.db.session.remove()
+    assert len(host.deliveries()) == 3
+
+
+@pytest.fixture
+def with_own_session(tmp_path: Path) -> Iterator[Host]:
+    from flask_sqlalchemy.session import Session
+
+    class HostsOwn(Session):
+        pass
+
+    options = {"class_": HostsOwn, "expire_on_commit": False, "scopefunc": lambda: 1}
+    with make_host(f"sqlite:///{tmp_path / 'own.db'}", session_options=options) as made:
+        yield made
+
+
+def test_a_session_class_of_the_hosts_own_is_followed_too(with_own_session: Host) -> None:
+    host = with_own_session
+    rung: list[Any] = []
+    expected = [host.attach(URL).id]
+    host.state.ring = lambda ids: rung.extend(ids)
+    host.db.session.connection().execute(sa.insert(table(host)), {"text": "x"})
+    host.signal.send(host, result=result())
+    host.db.session.rollback()
+    assert host.deliveries() == []
+    host.signal.send(host, result=result())
+    host.db.session.remove()
+    assert len(host.deliveries()) == 1
+    assert rung == expected
