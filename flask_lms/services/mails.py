@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from ..models import Configuration, Mail
+from ..models import Mail
 from ..state import State
 from .configurations import Configurations
 
