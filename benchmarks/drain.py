@@ -39,10 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
                 requests += done
             sent = time.perf_counter() - started
             host.lms.configurations.delete(made.id)
-            print(
-                f"LMS answers after {delay_ms:>2} ms: recorded {options.statements / recorded:,.0f}/s"
-                f", delivered {options.statements / sent:,.0f}/s in {requests} requests"
-            )
+            rates = [options.statements / span for span in (recorded, sent)]
+            print(f"LMS answers after {delay_ms:>2} ms: recorded {rates[0]:,.0f}/s, ", end="")
+            print(f"delivered {rates[1]:,.0f}/s in {requests} requests")
 
 
 if __name__ == "__main__":
