@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, cast
 
@@ -22,6 +22,9 @@ class View:
     """What one template is given, under one name, so that no variable of the host's layout is
     shadowed: ``lms.rows`` in the template is ``rows=`` in :func:`render`.
     """
+
+    #: Asked for by every page; the host's Jinja may be strict about what is undefined.
+    forms: Sequence[Any] = ()
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values)
