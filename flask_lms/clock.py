@@ -82,13 +82,19 @@ class Clock(Protocol):
 
 
 class DatabaseClock:
-    """The clock of the database server: the same for every host and worker."""
+    """The clock of the database server: the same for every host and worker.
+
+    :param of: a mapped class: with bind keys, the server on which its table lives.
+    """
+
+    def __init__(self, of: type[object] | None = None) -> None:
+        self._bind = {"mapper": of} if of else {}
 
     def column(self) -> ColumnElement[datetime]:
         return utc_now()
 
     def now(self, session: Session) -> datetime:
-        now = session.scalar(sa.select(utc_now()))
+        now = session.scalar(sa.select(utc_now()), bind_arguments=self._bind)
         assert isinstance(now, datetime)
         return now
 

@@ -88,7 +88,7 @@ class LMS(SlotDecorators):
             mail=self._mail or app.extensions.get("mail") or Mail(app),
             settings=settings,
             slots=self._slots,
-            clock=DatabaseClock(),
+            clock=DatabaseClock(of=Configuration),
             # Derived keys stay readable, so that LMS_ENCRYPTION_KEYS can be added later.
             vault=Vault([*settings.encryption_keys, *derive_keys(app.config)]),
             registry=Registry(self._connectors),

@@ -217,3 +217,37 @@ def test_a_session_class_of_the_hosts_own_is_followed_too(with_own_session: Host
     host.db.session.remove()
     assert len(host.deliveries()) == 1
     assert rung == expected
+
+
+@pytest.fixture
+def with_bind_key(tmp_path: Path) -> Iterator[Host]:
+    with make_host(
+        f"sqlite:///{tmp_path / 'host.db'}",
+        SQLALCHEMY_BINDS={"training": f"sqlite:///{tmp_path / 'training.db'}"},
+        LMS_BIND_KEY="training",
+    ) as made:
+        yield made
+
+
+def test_in_a_database_of_its_own_a_result_still_goes_with_the_hosts_transaction(
+    with_bind_key: Host,
+) -> None:
+    host = with_bind_key
+    host.attach(URL)
+    for end, expected in ((host.db.session.rollback, 0), (host.db.session.commit, 1)):
+        host.db.session.connection().execute(sa.insert(table(host)), {"text": "x"})
+        host.signal.send(host, result=result())
+        end()
+        host.db.session.remove()
+        assert len(host.deliveries()) == expected
+
+
+def test_times_are_those_of_the_database_in_which_the_results_wait(with_bind_key: Host) -> None:
+    host = with_bind_key
+    asked: list[str] = []
+    for key, engine in host.db.engines.items():
+        sa.event.listen(
+            engine, "before_cursor_execute", lambda *rest, key=key: asked.append(str(key))
+        )
+    host.state.clock.now(host.db.session())
+    assert asked == ["training"]
