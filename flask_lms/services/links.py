@@ -75,7 +75,8 @@ def detach(
                 .execution_options(synchronize_session=False)
             )
             cancelled = result.rowcount  # type: ignore[attr-defined]
-        made.note("detached", configuration, {"objective": objective_id, "cancelled": cancelled})
+        named = _named(state, configuration.organization_id, objective_id)
+        made.note("detached", configuration, {"objective": named, "cancelled": cancelled})
     return cancelled
 
 
@@ -138,6 +139,12 @@ def _known(state: State, organization_id: str, objective_ids: Sequence[str]) -> 
     return known
 
 
+def _named(state: State, organization_id: str, objective_id: str) -> str:
+    """The objective for the history: its name as it is now, and its id."""
+    found = state.slots.objective(organization_id, objective_id)
+    return f"{found.name} ({objective_id})" if found else objective_id
+
+
 def _add(state: State, configuration: Configuration, objective_ids: Sequence[str], by: By) -> int:
     if not objective_ids:
         return 0
@@ -156,7 +163,8 @@ def _add(state: State, configuration: Configuration, objective_ids: Sequence[str
             )
             made.session.flush()
             if len(objective_ids) == 1:
-                made.note("attached", configuration, {"objective": objective_ids[0]})
+                named = _named(state, configuration.organization_id, objective_ids[0])
+                made.note("attached", configuration, {"objective": named})
             else:
                 made.note("attached", configuration, {"objectives": len(objective_ids)})
     except IntegrityError:

@@ -494,7 +494,7 @@ def test_attaching_twice_is_once(desk: Desk) -> None:
     first = desk.configurations.attach(made.id, "ppe", by=ANA)
     assert desk.configurations.attach(made.id, "ppe", by=BEN).id == first.id
     assert first.attached_by == "Ana Ruiz"
-    assert [row.changes for row in desk.history("attached")] == [{"objective": "ppe"}]
+    assert [row.changes for row in desk.history("attached")] == [{"objective": "Put on PPE (ppe)"}]
 
 
 def test_an_objective_of_nobody_cannot_be_attached(desk: Desk) -> None:
