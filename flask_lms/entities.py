@@ -361,6 +361,7 @@ class ObjectiveResult(_Checked):
                 self._refuse("extensions", "must have absolute IRIs as keys")
             if not _is_json(value):
                 self._refuse("extensions", "must have JSON values (no NaN, no other types)")
+        self._set("extensions", _plain(self.extensions))
 
 
 def _is_json(value: object, depth: int = 0) -> bool:
@@ -377,6 +378,17 @@ def _is_json(value: object, depth: int = 0) -> bool:
     return value is None
 
 
+def _plain(value: object) -> Any:
+    """A value as dicts and lists of its own, which nobody changes later; times as text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):
     """A slice of a longer list.
@@ -391,17 +403,8 @@ class Page(Generic[T]):
 
 def to_json(result: ObjectiveResult) -> dict[str, Any]:
     """A result as JSON values, to be kept until it can be sent."""
-
-    def plain(value: object) -> Any:
-        if isinstance(value, datetime):
-            return value.isoformat()
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return value
-
-    return {key: plain(value) for key, value in dataclasses.asdict(result).items()}
+    made: dict[str, Any] = _plain(dataclasses.asdict(result))
+    return made
 
 
 def from_json(values: Mapping[str, Any]) -> ObjectiveResult:

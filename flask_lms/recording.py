@@ -338,10 +338,14 @@ def _insert(session: Session, rows: list[dict[str, Any]]) -> int:
     elif dialect == "postgresql":
         statement = postgresql.insert(table).on_conflict_do_nothing()
     elif dialect in ("mysql", "mariadb"):
-        statement = mysql.insert(table).prefix_with("IGNORE")
+        # Not INSERT IGNORE: that would also cut or change what doesn't fit.
+        statement = mysql.insert(table).on_duplicate_key_update(id=table.c.id)
     else:
         statement = sa.insert(table)
-    inserted = session.connection(bind_arguments={"mapper": mapper}).execute(
-        statement, rows if len(rows) > 1 else rows[0]
-    )
+    connection = session.connection(bind_arguments={"mapper": mapper})
+    try:
+        inserted = connection.execute(statement, rows if len(rows) > 1 else rows[0])
+    except sa.exc.StatementError as error:
+        error.hide_parameters = True  # learners' names, on their way into the host's log
+        raise
     return inserted.rowcount if inserted.rowcount >= 0 else len(rows)

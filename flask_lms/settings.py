@@ -122,8 +122,11 @@ def _sender(value: object) -> str:
     return value
 
 
-def _key(check: Callable[[object], Any], about: str, default: Any = None) -> Any:
-    return field(default=default, metadata={"check": check, "about": about})
+def _key(
+    check: Callable[[object], Any], about: str, default: Any = None, *, is_secret: bool = False
+) -> Any:
+    metadata = {"check": check, "about": about}
+    return field(default=default, metadata=metadata, repr=not is_secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +156,14 @@ class Settings:
         _redis,
         "Redis or Valkey. Falls back to `RQ_REDIS_URL`, then `REDIS_URL`.",
         "redis://localhost:6379/0",
+        is_secret=True,
     )
     encryption_keys: tuple[str, ...] = _key(
         _fernet_keys,
         "Fernet keys for stored secrets, the newest first. "
         "Default: derived from `SECRET_KEY` and `SECRET_KEY_FALLBACKS`.",
         (),
+        is_secret=True,
     )
     bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
     allowed_networks: tuple[str, ...] = _key(
@@ -188,7 +193,10 @@ class Settings:
         _emails, "Who is told of faults of the installation itself.", ()
     )
     health_token: str | None = _key(
-        _text, "Bearer token for `health.json`. Without it that page answers 404.", None
+        _text,
+        "Bearer token for `health.json`. Without it that page answers 404.",
+        None,
+        is_secret=True,
     )
     worker_processes: int = _key(_whole(1, 64), "Sender processes of one `flask lms worker`.", 4)
 

@@ -135,7 +135,7 @@ class Cleaned:
     """
 
     settings: Mapping[str, Any]
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
     hints: Sequence[str] = ()
 
 

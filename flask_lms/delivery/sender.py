@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -57,7 +57,7 @@ class _Load:
     type: str
     settings: Mapping[str, Any]
     connector: Connector | None
-    secrets: dict[str, str] | None
+    secrets: dict[str, str] | None = field(repr=False)
     rows: Sequence[Any]
 
 
