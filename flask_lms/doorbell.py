@@ -5,10 +5,11 @@ the ticker of every worker finds what is due in the database.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timezone
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -23,7 +24,9 @@ QUEUE = "lms"
 _DELIVER = "flask_lms.jobs.deliver"
 #: A job may run a drain (60 s) and its last request.
 _JOB_TIMEOUT_SECONDS = 180
-_WAKE_SECONDS = 30
+#: A ring counts for so long, and its job lives no longer: while no worker runs, jobs don't pile up.
+#: (Should a job be lost, the ticker has long done its work by then.)
+_WAKE_SECONDS = 600
 _REST_SECONDS = 5.0
 
 
@@ -59,12 +62,16 @@ class Doorbell:
         return self._try(ring_all)
 
     def schedule(self, configuration_id: uuid.UUID, at: datetime) -> bool:
-        """Ask for a drain at a time (aware); True when Redis took it."""
+        """Ask for a drain at a time (aware); True when Redis took it. The same time again is the
+        same job. RQ knows full seconds only, so the next one is meant: never too early.
+        """
+        second = math.ceil(at.timestamp())
         return self._try(
             lambda: self._queue.enqueue_at(
-                at,
+                datetime.fromtimestamp(second, timezone.utc),
                 _DELIVER,
                 configuration_id.hex,
+                job_id=f"lms-{configuration_id.hex}-{second}",
                 job_timeout=_JOB_TIMEOUT_SECONDS,
                 result_ttl=0,
                 failure_ttl=3600,
@@ -87,6 +94,7 @@ class Doorbell:
             _DELIVER,
             args=(configuration_id.hex,),
             timeout=_JOB_TIMEOUT_SECONDS,
+            ttl=_WAKE_SECONDS,
             result_ttl=0,
             failure_ttl=3600,
             description=f"deliver {configuration_id.hex}",
