@@ -79,6 +79,11 @@ class LMS(SlotDecorators):
                 "Flask-LMS needs Flask-SQLAlchemy: call SQLAlchemy(app) or db.init_app(app) before "
                 "LMS(app)."
             )
+        if not isinstance(db, SQLAlchemy):
+            raise SetupError(
+                "Flask-LMS needs Flask-SQLAlchemy: what this app has in its place is "
+                f"{type(db).__module__}.{type(db).__qualname__}."
+            )
         settings = Settings.from_config(app.config, app.name)
         schema.attach(db, settings.bind_key)
         bell = doorbell.Doorbell(settings.redis_url)

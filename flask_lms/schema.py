@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app, has_app_context
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.sql.elements import conv
 
 from .errors import ConfigurationError
 from .models import Base
@@ -38,6 +39,19 @@ class _BindOfTheCurrentApp(dict[str, Any]):
 Base.metadata.info = _BindOfTheCurrentApp()
 
 
+def _fix_names() -> None:
+    """Make every name final: a host's naming convention with the token ``constraint_name`` would
+    change it in the host's metadata, and its migrations once more.
+    """
+    for table in Base.metadata.tables.values():
+        named: list[sa.Constraint | sa.Index] = [*table.constraints, *table.indexes]
+        for one in named:
+            one.name = conv(str(one.name))
+
+
+_fix_names()
+
+
 def attach(db: SQLAlchemy, bind_key: str | None) -> None:
     """Copy every table into the host's metadata; nothing is created.
 
@@ -54,7 +68,15 @@ def attach(db: SQLAlchemy, bind_key: str | None) -> None:
             ]
         )
     for table in Base.metadata.sorted_tables:
-        if table.name in metadata.tables:
+        theirs = metadata.tables.get(table.name)
+        if theirs is not None:  # another app's of the same db, or reflected
+            if not set(table.columns.keys()) <= set(theirs.columns.keys()):
+                raise ConfigurationError(
+                    [
+                        f"The host has a table of its own called {table.name}. Rename it, or give "
+                        "the tables of Flask-LMS a bind of their own with LMS_BIND_KEY."
+                    ]
+                )
             continue
         copy = table.to_metadata(metadata)
         for column in copy.columns:

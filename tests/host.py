@@ -97,24 +97,32 @@ def build_host(
     *,
     redis_url: str = NO_REDIS,
     lms: LMS | None = None,
-    session_options: dict[str, Any] | None = None,
+    app: Flask | None = None,
+    db: SQLAlchemy | None = None,
     **config: Any,
 ) -> Host:
-    """A host; its tables are not made yet."""
-    app = Flask("host")
-    app.config.update(
-        SECRET_KEY="a secret for tests only, long enough",
-        SQLALCHEMY_DATABASE_URI=database_url,
-        LMS_ACTIVITY_BASE_URL="https://host.example/xapi",
-        LMS_PLATFORM_NAME="Harbor Training",
-        LMS_REDIS_URL=redis_url,
-        LMS_ALLOWED_NETWORKS=["127.0.0.0/8"],
-        LMS_ALLOW_HTTP=True,
-        LMS_MAIL_SENDER="Harbor Training <no-reply@harbor.example>",
-        TESTING=True,
+    """A host; its tables are not made yet.
+
+    :param app: the host's own, whose configuration counts.
+    :param db: the host's own, not yet initialised.
+    """
+    app = app or Flask("host")
+    app.config.from_mapping(
+        {
+            "SECRET_KEY": "a secret for tests only, long enough",
+            "SQLALCHEMY_DATABASE_URI": database_url,
+            "LMS_ACTIVITY_BASE_URL": "https://host.example/xapi",
+            "LMS_PLATFORM_NAME": "Harbor Training",
+            "LMS_REDIS_URL": redis_url,
+            "LMS_ALLOWED_NETWORKS": ["127.0.0.0/8"],
+            "LMS_ALLOW_HTTP": True,
+            "LMS_MAIL_SENDER": "Harbor Training <no-reply@harbor.example>",
+            "TESTING": True,
+            **config,
+        }
     )
-    app.config.update(config)
-    db = SQLAlchemy(app, session_options=session_options)
+    db = db or SQLAlchemy()
+    db.init_app(app)
 
     class HostNote(db.Model):  # type: ignore[name-defined, misc]
         __tablename__ = "host_note"

@@ -1,0 +1,108 @@
+"""The whole way through a host: attach → record → delivered, and every page opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flask.testing import FlaskClient
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.test import TestResponse
+
+from flask_lms import Administrator
+from flask_lms.models import State
+from flask_lms.testing import FakeLRS, drain
+from tests.host import Host, result
+from tests.pages.support import form_of
+
+ANA = Administrator(id="7", organization_id="acme", name="Ana Ruiz", email="ana@acme.example")
+
+
+@contextmanager
+def standing(host: Host, bind_key: str = "__all__") -> Iterator[Host]:
+    """The host with its tables and an administrator. No context is pushed: each request and each
+    ``with host.app.app_context()`` has a session of its own, as in production.
+    """
+    host.administrator.append(ANA)
+    with host.app.app_context():
+        host.db.create_all(bind_key)
+    try:
+        yield host
+    finally:
+        with host.app.app_context():
+            host.db.session.remove()
+            for engine in host.db.engines.values():
+                engine.dispose()
+        host.state.transport.close()
+
+
+def walk(host: Host, lrs: FakeLRS, prefix: str = "/lms", **changes: Any) -> FlaskClient:
+    """Attach, record, deliver, open every page, pause and resume; the client that did so."""
+    before = len(lrs.statements)
+    with host.app.app_context():
+        host.attach(**lrs.settings)
+        organization_id = changes.get("organization_id", "acme")
+        assert organization_id == "acme"
+        assert host.lms.record(result(**changes)).queued == 1
+    drain(host.app)
+    assert len(lrs.statements) == before + 1
+    with host.app.app_context():
+        [delivery] = host.deliveries()
+        assert delivery.state is State.DELIVERED
+    client = host.app.test_client()
+    for path, page in pages(host, client, prefix).items():
+        assert page.status_code == 200, path
+    press(host, client, prefix)
+    return client
+
+
+def addresses(host: Host) -> list[str]:
+    """Every page that can be looked at, below the prefix."""
+    with host.app.app_context():
+        [configuration] = host.lms.configurations.list()
+        one = configuration.id
+        deliveries = [delivery.id for delivery in host.deliveries()]
+    return [
+        "/", "/?q=corporate&status=connected", "/new", f"/{one}", f"/{one}?days=90",
+        *(f"/{one}/{name}" for name in ("test", "edit", "pause", "delete", "objectives", "alerts")),
+        f"/{one}/objectives?q=fire", f"/{one}/deliveries", "/objectives/", "/objectives/ppe",
+        f"/objectives/fire?preview={one}", "/deliveries", "/deliveries?state=attention",
+        *(f"/deliveries/{id}" for id in deliveries), "/deliveries.csv",
+        "/history", "/history.csv", "/help",
+    ]  # fmt: skip
+
+
+def pages(host: Host, client: FlaskClient, prefix: str = "/lms") -> dict[str, TestResponse]:
+    """Path → what the administrator gets."""
+    return {path: client.get(prefix + path, buffered=True) for path in addresses(host)}
+
+
+def press(host: Host, client: FlaskClient, prefix: str = "/lms") -> None:
+    """Two buttons that change something, with the token that their pages hold."""
+    with host.app.app_context():
+        [configuration] = host.lms.configurations.list()
+        one = configuration.id
+    for act, is_paused in (("pause", True), ("resume", False)):
+        form = form_of(client.get(f"{prefix}/{one}/pause" if is_paused else f"{prefix}/{one}"))
+        answer = client.post(f"{prefix}/{one}/{act}", data=form)
+        assert answer.status_code == 303, answer.text
+        with host.app.app_context():
+            assert (host.lms.configurations.get(one).paused_at is not None) is is_paused
+
+
+def count_rows(host: Host) -> dict[str, int]:
+    """How many rows each of our tables has, by a connection of its own."""
+    engine = host.db.engines[host.state.settings.bind_key]
+    found = {}
+    with engine.connect() as connection:
+        for name in _TABLES:
+            try:
+                rows = connection.exec_driver_sql(f"SELECT COUNT(*) FROM {name}").scalar_one()
+            except SQLAlchemyError as error:
+                raise AssertionError(f"{name} can't be counted") from error
+            found[name] = int(rows)
+    return found
+
+
+_TABLES = ("lms_configuration", "lms_objective_link", "lms_delivery", "lms_audit", "lms_attempt")
