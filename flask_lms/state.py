@@ -33,6 +33,7 @@ class State:
     :param answered: tells that a worker has begun with a configuration.
     :param is_redis_there: whether Redis answers now.
     :param worker: names this process's worker; every process that sends adds its own id.
+    :param is_stopping: whether this worker was told to end: then no further request is begun.
     :param on_status_change: called in the transaction that changes a configuration's status.
     :param on_own_fault: called when all destinations fail alike by a fault of the installation.
     """
@@ -54,6 +55,7 @@ class State:
     on_own_fault: Callable[[Session, str, dict[str, Any], datetime], None]
 
     worker: str = ""
+    is_stopping: Callable[[], bool] = lambda: False
 
     @property
     def session(self) -> scoped_session[HostSession]:

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -40,6 +40,8 @@ class Ticker:
     waiting_since: dict[uuid.UUID, float] = field(default_factory=dict)
     _beat_at: float = float("-inf")
     _purged_at: float = float("-inf")
+    _hands: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_HANDS))
+    _under_way: dict[uuid.UUID, Future[None]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Tick until the process ends. A failing tick is logged and the next one tries again."""
@@ -78,19 +80,26 @@ class Ticker:
         ]
 
     def _carry_out(self, ids: Sequence[uuid.UUID]) -> None:
-        """Drain without RQ, a few at a time, so that one that hangs doesn't hold up the others."""
-        if not ids:
-            return
+        """Drain without RQ, a few at a time, beside the ticking: one that hangs holds up nobody."""
+        self._under_way = {id: one for id, one in self._under_way.items() if not one.done()}
+        for id in ids:
+            if id not in self._under_way:
+                self._under_way[id] = self._hands.submit(self._drain, id)
 
-        def drain(id: uuid.UUID) -> None:
+    def _drain(self, id: uuid.UUID) -> None:
+        try:
             with self.app.app_context():
                 Sender(self.state).drain(id)
+        except Exception:
+            _log.exception("a drain failed; it is tried again")
 
-        with ThreadPoolExecutor(_HANDS) as hands:
-            for future in [hands.submit(drain, id) for id in ids]:
-                error = future.exception()
-                if error is not None:
-                    _log.error("a drain failed; it is tried again", exc_info=error)
+    def finish(self) -> None:
+        """Wait for the drains under way."""
+        wait(self._under_way.values())
+
+    def close(self) -> None:
+        """Wait for those that have begun, and begin no other."""
+        self._hands.shutdown(cancel_futures=True)
 
     def _beat(self, now: datetime, has_redis: bool) -> None:
         if self.monotonic() - self._beat_at < _HEARTBEAT_SECONDS:

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawValue
 from types import FrameType
 
 from flask import Flask
@@ -135,6 +136,9 @@ class Supervisor:
         ]
         state: State = self.app.extensions["lms_state"]
         state.worker = f"{socket.gethostname()[:60]}/{uuid.uuid4().hex[:8]}"
+        # Shared memory without a lock, which a part that is killed could hold for ever.
+        leaving = RawValue(ctypes.c_bool, False)
+        state.is_stopping = lambda: bool(leaving.value)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         _log.info("flask lms worker: %d senders", self.senders)
@@ -142,6 +146,7 @@ class Supervisor:
             for part in self.parts:
                 self._look_after(part)
             time.sleep(0.1)
+        leaving.value = True
         self._end()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -253,7 +258,11 @@ def _schedule(app: Flask) -> None:
 
 def _tick(app: Flask) -> None:
     state: State = app.extensions["lms_state"]
-    Ticker(app=app, state=state).run()
+    ticker = Ticker(app=app, state=state)
+    try:
+        ticker.run()
+    finally:
+        ticker.close()
 
 
 def _mail(app: Flask) -> None:

@@ -113,7 +113,11 @@ class Sender:
         requests = delivered = rejected = 0
         again: deque[list[Any]] = deque()
         is_witness = False
-        while self.monotonic() - started < FAIR_SECONDS and delivered < FAIR_STATEMENTS:
+        while (
+            self.monotonic() - started < FAIR_SECONDS
+            and delivered < FAIR_STATEMENTS
+            and not self.state.is_stopping()
+        ):
             load = self._read(configuration_id, again, is_witness=is_witness)
             if load is None:
                 break

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,9 +18,11 @@ from tests.host import Host
 
 
 @pytest.fixture
-def ticker(host: Host) -> Ticker:
+def ticker(host: Host) -> Iterator[Ticker]:
     host.state.worker = "host-a/1234abcd"
-    return Ticker(app=host.app, state=host.state, monotonic=lambda: seconds[0])
+    made = Ticker(app=host.app, state=host.state, monotonic=lambda: seconds[0])
+    yield made
+    made.close()
 
 
 seconds = [0.0]
@@ -46,6 +50,7 @@ def test_without_redis_a_tick_delivers_by_itself(host: Host, ticker: Ticker, lrs
     host.attach(**lrs.settings)
     record(host, "r1")
     ticker.tick()
+    ticker.finish()
     assert_everything_arrived(host, lrs)
 
 
@@ -68,6 +73,7 @@ def test_rung_in_vain_for_twenty_seconds_the_ticker_does_it_itself(
     ticker.tick()
     seconds[0] = 21.0
     ticker.tick()
+    ticker.finish()
     assert rung
     assert_everything_arrived(host, lrs)
 
@@ -111,6 +117,30 @@ def test_the_lease_of_a_dead_sender_of_this_worker_is_given_back_at_once(
     rung.clear()
     ticker.tick()
     assert rung == [mine.id]
+
+
+def test_a_destination_that_hangs_does_not_hold_up_the_ticker(
+    host: Host, ticker: Ticker, lrs: FakeLRS
+) -> None:
+    for number in range(6):
+        host.attach(**lrs.settings, name=f"Hangs {number}")
+    with FakeLRS() as quick:
+        record(host, "r1")
+        lrs.delay_seconds = 3.0
+        started = time.monotonic()
+        ticker.tick()
+        host.attach(**quick.settings, name="Quick")
+        record(host, "r2")
+        ticker.tick()
+        assert time.monotonic() - started < 2.0
+        assert host.db.session.query(Worker).count() == 1
+        lrs.delay_seconds = 0.0
+        ticker.finish()
+        seconds[0] += 5.0
+        ticker.tick()
+        ticker.finish()
+        assert len(quick.statements) == 1
+    assert states(host)["delivered"] > 1
 
 
 def test_the_worker_is_seen(host: Host, ticker: Ticker) -> None:

@@ -13,7 +13,7 @@ import pytest
 from example_app.valkey import Valkey
 from flask_lms.models import Worker
 from flask_lms.testing import FakeLRS
-from tests.engine.support import assert_everything_arrived, record, states
+from tests.engine.support import assert_everything_arrived, health, record, states
 from tests.host import Host, make_host
 from tests.worker_app import children, enable_wal, start_worker, stop, until, worker
 
@@ -102,8 +102,8 @@ def test_a_worker_killed_whole_is_followed_by_the_next_one(
     host.db.session.rollback()
     from flask_lms.models import Health
 
-    for health in host.db.session.query(Health):
-        health.lease_expires_at = host.state.clock.now(host.db.session())
+    for row in host.db.session.query(Health):
+        row.lease_expires_at = host.state.clock.now(host.db.session())
     host.db.session.commit()
     with worker(database_url, redis.url):
         until(lambda: not pending(host), 40, "everything delivered")
@@ -148,6 +148,27 @@ def test_a_worker_ends_its_parts_when_told_to(host: Host, redis: Valkey, databas
     stop(process)
     assert process.returncode == 0
     assert not any(Path(f"/proc/{part}/cmdline").exists() for part in parts)
+
+
+def test_told_to_stop_a_worker_ends_its_request_and_leaves_the_rest_to_the_next_one(
+    host: Host, redis: Valkey, database_url: str, lrs: FakeLRS
+) -> None:
+    configuration = host.attach(**lrs.settings, batch_statements=1)
+    record(host, *(f"r{n}" for n in range(60)))
+    lrs.delay_seconds = 0.3
+    process = start_worker(database_url, redis.url, "--processes", "1")
+    until(lambda: lrs.requests >= 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(5) == 0
+    left = pending(host)
+    assert left > 40
+    row = health(host, configuration)
+    assert (row.lease_holder, row.lease_expires_at) == (None, None)
+    lrs.delay_seconds = 0.0
+    with worker(database_url, redis.url):
+        until(lambda: not pending(host), 20, "the rest delivered")
+    assert_everything_arrived(host, lrs)
+    assert lrs.resent == 0
 
 
 def test_a_redis_that_hangs_costs_a_request_half_a_second_once(
