@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, render_template
+from flask import Flask, render_template, send_file
 from flask_babel import Babel
 from flask_wtf import CSRFProtect
 from jinja2 import ChoiceLoader, FileSystemLoader
@@ -22,12 +23,21 @@ BRIDGES = Path(__file__).parent / "bridges"
 OUTPUT = Path(__file__).parent.parent / "output" / "layouts"
 
 
+def bootstrap() -> Path:
+    """Bootstrap 5 itself, as the test extra brings it."""
+    found = files("bootstrap-flask")
+    assert found is not None
+    [css] = [f for f in found if f.match("static/bootstrap5/css/bootstrap.min.css")]
+    return Path(str(css.locate()))
+
+
 def embed(app: Flask, theme: str) -> None:
     """Give the app a host's own base template, and the oddities of some hosts."""
     app.jinja_loader = ChoiceLoader([FileSystemLoader(BRIDGES / "hostile")])
     app.static_folder = str(BRIDGES / "hostile_static")
     app.jinja_env.globals["config"] = lambda: "config is a function here"
     app.jinja_env.globals["theme"] = theme
+    app.add_url_rule("/bootstrap.css", "bootstrap", lambda: send_file(bootstrap()))
     app.add_url_rule("/host", "host", lambda: render_template("objective.html"))
 
 
