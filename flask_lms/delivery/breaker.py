@@ -132,7 +132,10 @@ def asked_to_slow_down(
     """The LMS wants a pause (429, 503 with Retry-After): shown, not counted as a failure."""
     wait = _SLOW_DOWN_SECONDS if retry_after_seconds is None else retry_after_seconds
     wait = min(max(wait, 1.0), _MOST_RETRY_AFTER_SECONDS)
-    paused = replace(vitals, next_attempt_at=now + timedelta(seconds=wait), last_attempt_at=now)
+    until = now + timedelta(seconds=wait)
+    if until.microsecond:  # MariaDB cuts it off, which would be too early
+        until = until.replace(microsecond=0) + timedelta(seconds=1)
+    paused = replace(vitals, next_attempt_at=until, last_attempt_at=now)
     return _with_status(paused, cause.status or Status.SERVER_ERROR, cause.code, facts, now)
 
 

@@ -133,8 +133,11 @@ def _in_chunks(
 ) -> int:
     session, total = state.session, 0
     column = sa.inspect(model).primary_key[0]
+    still = find.whereclause  # somebody may send one again meanwhile
+    assert still is not None
     while ids := session.scalars(find.limit(_CHUNK)).all():
-        session.execute(act.where(column.in_(ids)).execution_options(synchronize_session=False))
+        chosen = act.where(column.in_(ids), still)
+        session.execute(chosen.execution_options(synchronize_session=False))
         session.commit()
         total += len(ids)
         report(len(ids))

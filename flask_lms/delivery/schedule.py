@@ -32,7 +32,7 @@ def due(session: Session, now: datetime, limit: int = 1000) -> Sequence[uuid.UUI
             sa.or_(Health.lease_expires_at.is_(None), Health.lease_expires_at <= now),
             waiting,
         )
-        .order_by(Health.last_attempt_at.asc())
+        .order_by(Health.last_attempt_at.is_not(None), Health.last_attempt_at)  # never tried: first
         .limit(limit)
     ).all()
 

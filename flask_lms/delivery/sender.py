@@ -170,10 +170,8 @@ class Sender:
             session.rollback()
             return None
         connector = self.state.registry.get(configuration.type)
-        if again and not is_witness:
-            rows = again.popleft()
-        else:
-            rows = self._due_rows(configuration, connector, now, newest=is_witness)
+        rows = [] if is_witness else self._still_waiting(again)
+        rows = rows or self._due_rows(configuration, connector, now, newest=is_witness)
         try:
             secrets = self.state.vault.unlock(configuration.secrets)
         except SecretUnreadable:
@@ -188,6 +186,21 @@ class Sender:
         )
         session.commit()
         return load if rows else None
+
+    def _still_waiting(self, again: deque[list[Any]]) -> list[Any]:
+        """The next part of a request that was divided, without what was cancelled meanwhile."""
+        while again:
+            rows = again.popleft()
+            found = self.state.session.scalars(
+                sa.select(Delivery.id).where(
+                    Delivery.id.in_([row.id for row in rows]),
+                    Delivery.state == DeliveryState.PENDING,
+                )
+            )
+            waiting = set(found)
+            if left := [row for row in rows if row.id in waiting]:
+                return left
+        return []
 
     def _due_rows(
         self,
@@ -230,6 +243,8 @@ class Sender:
         jitter = self.chance() * 2 - 1
         decided = plan(answer, [row.refusals for row in load.rows], jitter)
         if decided.compare is not None:
+            if not self._keep_lease(load.configuration_id, token):
+                return None
             decided = self._compared(load, answer)
         request = Request(
             configuration_id=load.configuration_id,
@@ -259,6 +274,13 @@ class Sender:
             return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
         statements = [_statement(row) for row in load.rows]
         return load.connector.send(statements, load.settings, load.secrets, self.state.transport)
+
+    def _keep_lease(self, configuration_id: uuid.UUID, token: int) -> bool:
+        """Let the lease begin anew, as two requests in a row may take longer; False: lost."""
+        session = self.state.session
+        is_kept = lease.renew(session(), configuration_id, token, self.state.clock.now(session()))
+        session.commit()
+        return is_kept
 
     def _compared(self, load: _Load, answer: Answer) -> Plan:
         """After a conflict on one: the same statement is stored already, or another one is."""

@@ -110,6 +110,7 @@ def settle(state: State, request: Request, token: int) -> Settled | None:
     session.commit()
     for signal, told in change.events:
         signals.tell(signal, state.app, told)
+    session.rollback()  # whatever receivers left undone, or broken, is theirs
     return Settled(
         delivered=delivered, rejected=rejected, is_held_back=held, needs_witness=needs_witness
     )

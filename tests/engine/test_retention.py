@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from flask_lms import Participant
@@ -77,3 +79,28 @@ def test_progress_is_told(host: Host, lrs: FakeLRS) -> None:
     seen: list[int] = []
     retention.purge(host.state, clock.time, seen.append)
     assert sum(seen) >= 30
+
+
+def test_one_that_is_sent_again_at_that_moment_keeps_its_statement(
+    host: Host, lrs: FakeLRS
+) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    drain(host, configuration)
+    clock.advance(days=31)
+    done: list[str] = []
+
+    def send_again(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE lms_delivery") and not done:
+            done.append(statement)
+            with host.db.engine.begin() as other:
+                other.execute(sa.text("UPDATE lms_delivery SET state = 'pending'"))
+
+    sa.event.listen(host.db.engine, "before_cursor_execute", send_again)
+    purge(host, clock)
+    sa.event.remove(host.db.engine, "before_cursor_execute", send_again)
+    assert done
+    [delivery] = host.deliveries()
+    assert delivery.state.value == "pending"
+    assert delivery.statement

@@ -344,3 +344,105 @@ def test_the_answer_is_kept_for_the_pages(host: Host, lrs: FakeLRS) -> None:
     assert (attempt.verdict, attempt.http_status, attempt.cause) == ("failed", 500, "internal")
     assert "disk full" in str(attempt.words)
     assert "s3cret" not in str(attempt.words)
+
+
+def test_one_cancelled_while_its_batch_is_halved_is_not_sent(host: Host) -> None:
+    host.freeze()
+    with PickyLRS() as lrs:
+        lrs.refuses = poison
+        configuration = host.attach(**lrs.settings)
+        record_mixed(host, "x.......")
+        walk = sender.Sender(host.state, chance=lambda: 0.5)
+        post, last = walk._post, host.deliveries()[-1]
+
+        def post_and_cancel(load: Any) -> Any:
+            answer = post(load)
+            host.lms.deliveries.cancel(Filters(ids=[last.id]))
+            return answer
+
+        walk._post = post_and_cancel  # type: ignore[method-assign]
+        walk.drain(configuration.id)
+        assert states(host) == {"cancelled": 1, "delivered": 6, "pending": 1}
+        assert len(lrs.statements) == 6
+
+
+def test_a_receiver_that_leaves_the_session_broken_does_not_stop_a_drain(
+    database_url: str, lrs: FakeLRS, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tests.host import make_host
+
+    with make_host(database_url, LMS_BATCH_STATEMENTS=1) as host:
+        configuration = host.attach(**lrs.settings)
+        record(host, "r1", "r2", "r3")
+        session = host.db.session
+
+        def receive(sender: object, event: Any) -> None:
+            session.add_all([host.note(id=1, text="one"), host.note(id=1, text="two")])
+            session.flush()
+
+        with statement_delivered.connected_to(receive):
+            assert drain(host, configuration).delivered == 3
+        assert "a receiver of lms-statement-delivered raised" in caplog.text
+        assert session.query(host.note).count() == 0
+        assert_everything_arrived(host, lrs)
+
+
+def test_to_ask_what_is_stored_after_a_conflict_the_lease_begins_anew(
+    host: Host, lrs: FakeLRS
+) -> None:
+    """Two slow requests may take longer than a lease, which must not run out in between."""
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.answer(Answer(200, stores=True, cut="before"), Answer(409))
+    drain(host, configuration)
+    clock.advance(minutes=1)
+    connector = host.state.registry.get("xapi")
+    assert connector is not None
+    send, compare = connector.send, connector.compare
+    left: list[float] = []
+
+    def slow_send(*args: Any, **kwargs: Any) -> Any:
+        answer = send(*args, **kwargs)
+        clock.advance(seconds=75)
+        return answer
+
+    def slow_compare(*args: Any, **kwargs: Any) -> Any:
+        expires = health(host, configuration).lease_expires_at
+        host.db.session.rollback()
+        left.append((expires - clock.time).total_seconds())
+        return compare(*args, **kwargs)
+
+    connector.send, connector.compare = slow_send, slow_compare  # type: ignore[method-assign]
+    drain(host, configuration)
+    assert left == [lease.LEASE_SECONDS]
+    assert_everything_arrived(host, lrs)
+
+
+def test_those_that_were_never_tried_come_first(host: Host) -> None:
+    from flask_lms.delivery import schedule
+
+    clock = host.freeze()
+    tried = host.attach("http://127.0.0.1:9/xapi", name="Tried")
+    new = host.attach("http://127.0.0.1:9/xapi", name="New")
+    record(host, "r1")
+    row = host.db.session.get(Health, tried.id)
+    assert row is not None
+    row.last_attempt_at = clock.time
+    host.db.session.commit()
+    assert schedule.due(host.db.session(), clock.time, limit=1) == [new.id]
+
+
+def test_a_request_to_slow_down_is_kept_where_the_database_knows_full_seconds_only(
+    host: Host, lrs: FakeLRS
+) -> None:
+    from datetime import timedelta
+
+    clock = host.freeze()
+    clock.advance(microseconds=900_000)
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    lrs.answer(Answer(429, {"Retry-After": "90"}))
+    drain(host, configuration)
+    planned = health(host, configuration).next_attempt_at
+    assert timedelta(seconds=90) <= planned - clock.time < timedelta(seconds=91)
