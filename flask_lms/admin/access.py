@@ -10,6 +10,7 @@ from typing import cast
 from flask import Blueprint, current_app, g, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from ..entities import Administrator
@@ -39,9 +40,14 @@ def organization_id() -> str:
 
 
 def current_administrator() -> Administrator | None:
-    """Who is on this request, on any page of the host; None: nobody, or the host redirects."""
+    """Who is on this request, on any page of the host; None: nobody, or the host redirects or
+    aborts, which is meant for our pages and not for those of the host.
+    """
     if "lms_administrator" not in g:
-        found = state().slots.administrator()
+        try:
+            found = state().slots.administrator()
+        except HTTPException:
+            found = None
         g.lms_administrator = found if isinstance(found, Administrator) else None
     return cast("Administrator | None", g.lms_administrator)
 

@@ -83,10 +83,11 @@ def reasons() -> list[tuple[str, str]]:
 def as_csv() -> ResponseReturnValue:
     """All that match, as a file."""
     state = access.state()
-    names = {one.id: one for one in _configurations().list(with_deleted=True)}
     platform = state.settings.platform_name
 
     def rows() -> Iterator[Sequence[object]]:
+        # Here, as the host may have ended its session before the first line is read.
+        names = {one.id: one for one in _configurations().list(with_deleted=True)}
         for one in _deliveries().iterate(filters(request.args)):
             owner = names.get(one.configuration_id)
             type = owner.type if owner else ""

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.csrf.core import CSRFTokenField
 
 from ..connectors import Connector, Registry
 from ..errors import InvalidConfiguration, SecretUnreadable
@@ -100,7 +101,7 @@ def typed(form: FlaskForm, connector: Connector, *, with_secrets: bool = True) -
         # Letters where a number belongs go on as they are: the connector says it in its own words.
         field.short_name: field.raw_data[0] if field.process_errors else field.data
         for field in form
-        if field.short_name != "csrf_token"
+        if not isinstance(field, CSRFTokenField)
         and (with_secrets or field.short_name not in connector.secret_fields)
     }
 
@@ -117,7 +118,7 @@ def is_genuine(form: FlaskForm) -> bool:
     """Whether the form was posted with its token; only the error of that one is kept."""
     form.validate_on_submit()
     for field in form:
-        if field.name != "csrf_token":
+        if not isinstance(field, CSRFTokenField):
             field.errors = []
     return bool(form.is_submitted() and not form.errors)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flask.typing import ResponseReturnValue
+from wtforms.csrf.core import CSRFTokenField
 
 from ..connectors import TRANSPORT_CAUSES, BuildContext, Cause, Connector
 from ..models import State as DeliveryState
@@ -34,7 +35,9 @@ def page() -> ResponseReturnValue:
 
 def _sample(connector: Connector, context: BuildContext) -> str:
     form = connector_form(connector, formdata=None)
-    values = {field.short_name: field.data for field in form if field.short_name != "csrf_token"}
+    values = {
+        field.short_name: field.data for field in form if not isinstance(field, CSRFTokenField)
+    }
     return connector.sample(values, context)
 
 

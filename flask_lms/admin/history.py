@@ -208,10 +208,11 @@ def as_csv() -> ResponseReturnValue:
     """All that match, as a file."""
     state, organization_id = access.state(), access.organization_id()
     audits, chosen = Audits(state, organization_id), _filters()
-    configurations = Configurations(state, organization_id).list(with_deleted=True)
-    owners = {one.id: one for one in configurations}
 
     def rows() -> Iterator[Sequence[object]]:
+        # Here, as the host may have ended its session before the first line is read.
+        configurations = Configurations(state, organization_id).list(with_deleted=True)
+        owners = {one.id: one for one in configurations}
         before = None
         while True:
             part = audits.list(chosen, before=before, limit=500)

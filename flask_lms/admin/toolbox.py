@@ -14,6 +14,7 @@ from flask import request, url_for
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
 from wtforms import Field
+from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
 from ..clock import UTC
@@ -206,9 +207,11 @@ class Toolbox:
         return " ".join(ids) or None
 
     def errors(self, forms: Sequence[Any]) -> list[tuple[str, str]]:
-        """(id of the field, sentence) of each error of the forms, in their order."""
+        """(id of the field, sentence) of each error of the forms, in their order; the token, which
+        nobody sees, has no id.
+        """
         return [
-            (field.id, i18n.translate(error))
+            ("" if isinstance(field, CSRFTokenField) else field.id, i18n.translate(error))
             for form in forms
             for field in form
             for error in field.errors

@@ -93,7 +93,8 @@ def press(host: Host, client: FlaskClient, prefix: str = "/lms") -> None:
 
 def count_rows(host: Host) -> dict[str, int]:
     """How many rows each of our tables has, by a connection of its own."""
-    engine = host.db.engines[host.state.settings.bind_key]
+    with host.app.app_context():
+        engine = host.db.engines[host.state.settings.bind_key]
     found = {}
     with engine.connect() as connection:
         for name in _TABLES:
