@@ -1,0 +1,153 @@
+"""Hosts that are put together in their own order, several of them in a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_lms import LMS, Administrator, Objective, Page, SetupError
+from flask_lms.testing import CONFIG, FakeLRS, drain
+from tests.host import Host, build_host, result
+from tests.hosts.support import ANA, standing, walk
+
+
+class Factory:
+    """As in an application: the extensions live in a module, the app is made by a function."""
+
+    def __init__(self) -> None:
+        self.db = SQLAlchemy()
+        self.lms = LMS()
+        self.who: Administrator | None = ANA
+        found = Objective(id="ppe", name="Put on PPE")
+
+        @self.lms.administrator_loader
+        def administrator() -> Administrator | None:
+            return self.who
+
+        @self.lms.objectives_loader
+        def objectives(
+            organization_id: str, search: str | None = None, offset: int = 0, limit: int = 50
+        ) -> Page[Objective]:
+            return Page(items=[found], total=1)
+
+        @self.lms.objective_loader
+        def objective(organization_id: str, objective_id: str) -> Objective | None:
+            return found
+
+    def config(self, path: Path) -> dict[str, Any]:
+        return {
+            **CONFIG,
+            "SECRET_KEY": "a secret of the tests, long enough",
+            "LMS_ACTIVITY_BASE_URL": "https://host.example/xapi",
+            "LMS_REDIS_URL": "redis://127.0.0.1:1/0",
+            "SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}",
+        }
+
+    def make(self, path: Path) -> Flask:
+        app = Flask(path.stem)
+        app.config.update(self.config(path))
+        self.db.init_app(app)
+        self.lms.init_app(app)
+        return app
+
+    def host(self, app: Flask) -> Host:
+        return Host(app=app, db=self.db, lms=self.lms, signal=None, note=None)  # type: ignore[arg-type]
+
+
+def test_an_app_factory(tmp_path: Path, lrs: FakeLRS) -> None:
+    factory = Factory()
+    with standing(factory.host(factory.make(tmp_path / "one.db"))) as host:
+        walk(host, lrs)
+
+
+def test_two_apps_of_one_factory_share_nothing(tmp_path: Path) -> None:
+    factory = Factory()
+    with FakeLRS() as first, FakeLRS() as second:
+        one = factory.host(factory.make(tmp_path / "one.db"))
+        two = factory.host(factory.make(tmp_path / "two.db"))
+        with standing(one), standing(two):
+            walk(one, first, id="only in the first")
+            with two.app.app_context():
+                assert two.lms.configurations.list() == []
+                assert two.lms.record(result()).queued == 0
+            walk(two, second, id="only in the second")
+            assert len(first.statements) == len(second.statements) == 1
+            assert drain(one.app).requests == 0
+
+
+def test_an_app_made_again_as_by_each_test_of_a_host(tmp_path: Path, lrs: FakeLRS) -> None:
+    factory = Factory()
+    for number in range(3):
+        lrs.reset()
+        with standing(factory.host(factory.make(tmp_path / f"{number}.db"))) as host:
+            walk(host, lrs)
+
+
+def test_a_db_that_is_handed_over_may_be_initialised_later(tmp_path: Path, lrs: FakeLRS) -> None:
+    factory = Factory()
+    app = Flask("late")
+    app.config.update(factory.config(tmp_path / "late.db"))
+    factory.lms._db = factory.db  # as LMS(db=db) does
+    factory.lms.init_app(app)
+    factory.db.init_app(app)
+    with standing(factory.host(app)) as host:
+        walk(host, lrs)
+
+
+def test_init_app_before_that_of_the_db_names_the_call(tmp_path: Path) -> None:
+    factory = Factory()
+    app = Flask("early")
+    app.config.update(factory.config(tmp_path / "early.db"))
+    with pytest.raises(SetupError, match=r"call SQLAlchemy\(app\) or db.init_app\(app\) before"):
+        factory.lms.init_app(app)
+    factory.db.init_app(app)
+    factory.lms.init_app(app)  # nothing was half-made by the first call
+    assert app.extensions["lms"] is factory.lms
+
+
+def test_a_host_without_flask_mail_has_its_alerts_sent(url: str, lrs: FakeLRS) -> None:
+    lrs.answer_always(None)
+    with standing(build_host(url)) as host:
+        assert isinstance(host.state.mail, Mail)
+        with host.app.app_context():
+            host.attach("http://127.0.0.1:1/xapi")
+            host.lms.configurations.test(host.lms.configurations.list()[0].id)
+            for number in range(3):
+                host.lms.record(result(f"r{number}"))
+        with host.state.mail.record_messages() as sent:
+            drain(host.app)
+            with host.app.app_context():
+                host.lms.configurations.send_waiting(host.lms.configurations.list()[0].id)
+            drain(host.app)
+            with host.app.app_context():
+                host.lms.configurations.send_waiting(host.lms.configurations.list()[0].id)
+            drain(host.app)
+        assert ["Can't Connect" in message.subject for message in sent] == [True]
+
+
+def test_a_host_that_makes_its_mail_later_has_it_used(url: str) -> None:
+    mail = Mail()
+    host = build_host(url, lms=LMS(mail=mail), MAIL_SERVER="mail.host.example")
+    mail.init_app(host.app)
+    with standing(host):
+        assert host.state.mail is mail
+        assert host.app.extensions["mail"].server == "mail.host.example"
+
+
+def test_models_may_be_declared_after_the_extension(url: str, lrs: FakeLRS) -> None:
+    import sqlalchemy as sa
+
+    host = build_host(url)
+
+    class Delivery(host.db.Model):  # type: ignore[name-defined, misc]
+        id = sa.Column(sa.Integer, primary_key=True)
+
+    with standing(host):
+        walk(host, lrs)
+        with host.app.app_context():
+            assert host.db.session.scalars(sa.select(Delivery)).all() == []
