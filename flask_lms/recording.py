@@ -70,8 +70,14 @@ class _Targets:
 
     now: datetime | None = None
     by_objective: dict[tuple[str, str], dict[uuid.UUID, _Target]] = field(default_factory=dict)
-    #: (configuration, result id) → the highest revision recorded.
+    #: (configuration, result id) → the highest revision recorded, and of those that may be sent.
     revisions: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
+    sendable: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
+
+    def note(self, key: tuple[uuid.UUID, str], revision: int, *, is_sendable: bool) -> None:
+        self.revisions[key] = max(revision, self.revisions.get(key, -1))
+        if is_sendable:
+            self.sendable[key] = max(revision, self.sendable.get(key, -1))
 
 
 def record(
@@ -108,18 +114,32 @@ def record(
 
 
 def rebuild(state: State, delivery: Delivery) -> Built:
-    """What a delivery that was not sent would be now, with the participant as known now.
+    """What a delivery that was not sent would be now, with the participant as known now; nothing
+    when a correction of it was recorded meanwhile.
 
     :raises InvalidResult: its result is no longer kept.
     """
     configuration = state.session.get(Configuration, delivery.configuration_id)
     if delivery.result is None or configuration is None:
         raise InvalidResult("Delivery.result", delivery.result, "must still be kept")
+    if _has_later_revision(state, delivery):
+        return Built()
     kept = from_json(delivery.result)
     known = state.slots.participant(kept.organization_id, delivery.participant_id)
     result = kept if known is None else replace(kept, participant=known)
     target = _Target(id=configuration.id, type=configuration.type, settings=configuration.settings)
     return _build(state, target, result, state.clock.now(state.session()), None)
+
+
+def _has_later_revision(state: State, delivery: Delivery) -> bool:
+    query = sa.select(Delivery.result_id).where(
+        Delivery.configuration_id == delivery.configuration_id,
+        Delivery.organization_id == delivery.organization_id,
+        Delivery.result_id == delivery.result_id,
+        Delivery.revision > delivery.revision,
+    )
+    # Compared here again, as MariaDB takes "r1" and "R1" for the same.
+    return delivery.result_id in state.session.scalars(query).all()
 
 
 def _write(
@@ -156,6 +176,7 @@ def _find_targets(
             Configuration.settings,
             Delivery.result_id,
             Delivery.revision,
+            Delivery.state,
             state.clock.column().label("now"),
         )
         .select_from(ObjectiveLink)
@@ -177,13 +198,14 @@ def _find_targets(
     if only is not None:
         query = query.where(Configuration.id == only)
     found = _Targets()
-    for org, objective_id, id, type, settings, result_id, revision, now in session.execute(query):
-        found.now = now
-        target = _Target(id=id, type=type, settings=settings)
-        found.by_objective.setdefault((org, objective_id), {})[id] = target
-        if result_id is not None:
-            key = (id, result_id)
-            found.revisions[key] = max(revision, found.revisions.get(key, -1))
+    for row in session.execute(query):
+        found.now = row.now
+        target = _Target(id=row.id, type=row.type, settings=row.settings)
+        attached = found.by_objective.setdefault((row.organization_id, row.objective_id), {})
+        attached[row.id] = target
+        if row.result_id is not None:
+            is_sendable = row.state is not DeliveryState.NOT_SENT
+            found.note((row.id, row.result_id), row.revision, is_sendable=is_sendable)
     return found
 
 
@@ -203,13 +225,13 @@ def _make_rows(
         made: list[dict[str, Any]] = []
         whole = _resolve(state, result) if attached else result
         for target in attached.values():
-            previous = targets.revisions.get((target.id, result.id))
-            if previous is not None and result.revision <= previous:
+            key = (target.id, result.id)
+            if result.revision <= targets.revisions.get(key, -1):
                 duplicates += 1
                 continue
-            targets.revisions[target.id, result.id] = result.revision
             assert targets.now is not None
-            built = _build(state, target, whole, targets.now, previous)
+            built = _build(state, target, whole, targets.now, targets.sendable.get(key))
+            targets.note(key, result.revision, is_sendable=built.not_sendable is None)
             made += _rows(target, whole, built, targets.now)
             if built.not_sendable:
                 reason = built.not_sendable.reason

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from flask_lms import InvalidResult, Objective, Participant, result_recorded
 from flask_lms.models import State
+from flask_lms.services.deliveries import Filters
 from tests.host import Host, result
 
 URL = "http://127.0.0.1:9/xapi"
@@ -283,3 +284,16 @@ def test_a_deleted_configuration_records_nothing(host: Host) -> None:
     configuration = host.attach(URL)
     host.lms.configurations.delete(configuration.id)
     assert host.lms.record(result()).queued == 0
+
+
+def test_a_revision_of_a_result_that_was_never_sent_voids_nothing(host: Host) -> None:
+    configuration = host.attach(URL)
+    host.lms.record(result(participant=Participant(id="E001")))
+    recorded = host.lms.record(result(revision=1))
+    assert recorded.queued == 1
+    assert [delivery.kind for delivery in host.deliveries()] == ["result", "result"]
+    assert host.lms.record(result(revision=2)).queued == 2
+
+    host.participants["E001"] = Participant(id="E001", email="mo@acme.example")
+    checked = host.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    assert (checked.queued, checked.not_wanted) == (0, 1)  # it would undo the correction

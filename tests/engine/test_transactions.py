@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
 
 from tests.host import Host, make_host, result
 
@@ -200,7 +201,8 @@ def with_own_session(tmp_path: Path) -> Iterator[Host]:
         pass
 
     options = {"class_": HostsOwn, "expire_on_commit": False, "scopefunc": lambda: 1}
-    with make_host(f"sqlite:///{tmp_path / 'own.db'}", session_options=options) as made:
+    db = SQLAlchemy(session_options=options)
+    with make_host(f"sqlite:///{tmp_path / 'own.db'}", db=db) as made:
         yield made
 
 
