@@ -99,12 +99,14 @@ def build_host(
     lms: LMS | None = None,
     app: Flask | None = None,
     db: SQLAlchemy | None = None,
+    is_adapted: bool = True,
     **config: Any,
 ) -> Host:
     """A host; its tables are not made yet.
 
     :param app: the host's own, whose configuration counts.
     :param db: the host's own, not yet initialised.
+    :param is_adapted: whether the slots are filled; else that is up to the caller.
     """
     app = app or Flask("host")
     app.config.from_mapping(
@@ -130,7 +132,8 @@ def build_host(
         text = sa.Column(sa.String(100))
 
     made = Host(app=app, db=db, lms=lms or LMS(), signal=Signal(), note=HostNote)
-    _adapt(made)
+    if is_adapted:
+        _adapt(made)
     made.lms.init_app(app)
     return made
 

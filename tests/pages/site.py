@@ -28,6 +28,7 @@ from flask_lms.models import (
     Worker,
 )
 from flask_lms.state import State as AppState
+from tests.host import build_host
 
 UTC = timezone.utc
 ANA = Administrator(
@@ -81,37 +82,32 @@ def objectives_of(organization_id: str, count: int) -> list[Objective]:
 @contextmanager
 def make_site(database_url: str, *, objectives: int = 60, **config: Any) -> Iterator[Site]:
     """The host with its tables; inside, no context is pushed."""
-    app = Flask("site")
-    app.config.update(
-        SECRET_KEY="a secret for tests only, long enough",
-        SQLALCHEMY_DATABASE_URI=database_url,
-        LMS_ACTIVITY_BASE_URL="https://harbor.example/xapi",
-        LMS_PLATFORM_NAME="Harbor Training",
-        LMS_REDIS_URL="redis://127.0.0.1:1/0",
-        LMS_ALLOWED_NETWORKS=["127.0.0.0/8"],
-        LMS_ALLOW_HTTP=True,
-        LMS_MAIL_SENDER="Harbor Training <no-reply@harbor.example>",
+    host = build_host(
+        database_url,
+        app=Flask("site"),
+        is_adapted=False,
+        **{
+            "TESTING": False,  # errors are answered as in production
+            "LMS_ACTIVITY_BASE_URL": "https://harbor.example/xapi",
+            **config,
+        },
     )
-    app.config.update(config)
-    db = SQLAlchemy(app)
-    lms = LMS()
     site = Site(
-        app=app,
-        db=db,
-        lms=lms,
+        app=host.app,
+        db=host.db,
+        lms=host.lms,
         past=[],
         objectives=[*objectives_of("harbor", objectives), *objectives_of("dock", 3)],
     )
     _adapt(site)
-    lms.init_app(app)
-    with app.app_context():
-        db.create_all()
+    with site.app.app_context():
+        site.db.create_all()
     try:
         yield site
     finally:
-        with app.app_context():
-            db.session.remove()
-            for engine in db.engines.values():
+        with site.app.app_context():
+            site.db.session.remove()
+            for engine in site.db.engines.values():
                 engine.dispose()
         site.state.transport.close()
 
