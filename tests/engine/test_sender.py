@@ -161,11 +161,12 @@ def test_two_workers_never_send_to_one_destination_at_the_same_time(
     configuration = host.attach(**lrs.settings)
     record(host, *(f"r{n}" for n in range(20)))
     lrs.delay_seconds = 0.2
+    id = configuration.id  # not read in the threads: it would be by this one's session
     results: list[Any] = []
 
     def work() -> None:
         with host.app.app_context():
-            results.append(sender.Sender(host.state).drain(configuration.id))
+            results.append(sender.Sender(host.state).drain(id))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
