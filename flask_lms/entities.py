@@ -3,135 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
-from urllib.parse import urlsplit
 
-from .errors import InvalidResult
+from .checked import Checked, is_absolute_iri, is_json, plain
 
 T = TypeVar("T")
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_LANGUAGE = re.compile(
-    r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{4,8})*"
-)
-#: A whole number beyond it would be no number to JSON readers; NaN isn't within it either.
-_LARGEST = sys.float_info.max
 _LONGEST_DURATION_MS = 10 * 365 * 24 * 3600 * 1000
 
 StepOutcome = Literal["succeeded", "failed", "not_reached"]
 _OUTCOMES = typing.get_args(StepOutcome)
 
 
-class _Checked:
-    """Helpers that check one field and put its clean form in place."""
-
-    def _refuse(self, name: str, rule: str) -> typing.NoReturn:
-        raise InvalidResult(f"{type(self).__name__}.{name}", getattr(self, name), rule)
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
-
-    def _id(self, name: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
-            self._refuse(name, "must be a str (an int is cast)")
-        if not value.strip() or len(value) > 255 or _CONTROL.search(value):
-            self._refuse(name, "must have 1 to 255 characters and no control characters")
-        self._set(name, value)
-
-    def _text(self, name: str, *, most: int = 255, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if not isinstance(value, str):
-            self._refuse(name, "must be a str")
-        value = " ".join(_CONTROL.sub(" ", value).split())
-        if required and not value:
-            self._refuse(name, "must not be empty")
-        self._set(name, value[:most] or None)
-
-    def _flag(self, name: str, *, optional: bool = False) -> None:
-        value = getattr(self, name)
-        if not (isinstance(value, bool) or (optional and value is None)):
-            self._refuse(
-                name, "must be True, False or None" if optional else "must be True or False"
-            )
-
-    def _time(self, name: str, *, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if not isinstance(value, datetime):
-            self._refuse(name, "must be a datetime")
-        if value.tzinfo is None or value.utcoffset() is None:
-            self._refuse(name, "must be aware, such as datetime.now(timezone.utc), not naive")
-
-    def _whole(self, name: str, least: int, most: int, *, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if isinstance(value, bool) or not isinstance(value, int):
-            self._refuse(name, "must be an int")
-        if not least <= value <= most:
-            self._refuse(name, f"must be from {least} to {most}")
-
-    def _number(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not abs(value) <= _LARGEST:
-            self._refuse(name, "must be a finite number")
-
-    def _iri(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is not None and not is_absolute_iri(value):
-            self._refuse(
-                name, "must be an absolute IRI without spaces, such as https://host.example/a"
-            )
-
-    def _language(self, name: str, *, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
-            self._refuse(name, "must be a BCP 47 language tag, such as en or en-US")
-
-    def _many(self, name: str, kind: type) -> None:
-        value = getattr(self, name)
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            self._refuse(name, f"must be a list of {kind.__name__}")
-        if any(not isinstance(item, kind) for item in value):
-            self._refuse(name, f"must hold nothing but {kind.__name__}")
-        self._set(name, tuple(value))
-
-
-def is_absolute_iri(value: object) -> bool:
-    """Whether ``value`` is an absolute IRI that an LRS accepts (RFC 3987, at most 2,000)."""
-    if not isinstance(value, str) or not 3 < len(value) <= 2000:
-        return False
-    if re.search(r"[\s<>\"{}|\\^`]", value) or _CONTROL.search(value):
-        return False
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return False
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", parts.scheme):
-        return False
-    is_web = parts.scheme in ("http", "https")
-    return bool(parts.netloc or (parts.path and not is_web))
-
-
 @dataclass(frozen=True, kw_only=True)
-class Administrator(_Checked):
+class Administrator(Checked):
     """Who is on this request, and for which organization.
 
     :raises InvalidResult: a field breaks its rule.
@@ -150,7 +39,7 @@ class Administrator(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activity(_Checked):
+class Activity(Checked):
     """An activity around an objective (xAPI 1.0.3 Data 2.4.4.1): its scene, project or course.
 
     :param id: absolute IRI, or a short id from which one is built under ``LMS_ACTIVITY_BASE_URL``.
@@ -168,7 +57,7 @@ class Activity(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step(_Checked):
+class Step(Checked):
     """One step of an objective.
 
     :param number: 1-based.
@@ -186,7 +75,7 @@ class Step(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective(_Checked):
+class Objective(Checked):
     """An activity of the host that a participant completes, fails or passes.
 
     :param language: BCP 47 tag of name and description.
@@ -221,7 +110,7 @@ class Objective(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Participant(_Checked):
+class Participant(Checked):
     """Who played. ``email`` if given, else ``id`` if it is an address, identifies the learner.
 
     :param account_home_page: absolute IRI of the system in which ``account_name`` is unique.
@@ -244,7 +133,7 @@ class Participant(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(_Checked):
+class Score(Checked):
     """A numeric score (xAPI 1.0.3 Data 2.4.5.1). Not for the share of steps done: that is progress.
 
     :param scaled: −1 to 1.
@@ -271,7 +160,7 @@ class Score(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepResult(_Checked):
+class StepResult(Checked):
     """How one step went.
 
     :param at: when it ended, aware.
@@ -292,7 +181,7 @@ class StepResult(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveResult(_Checked):
+class ObjectiveResult(Checked):
     """One participant's result of one objective.
 
     :param id: unique in its organization and never reused: it makes the statement id.
@@ -359,34 +248,9 @@ class ObjectiveResult(_Checked):
         for iri, value in self.extensions.items():
             if not is_absolute_iri(iri):
                 self._refuse("extensions", "must have absolute IRIs as keys")
-            if not _is_json(value):
+            if not is_json(value):
                 self._refuse("extensions", "must have JSON values (no NaN, no other types)")
-        self._set("extensions", _plain(self.extensions))
-
-
-def _is_json(value: object, depth: int = 0) -> bool:
-    if depth > 20:
-        return False
-    if isinstance(value, int | float):
-        return abs(value) <= _LARGEST
-    if isinstance(value, str):
-        return not re.search(r"[\x00\ud800-\udfff]", value)
-    if isinstance(value, list | tuple):
-        return all(_is_json(item, depth + 1) for item in value)
-    if isinstance(value, Mapping):
-        return all(isinstance(k, str) and _is_json((k, v), depth) for k, v in value.items())
-    return value is None
-
-
-def _plain(value: object) -> Any:
-    """A value as dicts and lists of its own, which nobody changes later; times as text."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+        self._set("extensions", plain(self.extensions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -403,7 +267,7 @@ class Page(Generic[T]):
 
 def to_json(result: ObjectiveResult) -> dict[str, Any]:
     """A result as JSON values, to be kept until it can be sent."""
-    made: dict[str, Any] = _plain(dataclasses.asdict(result))
+    made: dict[str, Any] = plain(dataclasses.asdict(result))
     return made
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
+from ...checked import is_absolute_iri
 from ...entities import (
     Activity,
     Objective,
@@ -16,7 +17,6 @@ from ...entities import (
     Participant,
     Score,
     StepResult,
-    is_absolute_iri,
 )
 from ..base import BuildContext, Built, NotSendable, Statement
 from . import vocabulary as words
