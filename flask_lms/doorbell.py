@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 
 QUEUE = "lms"
 _DELIVER = "flask_lms.jobs.deliver"
-#: A job may run a drain (60 s) and its last request.
-_JOB_TIMEOUT_SECONDS = 180
+#: A job may run a drain (60 s), its last request and one more after a conflict (80 s each).
+_JOB_TIMEOUT_SECONDS = 240
 #: A ring counts for so long, and its job lives no longer: while no worker runs, jobs don't pile up.
 #: (Should a job be lost, the ticker has long done its work by then.)
 _WAKE_SECONDS = 600
