@@ -141,7 +141,7 @@ class Deliveries:
         )
         if delivery.settled_at is not None:
             query = query.where(Attempt.started_at <= delivery.settled_at + _LONGEST_REQUEST)
-        newest = query.order_by(Attempt.started_at.desc()).limit(_MOST_ATTEMPTS)
+        newest = query.order_by(Attempt.started_at.desc(), Attempt.id.desc()).limit(_MOST_ATTEMPTS)
         return self._state.session.scalars(newest).all()[::-1]
 
     def count(self, filters: Filters = _ANY) -> int:
