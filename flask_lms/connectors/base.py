@@ -10,6 +10,7 @@ import enum
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flask_wtf import FlaskForm
@@ -184,13 +185,13 @@ class BuildContext:
     """What a connector needs besides the result and its settings.
 
     :param activity_base_url: without a trailing slash.
-    :param now_iso_limit: nothing is later than this (aware UTC).
+    :param now: nothing is later than this (aware UTC).
     :param previous_revision: the revision to void, or None.
     """
 
     activity_base_url: str
     platform_name: str
-    now: Any
+    now: datetime
     previous_revision: int | None = None
 
 
@@ -377,6 +378,12 @@ _TRANSPORT = (
         sentence=N_("This platform has no connector for LMS type “%(type)s” any more."),
         remedy=(N_("Ask your platform's operator to install it again."),),
         is_settings=True,
+    ),
+    Cause(
+        code="connector_failed",
+        status=Status.CANT_CONNECT,
+        sentence=N_("This platform's connector for LMS type “%(type)s” failed."),
+        remedy=(N_("Ask your platform's operator: the worker's log tells what happened."),),
     ),
 )
 

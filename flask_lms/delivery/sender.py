@@ -273,7 +273,14 @@ class Sender:
         if load.secrets is None:
             return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
         statements = [_statement(row) for row in load.rows]
-        return load.connector.send(statements, load.settings, load.secrets, self.state.transport)
+        try:
+            return load.connector.send(
+                statements, load.settings, load.secrets, self.state.transport
+            )
+        except Exception:  # others write connectors: their fault must show, not stop the drain
+            _log.exception("the connector of type %s failed; its statements wait", load.type)
+            facts = {"type": load.type}
+            return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
 
     def _keep_lease(self, configuration_id: uuid.UUID, token: int) -> bool:
         """Let the lease begin anew, as two requests in a row may take longer; False: lost."""

@@ -171,3 +171,34 @@ def test_a_type_that_was_uninstalled_keeps_its_results_and_says_so(
     assert health(host, configuration).cause == "unknown_type"
     assert states(host) == {"pending": 1, "not_sent": 1}
     assert [d.reason for d in host.deliveries()] == [None, "unknown_type"]
+
+
+def test_a_connector_that_raises_shows_on_the_page_and_loses_nothing(
+    host: Host, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = host.freeze()
+    box = tmp_path / "box"
+    configuration = host.lms.configurations.create(
+        "acme",
+        "Toys",
+        ["ana@acme.example"],
+        type="toy",
+        settings={"folder": str(box), "word": "open sesame"},
+    )
+    host.lms.configurations.attach(configuration.id, "ppe")
+    host.lms.record(result("r1"))
+    drain(host, configuration)  # there is no such folder: the connector raises
+    now = health(host, configuration)
+    assert (now.status, now.cause) == (Status.CANT_CONNECT, "connector_failed")
+    assert now.next_attempt_at is not None
+    assert "the connector of type toy failed" in caplog.text
+    assert "open sesame" not in caplog.text
+    assert states(host) == {"pending": 1}
+    host.administrator.append(Administrator(id="1", organization_id="acme"))
+    page = host.app.test_client().get(f"/lms/{configuration.id}")
+    assert "connector for LMS type “toy” failed." in page.text
+    box.mkdir()
+    clock.advance(seconds=5)
+    drain(host, configuration)
+    assert states(host) == {"delivered": 1}
+    assert health(host, configuration).status is Status.CONNECTED
