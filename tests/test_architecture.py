@@ -143,7 +143,7 @@ def test_modules_and_functions_are_short(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=shown)
 def test_broad_excepts_are_at_the_borders_only(path):
-    """Jobs, signals, tickers and others' connectors may do anything. Elsewhere it is raised again."""
+    """Jobs, signals, tickers and connectors of others may do anything. Elsewhere it is raised."""
     borders = {
         "jobs",
         "signals",
