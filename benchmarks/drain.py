@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from flask_lms.delivery.sender import Sender
+from flask_lms.delivery.deliver import Deliverer
 from flask_lms.testing import FakeLRS
 from tests.host import make_host, result
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
                 host.lms.record_many([result(f"{delay_ms}-{first + n}") for n in range(100)])
             recorded = time.perf_counter() - started
             started, requests = time.perf_counter(), 0
-            while done := Sender(host.state).drain(made.id).requests:
+            while done := Deliverer(host.state).deliver(made.id).requests:
                 requests += done
             sent = time.perf_counter() - started
             host.lms.configurations.delete(made.id)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from example_app.valkey import Valkey
 from flask_lms import Objective
-from flask_lms.models import Worker
+from flask_lms.database.models import Worker
 from flask_lms.testing import FakeLRS
 from tests.host import Host, make_host, result
 from tests.worker_app import enable_wal, until, worker

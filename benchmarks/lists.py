@@ -22,10 +22,10 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_lms import LMS
-from flask_lms.models import Configuration, State
+from flask_lms.app_state import AppState
+from flask_lms.database.models import Configuration, DeliveryState
 from flask_lms.services.deliveries import Deliveries, Filters
 from flask_lms.services.overview import Overview
-from flask_lms.state import State as AppState
 
 #: Lists and the overview's rows must be quicker; charts and whole counts are printed only.
 LIMIT_MS = 100.0
@@ -145,19 +145,19 @@ def queries(
     return {
         "list: first page": listed(),
         "list: deep page": listed(deep),
-        "list: rejected": listed(states=(State.REJECTED,)),
-        "list: needs attention": listed(states=(State.REJECTED, State.NOT_SENT)),
-        "list: waiting": listed(states=(State.PENDING,)),
-        "list: cancelled (five in all)": listed(states=(State.CANCELLED,)),
+        "list: rejected": listed(states=(DeliveryState.REJECTED,)),
+        "list: needs attention": listed(states=(DeliveryState.REJECTED, DeliveryState.NOT_SENT)),
+        "list: waiting": listed(states=(DeliveryState.PENDING,)),
+        "list: cancelled (five in all)": listed(states=(DeliveryState.CANCELLED,)),
         "list: large configuration": listed(configuration_id=first),
         "list: small configuration": listed(configuration_id=last),
         "list: small configuration, rejected": listed(
-            configuration_id=last, states=(State.REJECTED,)
+            configuration_id=last, states=(DeliveryState.REJECTED,)
         ),
         "list: small configuration, deep": listed(deep, configuration_id=last),
         "list: objective": listed(objective_id="o17"),
         "list: objective without any": listed(objective_id="none"),
-        "list: objective, rejected": listed(objective_id="o17", states=(State.REJECTED,)),
+        "list: objective, rejected": listed(objective_id="o17", states=(DeliveryState.REJECTED,)),
         "list: participant by id": listed(participant="p17@acme.example"),
         "list: participant by common part of the name": listed(participant="person 17"),
         "list: participant by rare part of the name": listed(participant="erson 19999"),
@@ -170,9 +170,9 @@ def queries(
         "list: a day, rejected": listed(
             since=now - timedelta(days=60),
             until=now - timedelta(days=59),
-            states=(State.REJECTED,),
+            states=(DeliveryState.REJECTED,),
         ),
-        "count: rejected": lambda: deliveries.count(Filters(states=(State.REJECTED,))),
+        "count: rejected": lambda: deliveries.count(Filters(states=(DeliveryState.REJECTED,))),
         "count: all, by state": deliveries.counts,
         "overview: rows and summary": lambda: overview.summary(overview.rows()),
         "overview: numbers": lambda: overview.numbers(first),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from flask_lms.testing import Answer, FakeLRS
+from flask_lms.testing import FakeAnswer, FakeLRS
 
 
 class DemoLMS:
@@ -17,9 +17,9 @@ class DemoLMS:
         "500": "Has an internal error",
         "slow": "Is slow",
     }
-    _ANSWERS: ClassVar[dict[str, Answer]] = {
-        "401": Answer(401, {"Content-Type": "text/plain"}, b"This key is not known here."),
-        "500": Answer(500, {"Content-Type": "text/plain"}, b"The disk is full."),
+    _ANSWERS: ClassVar[dict[str, FakeAnswer]] = {
+        "401": FakeAnswer(401, {"Content-Type": "text/plain"}, b"This key is not known here."),
+        "500": FakeAnswer(500, {"Content-Type": "text/plain"}, b"The disk is full."),
     }
 
     def __init__(self, port: int) -> None:

@@ -17,11 +17,19 @@ from flask import Flask
 
 from flask_lms import Administrator, ObjectiveResult
 from flask_lms import Objective as HandedIn
-from flask_lms.alerts import incidents
-from flask_lms.clock import DatabaseClock, FixedClock
-from flask_lms.models import Attempt, Audit, Configuration, Delivery, Mail, State, Status
-from flask_lms.signals import StatusChanged
-from flask_lms.state import State as LMSState
+from flask_lms.alerts import outages
+from flask_lms.app_state import AppState as LMSState
+from flask_lms.database.models import (
+    Attempt,
+    Audit,
+    Configuration,
+    Delivery,
+    DeliveryState,
+    Mail,
+    Status,
+)
+from flask_lms.database.types import DatabaseClock, FixedClock
+from flask_lms.events import StatusChanged
 
 from .demo_lms import DemoLMS
 from .lms_adapter import lms
@@ -36,7 +44,7 @@ def fill(app: Flask, demo_lms: DemoLMS) -> None:
     :param app: one that serves nobody, as its clock goes through the past.
     """
     state: LMSState = app.extensions["lms_state"]
-    state.ring = lambda ids: None  # nothing of the past is to be sent
+    state.wake.now = lambda ids: None  # nothing of the past is to be sent
     now = state.clock.now(db.session()).replace(microsecond=0)
     random = Random(60)
     made = plans(demo_lms, now)
@@ -94,7 +102,7 @@ class Teller:
             if when < self.now:
                 self.state.clock = FixedClock(when)
                 act()
-                incidents.tick(self.state, when)
+                outages.tick(self.state, when)
         self.state.clock = DatabaseClock()
         _put_in_order()
 
@@ -166,8 +174,8 @@ class Teller:
         self._turn(plan, Status.CONNECTED, None, outage.ended)
         db.session.execute(
             sa.update(Delivery)
-            .where(_during(plan, outage, outage.ended), Delivery.state == State.PENDING)
-            .values(state=State.DELIVERED)
+            .where(_during(plan, outage, outage.ended), Delivery.state == DeliveryState.PENDING)
+            .values(state=DeliveryState.DELIVERED)
         )
         db.session.commit()
 
@@ -224,14 +232,14 @@ def _during(plan: Plan, outage: Outage, until: datetime) -> sa.ColumnElement[boo
         Delivery.configuration_id == plan.id,
         Delivery.recorded_at > outage.began,
         Delivery.recorded_at < until,
-        Delivery.state.in_([State.PENDING, State.DELIVERED]),
+        Delivery.state.in_([DeliveryState.PENDING, DeliveryState.DELIVERED]),
     )
 
 
 def _wait(plan: Plan, outage: Outage, until: datetime) -> None:
     """So far nothing was delivered, so that mails tell the right number."""
     db.session.execute(
-        sa.update(Delivery).where(_during(plan, outage, until)).values(state=State.PENDING)
+        sa.update(Delivery).where(_during(plan, outage, until)).values(state=DeliveryState.PENDING)
     )
     db.session.commit()
 

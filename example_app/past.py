@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from flask_lms import Objective as HandedIn
 from flask_lms import ObjectiveResult, Participant
-from flask_lms.connectors import BuildContext
-from flask_lms.entities import to_json
-from flask_lms.models import Configuration, State
-from flask_lms.state import State as LMSState
+from flask_lms.app_state import AppState as LMSState
+from flask_lms.connectors.base import BuildContext
+from flask_lms.database.models import Configuration, DeliveryState
+from flask_lms.values import to_json
 
 from . import lms_adapter, models
 from .models import Objective, Organization, PlayedStep, User, db
@@ -177,7 +177,7 @@ def row(
             "statement_id": built.not_sendable.id,
             "statement": None,
             "size": 0,
-            "state": State.NOT_SENT,
+            "state": DeliveryState.NOT_SENT,
             "reason": built.not_sendable.reason,
             "reason_words": json.dumps(dict(built.not_sendable.facts)),
             "result": to_json(result),
@@ -188,7 +188,7 @@ def row(
         "statement_id": statement.id,
         "statement": statement.text,
         "size": len(statement.text.encode()),
-        "state": State.PENDING,
+        "state": DeliveryState.PENDING,
     }
     return made | _outcome(plan, at, now, random)
 
@@ -204,10 +204,10 @@ def _outcome(plan: Plan, at: datetime, now: datetime, random: Random) -> dict[st
             return _delivered(outage.ended + timedelta(seconds=random.randrange(1, 9)), now)
     if plan.cancelled and plan.cancelled < at < plan.cancelled + 2 * HOUR:
         settled = plan.cancelled + 3 * HOUR
-        return {"state": State.CANCELLED, "settled_at": settled, "settled_by": "Ana Ruiz"}
+        return {"state": DeliveryState.CANCELLED, "settled_at": settled, "settled_by": "Ana Ruiz"}
     if random.random() < plan.rejects and now - at > 18 * HOUR:
         return {
-            "state": State.REJECTED,
+            "state": DeliveryState.REJECTED,
             "attempts": 6,
             "refusals": 6,
             "is_single": True,
@@ -221,13 +221,13 @@ def _outcome(plan: Plan, at: datetime, now: datetime, random: Random) -> dict[st
 def _delivered(at: datetime, now: datetime) -> dict[str, Any]:
     """Its content goes after 30 days."""
     pruned = {"statement": None} if now - at > 30 * DAY else {}
-    return {"state": State.DELIVERED, "attempts": 1, "settled_at": at, **pruned}
+    return {"state": DeliveryState.DELIVERED, "attempts": 1, "settled_at": at, **pruned}
 
 
 def request(row: dict[str, Any], random: Random) -> dict[str, Any]:
     """The request that settled a delivery."""
     took = random.randrange(30, 420)
-    is_stored = row["state"] is State.DELIVERED
+    is_stored = row["state"] is DeliveryState.DELIVERED
     return {
         "id": id_of(row["settled_at"], random),
         "configuration_id": row["configuration_id"],
@@ -245,7 +245,7 @@ def request(row: dict[str, Any], random: Random) -> dict[str, Any]:
 
 
 def id_of(at: datetime, random: Random) -> uuid.UUID:
-    """An id as :func:`flask_lms.clock.new_id` would have made it then."""
+    """An id as :func:`flask_lms.database.types.new_id` would have made it then."""
     value = (int(at.timestamp() * 1000) & (2**48 - 1)) << 80
     value |= 0x7 << 76 | random.getrandbits(12) << 64 | 0b10 << 62 | random.getrandbits(62)
     return uuid.UUID(int=value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask_lms.models import Status
+from flask_lms.database.models import Status
 
 from .demo_lms import DemoLMS
 

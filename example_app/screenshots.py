@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from flask_lms.models import Configuration, Delivery, State
+from flask_lms.database.models import Configuration, Delivery, DeliveryState
 
 from .demo import Demo
 from .history import fill
@@ -73,7 +73,7 @@ def addresses(demo: Demo) -> dict[str, str]:
             sa.select(Objective.id).where(Objective.name == "Man Overboard")
         ).one()
 
-        def newest(state: State) -> Any:
+        def newest(state: DeliveryState) -> Any:
             return db.session.scalars(
                 sa.select(Delivery.id)
                 .where(Delivery.state == state, Delivery.organization_id == "1")
@@ -93,9 +93,9 @@ def addresses(demo: Demo) -> dict[str, str]:
             "objectives": "/lms/objectives/",
             "objective": f"/lms/objectives/{objective}",
             "deliveries": "/lms/deliveries",
-            "delivery": f"/lms/deliveries/{newest(State.DELIVERED)}",
-            "rejected": f"/lms/deliveries/{newest(State.REJECTED)}",
-            "not-sent": f"/lms/deliveries/{newest(State.NOT_SENT)}",
+            "delivery": f"/lms/deliveries/{newest(DeliveryState.DELIVERED)}",
+            "rejected": f"/lms/deliveries/{newest(DeliveryState.REJECTED)}",
+            "not-sent": f"/lms/deliveries/{newest(DeliveryState.NOT_SENT)}",
             "history": "/lms/history",
             "help": "/lms/help",
             "demo-lms": "/demo-lms",

@@ -12,7 +12,7 @@ from pathlib import Path
 import requests
 import sqlalchemy as sa
 
-from flask_lms.models import Delivery, Worker
+from flask_lms.database.models import Delivery, Worker
 
 from .demo import Demo
 from .lms_adapter import lms

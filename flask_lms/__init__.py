@@ -1,6 +1,28 @@
 """Flask-LMS: objective results of a Flask host, sent to its customers' LMSs."""
 
-from .entities import (
+from .errors import (
+    ConfigurationError,
+    EditConflict,
+    InvalidConfiguration,
+    InvalidResult,
+    LMSError,
+    MissingCallback,
+    NotFound,
+    SecretUnreadable,
+    SetupError,
+)
+from .events import (
+    alert_sent,
+    audit_event,
+    configuration_status_changed,
+    delivery_rejected,
+    objective_completed,
+    result_recorded,
+    statement_delivered,
+)
+from .extension import LMS, current_lms
+from .recording.record import Recorded
+from .values import (
     Activity,
     Administrator,
     Objective,
@@ -10,28 +32,6 @@ from .entities import (
     Score,
     Step,
     StepResult,
-)
-from .errors import (
-    ConfigurationError,
-    EditConflict,
-    InvalidConfiguration,
-    InvalidResult,
-    LMSError,
-    MissingSlot,
-    NotFound,
-    SecretUnreadable,
-    SetupError,
-)
-from .extension import LMS, current_lms
-from .recording import Recorded
-from .signals import (
-    alert_sent,
-    audit_event,
-    configuration_status_changed,
-    delivery_rejected,
-    objective_completed,
-    result_recorded,
-    statement_delivered,
 )
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
     "InvalidConfiguration",
     "InvalidResult",
     "LMSError",
-    "MissingSlot",
+    "MissingCallback",
     "NotFound",
     "Objective",
     "ObjectiveResult",

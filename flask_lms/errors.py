@@ -26,7 +26,7 @@ class SetupError(LMSError, RuntimeError):
     """A call was forgotten, made twice or made too early; the message names it."""
 
 
-class MissingSlot(SetupError):
+class MissingCallback(SetupError):
     """A host callback is needed that was never registered; the message names its decorator."""
 
 

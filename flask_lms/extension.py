@@ -11,36 +11,36 @@ from blinker import Signal
 from flask import Flask, current_app
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import Session
 from werkzeug.local import LocalProxy
 
-from . import doorbell, journal, recording, schema, signals
+from . import events
 from .admin import make_blueprint
-from .alerts import incidents
-from .cli import make_cli
-from .clock import DatabaseClock
-from .connectors import Connector, Registry
-from .entities import ObjectiveResult
+from .app_state import AppState
+from .callbacks import CallbackDecorators, Callbacks
+from .cli.commands import make_cli
+from .connectors.base import Connector
+from .connectors.registry import Registry
+from .database import attach
+from .database.models import Configuration
+from .database.types import DatabaseClock
+from .delivery.wake import Wake
+from .encryption import Encryption, derive_keys
 from .errors import SetupError
-from .models import Configuration
-from .recording import Recorded
-from .services import audit
+from .recording import after_commit, record
+from .recording.record import Recorded
 from .services.configurations import Configurations
 from .services.deliveries import Deliveries
 from .services.overview import Health, health
 from .settings import Settings
-from .signals import StatusChanged
-from .slots import SlotDecorators, Slots
-from .state import State
 from .transport import Transport
-from .vault import Vault, derive_keys
+from .values import ObjectiveResult
 
 _log = logging.getLogger(__name__)
 #: What a host's function makes of its signal.
 F = TypeVar("F", bound=Callable[..., ObjectiveResult | Iterable[ObjectiveResult] | None])
 
 
-class LMS(SlotDecorators):
+class LMS(CallbackDecorators):
     """Sends a host's objective results to its customers' Learning Management Systems.
 
     :param app: call :meth:`init_app` with it at once.
@@ -60,8 +60,8 @@ class LMS(SlotDecorators):
         self._db = db
         self._mail = mail
         self._connectors = tuple(connectors)
-        self._slots = Slots()
-        self.results_from(signals.objective_completed)(_result_of_the_signal)
+        self._callbacks = Callbacks()
+        self.results_from(events.objective_completed)(_result_of_the_signal)
         if app is not None:
             self.init_app(app)
 
@@ -85,31 +85,23 @@ class LMS(SlotDecorators):
                 f"{type(db).__module__}.{type(db).__qualname__}."
             )
         settings = Settings.from_config(app.config, app.name)
-        schema.attach(db, settings.bind_key)
-        bell = doorbell.Doorbell(settings.redis_url)
-        state = State(
+        attach.attach(db, settings.bind_key)
+        state = AppState(
             app=app,
             db=db,
             mail=self._mail or app.extensions.get("mail") or Mail(app),
             settings=settings,
-            slots=self._slots,
+            callbacks=self._callbacks,
             clock=DatabaseClock(of=Configuration),
             # Derived keys stay readable, so that LMS_ENCRYPTION_KEYS can be added later.
-            vault=Vault([*settings.encryption_keys, *derive_keys(app.config)]),
+            encryption=Encryption([*settings.encryption_keys, *derive_keys(app.config)]),
             registry=Registry(self._connectors),
             transport=Transport(settings),
-            ring=bell.ring,
-            schedule=bell.schedule,
-            answered=bell.answered,
-            is_redis_there=bell.is_there,
-            on_status_change=lambda *change: _on_status_change(state, *change),
-            on_own_fault=lambda *fault: incidents.operator_fault(state, *fault),
+            wake=Wake(settings.redis_url),
         )
         app.extensions["lms"] = self
         app.extensions["lms_state"] = state
-        journal.listen(db)
-        # Told after the commit of an automatic change, so its audit row is there by then.
-        signals.configuration_status_changed.connect(_tell_audit, app, weak=False)
+        after_commit.listen(db)
         app.register_blueprint(make_blueprint(), url_prefix=settings.url_prefix)
         app.cli.add_command(make_cli())
 
@@ -156,19 +148,19 @@ class LMS(SlotDecorators):
 
     def record_many(self, results: Iterable[ObjectiveResult]) -> Recorded:
         """:meth:`record` for several results at once, at the same cost."""
-        return recording.record(self._state, list(results))
+        return record.record(self._state, list(results))
 
     # -- services ------------------------------------------------------------------------------
 
     @property
-    def _state(self) -> State:
+    def _state(self) -> AppState:
         state = current_app.extensions.get("lms_state")
         if state is None or current_app.extensions["lms"] is not self:
             raise SetupError(
                 f"This LMS object was not initialised on app {current_app.name!r}: "
                 "call lms.init_app(app)."
             )
-        assert isinstance(state, State)
+        assert isinstance(state, AppState)
         return state
 
     @property
@@ -184,18 +176,6 @@ class LMS(SlotDecorators):
     def health(self, organization_id: str) -> Health:
         """How an organization's configurations are doing, in counts and ages."""
         return health(self._state, organization_id)
-
-
-def _on_status_change(
-    state: State, session: Session, configuration: Configuration, event: StatusChanged
-) -> None:
-    """What else is written in the transaction in which a status changes."""
-    audit.status_changed(session, configuration, event)
-    incidents.status_changed(state, session, configuration, event)
-
-
-def _tell_audit(app: Flask, event: StatusChanged) -> None:
-    audit.tell(app.extensions["lms_state"])
 
 
 def _result_of_the_signal(sender: object, *, result: Any, **extra: Any) -> Any:

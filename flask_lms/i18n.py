@@ -1,8 +1,7 @@
-"""Texts in the reader's language, asked in this order: the host's ``translator``, our catalogue.
+"""Sentences for people: English now, translated at the page's or mail's border.
 
-The language is the one that :func:`using` sets (mails), else the one Flask-Babel found for this
-request when the host has it, else English. The catalogues are read with the standard library, so
-Flask-Babel stays optional. The only texts a catalogue changes are the extension's own.
+Pure modules can't know the reader's language, so they make :class:`Words`: a plain English string
+that remembers the message it was made from.
 """
 
 from __future__ import annotations
@@ -18,8 +17,46 @@ from typing import Any
 
 from flask import current_app, has_app_context
 
-from .clock import UTC
-from .words import N_, Words
+from .database.types import UTC
+
+
+class Words(str):
+    """A formatted English sentence that can still be translated.
+
+    >>> Words("%(name)s is paused", name="Corporate LMS")
+    'Corporate LMS is paused'
+
+    :param message: message id with ``%(name)s`` placeholders.
+    :param values: what fills them.
+    """
+
+    __slots__ = ("message", "plural", "values")
+
+    message: str
+    plural: str | None
+    values: dict[str, Any]
+
+    def __new__(cls, message: str, /, **values: Any) -> Words:
+        words = super().__new__(cls, message % values if values else message)
+        words.message, words.plural, words.values = message, None, values
+        return words
+
+    @classmethod
+    def many(cls, singular: str, plural: str, n: int, /, **values: Any) -> Words:
+        """A sentence whose form depends on ``n``, available in it as ``%(n)s``."""
+        values = {"n": n, **values}
+        words = super().__new__(cls, (singular if n == 1 else plural) % values)
+        words.message, words.plural, words.values = singular, plural, values
+        return words
+
+
+def N_(message: str) -> str:
+    """Marks a message for the catalogue where it is filled in later."""
+    return message
+
+
+# -- Texts in the reader's language, asked in this order: the host's ``translator``, our
+# catalogue.
 
 DOMAIN = "flask_lms"
 DIRECTORY = Path(__file__).with_name("translations")
@@ -72,7 +109,7 @@ def available() -> list[str]:
 def _look_up(message: str, plural: str | None, n: int | None) -> str:
     if has_app_context():
         state = current_app.extensions.get("lms_state")
-        found = state.slots.translate(message, plural, n) if state else None
+        found = state.callbacks.translate(message, plural, n) if state else None
         if found is not None:
             return str(found)
     catalogue = _catalogue(language())

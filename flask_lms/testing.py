@@ -2,7 +2,7 @@
 
 A host's test from end to end::
 
-    >>> from flask_lms.testing import FakeLRS, drain
+    >>> from flask_lms.testing import FakeLRS, deliver
     >>> with FakeLRS() as lrs:                                             # a real HTTP server
     ...     with app.app_context():
     ...         configuration = lms.configurations.create(
@@ -10,7 +10,7 @@ A host's test from end to end::
     ...         )
     ...         _ = lms.configurations.attach(configuration.id, "fire-safety")
     ...         _ = lms.record(result)
-    ...     _ = drain(app)                                                 # no Redis, no worker
+    ...     _ = deliver(app)                                               # no Redis, no worker
     ...     [statement] = lrs.statements
     >>> statement["verb"]["id"]
     'http://adlnet.gov/expapi/verbs/passed'
@@ -44,10 +44,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from .delivery.worker import BurstReport, run
+
 if TYPE_CHECKING:
     from flask import Flask
 
-    from .worker import Bursted
 
 #: What a test's app needs besides its own configuration.
 CONFIG: Mapping[str, Any] = {"LMS_ALLOW_HTTP": True, "LMS_ALLOWED_NETWORKS": ["127.0.0.0/8"]}
@@ -58,7 +59,7 @@ _VOIDED = "http://adlnet.gov/expapi/verbs/voided"
 
 
 @dataclass(frozen=True)
-class Answer:
+class FakeAnswer:
     """What the LRS answers instead of its own answer.
 
     :param stores: it stores the statements nevertheless, as one does whose answer gets lost.
@@ -74,7 +75,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Received:
+class ReceivedRequest:
     """A request as it came in."""
 
     method: str
@@ -111,8 +112,8 @@ class FakeLRS:
         self.secret: str = secret
         self.delay_seconds: float = 0.0
         self._port = port
-        self._script: deque[Answer] = deque()
-        self._always: Answer | None = None
+        self._script: deque[FakeAnswer] = deque()
+        self._always: FakeAnswer | None = None
         self._lock = threading.RLock()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -167,7 +168,7 @@ class FakeLRS:
         }
 
     @property
-    def received(self) -> list[Received]:
+    def received(self) -> list[ReceivedRequest]:
         """The last 1,000 requests, oldest first."""
         with self._lock:
             return list(self._received)
@@ -186,7 +187,7 @@ class FakeLRS:
         """Forget everything, switches too."""
         with self._lock:
             self._statements: dict[str, dict[str, Any]] = {}
-            self._received: deque[Received] = deque(maxlen=_RECEIVED_KEPT)
+            self._received: deque[ReceivedRequest] = deque(maxlen=_RECEIVED_KEPT)
             self._requests = self._resent = 0
             self._script.clear()
             self._always = None
@@ -194,12 +195,12 @@ class FakeLRS:
 
     # -- switches ------------------------------------------------------------------------------
 
-    def answer(self, *answers: Answer) -> None:
+    def answer(self, *answers: FakeAnswer) -> None:
         """Answer the next requests (but ``GET /about``) so, one each; then as an LRS again."""
         with self._lock:
             self._script.extend(answers)
 
-    def answer_always(self, answer: Answer | None) -> None:
+    def answer_always(self, answer: FakeAnswer | None) -> None:
         """Answer every request so, until called with None."""
         self._always = answer
 
@@ -243,7 +244,9 @@ class FakeLRS:
 
     # -- its answers ---------------------------------------------------------------------------
 
-    def _respond(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _respond(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> FakeAnswer:
         path = urlsplit(target).path
         is_about = path.endswith("/about")
         with self._lock:
@@ -255,7 +258,7 @@ class FakeLRS:
                 own = self._own_answer(method, target, headers, body)
             answer = own if scripted is None else scripted
             self._received.append(
-                Received(
+                ReceivedRequest(
                     method=method, path=target, headers=headers, body=body, status=answer.status
                 )
             )
@@ -263,7 +266,7 @@ class FakeLRS:
 
     def _own_answer(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> Answer:
+    ) -> FakeAnswer:
         parts = urlsplit(target)
         if method == "GET" and parts.path == "/xapi/about":
             return _as_json(200, {"version": [_VERSION]})
@@ -286,9 +289,9 @@ class FakeLRS:
             return _as_json(400, {"error": "The body is not JSON."})
         answer = self._store(sent if isinstance(sent, list) else [sent])
         is_put = method == "PUT" and answer.status == 200
-        return Answer(204, {"X-Experience-API-Version": _VERSION}) if is_put else answer
+        return FakeAnswer(204, {"X-Experience-API-Version": _VERSION}) if is_put else answer
 
-    def _store(self, sent: list[Any]) -> Answer:
+    def _store(self, sent: list[Any]) -> FakeAnswer:
         """All of them, or none (xAPI 1.0.3 Communication 2.1.2)."""
         ids: list[str] = []
         for index, statement in enumerate(sent):
@@ -311,21 +314,19 @@ class FakeLRS:
         return _as_json(200, ids)
 
 
-def drain(app: Flask) -> Bursted:
+def deliver(app: Flask) -> BurstReport:
     """Deliver everything that is due, in this process and without Redis, and send due mails.
 
     Call it outside of an application context whose session has open changes.
     """
-    from .worker import run
-
     done = run(app, burst=True)
     assert done is not None
     return done
 
 
-def _as_json(status: int, value: object) -> Answer:
+def _as_json(status: int, value: object) -> FakeAnswer:
     headers = {"Content-Type": "application/json", "X-Experience-API-Version": _VERSION}
-    return Answer(status, headers, json.dumps(value).encode())
+    return FakeAnswer(status, headers, json.dumps(value).encode())
 
 
 def _core(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flask_lms import signals
-from flask_lms.alerts import incidents
-from flask_lms.clock import FixedClock, new_id
-from flask_lms.models import Configuration, Delivery, Incident, Mail, State, Status
+from flask_lms import events
+from flask_lms.alerts import outages
+from flask_lms.database.models import Configuration, Delivery, DeliveryState, Incident, Mail, Status
+from flask_lms.database.types import FixedClock, new_id
 from tests.host import START, Host
 
 CANARY_WORDS = "learner jane.doe@acme.example is unknown (secret s3cret-canary)"
@@ -77,7 +77,7 @@ class Stage:
             health.last_success_at, health.failing_since = self.now, None
         if old is not status:
             health.since = self.now
-            event = signals.StatusChanged(
+            event = events.StatusChanged(
                 organization_id=configuration.organization_id,
                 configuration_id=id,
                 name=configuration.name,
@@ -86,7 +86,7 @@ class Stage:
                 cause=cause,
                 at=self.now,
             )
-            incidents.status_changed(self.state, self.session, configuration, event)
+            outages.status_changed(self.state, self.session, configuration, event)
         self.session.commit()
 
     def down(
@@ -108,13 +108,17 @@ class Stage:
     def tick(self, **span: float) -> datetime:
         if span:
             self.clock.advance(**span)
-        incidents.tick(self.state, self.now)
+        outages.tick(self.state, self.now)
         return self.now
 
     def deliveries(
-        self, id: uuid.UUID, n: int, state: State = State.PENDING, reason: str | None = None
+        self,
+        id: uuid.UUID,
+        n: int,
+        state: DeliveryState = DeliveryState.PENDING,
+        reason: str | None = None,
     ) -> None:
-        settled = None if state is State.PENDING else self.now
+        settled = None if state is DeliveryState.PENDING else self.now
         self.session.execute(
             sa.insert(Delivery),
             [
@@ -143,8 +147,8 @@ class Stage:
     def deliver_all(self, id: uuid.UUID) -> None:
         self.session.execute(
             sa.update(Delivery)
-            .where(Delivery.configuration_id == id, Delivery.state == State.PENDING)
-            .values(state=State.DELIVERED, settled_at=self.now)
+            .where(Delivery.configuration_id == id, Delivery.state == DeliveryState.PENDING)
+            .values(state=DeliveryState.DELIVERED, settled_at=self.now)
         )
         self.session.commit()
 

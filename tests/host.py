@@ -13,18 +13,10 @@ from blinker import Signal
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_lms import (
-    LMS,
-    Administrator,
-    Objective,
-    ObjectiveResult,
-    Page,
-    Participant,
-    StepResult,
-)
-from flask_lms.clock import FixedClock
-from flask_lms.models import Configuration, Delivery
-from flask_lms.state import State
+from flask_lms import LMS, Administrator, Objective, ObjectiveResult, Page, Participant, StepResult
+from flask_lms.app_state import AppState
+from flask_lms.database.models import Configuration, Delivery
+from flask_lms.database.types import FixedClock
 
 #: Nothing listens here.
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -44,9 +36,9 @@ class Host:
     participants: dict[str, Participant] = field(default_factory=dict)
 
     @property
-    def state(self) -> State:
+    def state(self) -> AppState:
         state = self.app.extensions["lms_state"]
-        assert isinstance(state, State)
+        assert isinstance(state, AppState)
         return state
 
     def freeze(self, at: datetime = START) -> FixedClock:

@@ -9,21 +9,16 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from . import (
-    access,
     alerts,
     configurations,
-    connection_test,
     deliveries,
-    delivery_acts,
     editing,
-    failures,
     help,
     history,
-    monitoring,
-    mute,
     objectives,
+    pages,
+    probe,
     toolbox,
-    wizard,
 )
 from .pages import transactional
 
@@ -39,10 +34,10 @@ _ONE = "/<uuid:configuration_id>"
 
 PAGES = (
     _Page("/", "index", configurations.index),
-    _Page("/new", "new", wizard.basics, "GET POST"),
-    _Page("/new/<type>", "new_connection", wizard.connection, "GET POST"),
+    _Page("/new", "new", editing.basics, "GET POST"),
+    _Page("/new/<type>", "new_connection", editing.connection, "GET POST"),
     _Page(_ONE, "overview", configurations.overview),
-    _Page(f"{_ONE}/test", "test", connection_test.page, "GET POST"),
+    _Page(f"{_ONE}/test", "test", probe.page, "GET POST"),
     _Page(f"{_ONE}/edit", "edit", editing.edit, "GET POST"),
     _Page(f"{_ONE}/send-waiting", "send_waiting", configurations.send_waiting, "POST"),
     _Page(f"{_ONE}/pause", "pause", configurations.pause, "GET POST"),
@@ -57,15 +52,15 @@ PAGES = (
     _Page("/deliveries", "deliveries", deliveries.index),
     _Page("/deliveries.csv", "deliveries_csv", deliveries.as_csv),
     _Page("/deliveries/<any('send-again', 'check-again', 'cancel'):act>", "delivery_act",
-          delivery_acts.confirm_act, "GET POST"),
+          deliveries.confirm_act, "GET POST"),
     _Page("/deliveries/<uuid:delivery_id>", "delivery", deliveries.one),
     _Page(f"{_ONE}/deliveries", "configuration_deliveries", deliveries.of_configuration),
     _Page(f"{_ONE}/alerts", "alerts", alerts.page, "GET POST"),
     _Page("/history", "history", history.page),
     _Page("/history.csv", "history_csv", history.as_csv),
     _Page("/help", "help", help.page),
-    _Page("/health.json", "health", monitoring.health),
-    _Page("/mute/<token>", "mute", mute.page, "GET POST"),
+    _Page("/health.json", "health", configurations.health),
+    _Page("/mute/<token>", "mute", alerts.mute, "GET POST"),
 )  # fmt: skip
 
 
@@ -79,7 +74,7 @@ def make_blueprint() -> Blueprint:
             transactional(page.view),
             methods=page.methods.split(),
         )
-    access.guard(blueprint)
-    failures.handle(blueprint)
+    pages.guard(blueprint)
+    pages.handle(blueprint)
     blueprint.record_once(toolbox.install)
     return blueprint

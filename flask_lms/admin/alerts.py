@@ -7,12 +7,11 @@ import uuid
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..alerts import mailer, wording
-from ..i18n import gettext, ngettext
+from ..alerts import sending, texts, unsubscribe
+from ..i18n import N_, gettext, ngettext
 from ..services.configurations import Configurations
-from ..services.mails import Mails
-from ..words import N_
-from . import access, pages
+from ..services.overview import Mails
+from . import pages
 from .forms import ActForm
 
 KINDS = {
@@ -28,7 +27,7 @@ KINDS = {
 
 def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """The contacts and the log of mails; mute, unmute, send a test alert."""
-    state, organization_id = access.state(), access.organization_id()
+    state, organization_id = pages.state(), pages.organization_id()
     service = Configurations(state, organization_id)
     configuration = service.get(configuration_id)
     form = ActForm()
@@ -44,16 +43,16 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
             (address, address.casefold() in muted) for address in configuration.contact_emails
         ],
         mails=mails.list(configuration_id),
-        mail_problem=mailer.problem(state),
+        mail_problem=sending.problem(state),
         kinds=KINDS,
-        why=wording.reason,
+        why=texts.reason,
         form=form,
         forms=[form],
     )
 
 
 def _act(configuration_id: uuid.UUID, service: Configurations) -> None:
-    by = access.administrator()
+    by = pages.administrator()
     email = request.form.get("email", "")
     what = request.form.get("act")
     if what == "mute":
@@ -63,7 +62,7 @@ def _act(configuration_id: uuid.UUID, service: Configurations) -> None:
         service.unmute(configuration_id, email, by)
         pages.notice(gettext("%(email)s gets alerts again.", email=email))
     elif what == "test":
-        count = mailer.send_test(access.state(), service.get(configuration_id), by)
+        count = sending.send_test(pages.state(), service.get(configuration_id), by)
         if count:
             pages.notice(
                 ngettext(
@@ -79,3 +78,23 @@ def _act(configuration_id: uuid.UUID, service: Configurations) -> None:
                 ),
                 "warn",
             )
+
+
+# -- The link "Stop these mails": no sign-in, as its signed token says who asks for what.
+
+
+def mute(token: str) -> ResponseReturnValue:
+    """Ask; then mute, or take it back."""
+    state = pages.state()
+    configuration_id, email = unsubscribe.read(state, token)
+    service = Configurations(state)
+    configuration = service.get(configuration_id)
+    if request.method == "POST":
+        change = service.unmute if request.form.get("act") == "unmute" else service.mute
+        configuration = change(configuration_id, email, by=email)
+    is_muted = email.casefold() in {one.casefold() for one in configuration.muted_emails}
+    response = pages.render(
+        "mute.html", name=configuration.name, email=email, is_muted=is_muted, forms=[]
+    )
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
-from ..i18n import gettext, ngettext
-from ..words import N_
+from ..i18n import N_, gettext, ngettext
 
 _HEIGHT = 160
 _TOP = 12
@@ -33,7 +32,7 @@ PATTERNS = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class DayCounts:
     """What one bar shows."""
 
     date: date
@@ -78,7 +77,7 @@ class Chart:
     :param summary: the chart in words.
     """
 
-    days: Sequence[Numbers]
+    days: Sequence[DayCounts]
     bars: Sequence[Bar]
     lines: Sequence[Line]
     ticks: Sequence[Tick]
@@ -100,7 +99,7 @@ def _top_of(most: int) -> int:
         step *= 10
 
 
-def draw(days: Sequence[Numbers]) -> Chart:
+def draw(days: Sequence[DayCounts]) -> Chart:
     """A stacked bar for each day, the oldest first."""
     most = max((day.total for day in days), default=0)
     top = _top_of(most)
@@ -137,7 +136,7 @@ def _short(value: int) -> str:
     return str(value)
 
 
-def _ticks(days: Sequence[Numbers]) -> list[Tick]:
+def _ticks(days: Sequence[DayCounts]) -> list[Tick]:
     if not days:
         return []
     last = len(days) - 1
@@ -149,7 +148,7 @@ def _ticks(days: Sequence[Numbers]) -> list[Tick]:
     ]
 
 
-def _summary(days: Sequence[Numbers]) -> str:
+def _summary(days: Sequence[DayCounts]) -> str:
     total = {name: sum(getattr(day, name) for day in days) for name, _, _ in SERIES}
     return gettext(
         "In %(days)s: %(sent)s sent, %(waiting)s waiting, %(rejected)s rejected, "

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import hmac
 import uuid
-from collections.abc import Callable
 
-from flask import request
+from flask import Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from ..alerts import mailer
+from ..alerts import sending
+from ..database.models import Configuration, Status
 from ..errors import InvalidConfiguration
-from ..i18n import gettext, ngettext, translate
-from ..models import Configuration, Status
+from ..i18n import N_, gettext, ngettext, translate
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries, Filters
 from ..services.objectives import Objectives
 from ..services.overview import Numbers, Overview
-from ..words import N_
-from . import access, charts, pages, presenters
+from ..services.overview import health as health_of
+from . import charts, pages, wording
 from .forms import ActForm
-from .query import NAMES
 
 #: The status filter of the list: what the service knows, and its words.
 STATUSES = (
@@ -32,25 +31,15 @@ STATUSES = (
 )
 _DAYS = (14, 30, 90)
 _FEW = 10
-#: What a question carries on from the page that led to it.
-_CARRIED = (
-    "ids",
-    "only",
-    "all",
-    "q",
-    "past",
-    "since",
-    *(name for name in NAMES if name != "since"),
-)
 
 
 def _service() -> Configurations:
-    return Configurations(access.state(), access.organization_id())
+    return Configurations(pages.state(), pages.organization_id())
 
 
 def index() -> ResponseReturnValue:
     """All configurations, those in trouble first."""
-    overview = Overview(access.state(), access.organization_id(), now=pages.now())
+    overview = Overview(pages.state(), pages.organization_id(), now=pages.now())
     everything = overview.rows()
     search = request.args.get("q", "").strip()[:100]
     status = request.args.get("status", "")
@@ -62,7 +51,7 @@ def index() -> ResponseReturnValue:
         "index.html",
         rows=rows,
         summary=overview.summary(everything),
-        mail_problem=mailer.problem(access.state()),
+        mail_problem=sending.problem(pages.state()),
         search=search,
         status=status,
         statuses=STATUSES,
@@ -72,7 +61,7 @@ def index() -> ResponseReturnValue:
 
 def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Everything about one configuration on one page."""
-    state, organization_id = access.state(), access.organization_id()
+    state, organization_id = pages.state(), pages.organization_id()
     configuration = _service().get(configuration_id)
     figures = Overview(state, organization_id, now=pages.now())
     numbers = figures.numbers(configuration)
@@ -85,7 +74,7 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
         "overview.html",
         configuration=configuration,
         numbers=numbers,
-        panel=presenters.status_panel(configuration, numbers.waiting, state.registry, pages.now()),
+        panel=wording.status_panel(configuration, numbers.waiting, state.registry, pages.now()),
         checklist=_checklist(configuration, numbers),
         chart=charts.draw(daily),
         days=shown,
@@ -124,7 +113,7 @@ def _posted() -> bool:
 def send_waiting(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Try now."""
     if _posted():
-        count = _service().send_waiting(configuration_id, access.administrator())
+        count = _service().send_waiting(configuration_id, pages.administrator())
         text = (
             ngettext(
                 "%(n)s waiting result is being sent now.",
@@ -141,7 +130,7 @@ def send_waiting(configuration_id: uuid.UUID) -> ResponseReturnValue:
 def resume(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """End a pause."""
     if _posted():
-        name = _service().resume(configuration_id, access.administrator()).name
+        name = _service().resume(configuration_id, pages.administrator()).name
         pages.notice(gettext("“%(name)s” sends again.", name=name))
     return pages.go("overview", configuration_id=configuration_id)
 
@@ -153,16 +142,16 @@ def pause(configuration_id: uuid.UUID) -> ResponseReturnValue:
     waiting = service.waiting(configuration_id)
 
     def act() -> ResponseReturnValue:
-        service.pause(configuration_id, access.administrator())
+        service.pause(configuration_id, pages.administrator())
         pages.notice(gettext("“%(name)s” is paused.", name=configuration.name))
         return pages.go("overview", configuration_id=configuration_id)
 
     facts = [
         gettext("New results are kept and sent when you resume."),
-        presenters.waiting_words(waiting),
+        wording.waiting_words(waiting),
         gettext("Nothing is lost, however long the pause is."),
     ]
-    return confirm(
+    return pages.confirm(
         act,
         title=gettext("Pause “%(name)s”?", name=configuration.name),
         facts=facts,
@@ -175,11 +164,11 @@ def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Delete, after its consequence was read."""
     service = _service()
     configuration = service.get(configuration_id)
-    figures = Overview(access.state(), access.organization_id()).numbers(configuration_id)
+    figures = Overview(pages.state(), pages.organization_id()).numbers(configuration_id)
 
     def act() -> ResponseReturnValue:
         name = configuration.name
-        service.delete(configuration_id, access.administrator())
+        service.delete(configuration_id, pages.administrator())
         pages.notice(
             gettext(
                 "“%(name)s” was deleted. For 30 days you can bring it back from the history.",
@@ -201,7 +190,7 @@ def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
         ),
         gettext("What your LMS has received stays there."),
     ]
-    return confirm(
+    return pages.confirm(
         act,
         title=gettext("Delete “%(name)s”?", name=configuration.name),
         facts=facts,
@@ -216,7 +205,7 @@ def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
     if not _posted():
         return pages.go("history", action="deleted")
     try:
-        name = _service().restore(configuration_id, access.administrator()).name
+        name = _service().restore(configuration_id, pages.administrator()).name
     except InvalidConfiguration as error:
         sentences = [translate(one) for several in error.errors.values() for one in several]
         pages.notice(" ".join(sentences), "bad")
@@ -225,32 +214,21 @@ def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
     return pages.go("overview", configuration_id=configuration_id)
 
 
-def confirm(
-    act: Callable[[], ResponseReturnValue],
-    *,
-    title: str,
-    facts: list[str],
-    button: str,
-    back: str,
-    is_danger: bool = False,
-    choice: str | None = None,
-) -> ResponseReturnValue:
-    """A page of its own for an act with consequences, told in numbers; then the act.
+# -- ``health.json``: counts and ages for a monitoring system that has the token.
 
-    What was chosen on the page before is posted on; ``confirmed`` tells the second post.
+
+def health() -> ResponseReturnValue:
+    """Of the whole installation, or of ``?organization=…``. 503 while something is wrong.
+
+    Without ``LMS_HEALTH_TOKEN``, or with another one than that, there is nothing here (404).
     """
-    form = ActForm()
-    if request.method == "POST" and form.validate_on_submit() and "confirmed" in request.form:
-        return act()
-    return pages.render(
-        "confirm.html",
-        form=form,
-        forms=[form],
-        title=title,
-        facts=facts,
-        choice=choice,
-        button=button,
-        back=back,
-        is_danger=is_danger,
-        hidden=[(key, value) for key, value in request.values.items(multi=True) if key in _CARRIED],
-    )
+    state = pages.state()
+    expected = state.settings.health_token
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
+        abort(404)
+    found = health_of(state, request.args.get("organization") or None)
+    response: Response = jsonify(found.as_dict())
+    response.status_code = 200 if found.is_ok else 503
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from flask import Response, stream_with_context
 
-from ..clock import UTC
-from .access import state
+from ..database.types import UTC
+from .pages import state
 
 #: Where a formula may begin: at the start, or where a spreadsheet of another country, which splits
 #: at semicolons or tabs, starts a new cell. The wide signs mean the same in East Asian ones.

@@ -1,28 +1,174 @@
-"""Edit: the same two forms on one page, saved at once, then tested."""
+"""Create LMS Configuration: step 1 Basic information, step 2 the LMS type's own form.
+
+Step 1 travels to step 2 in a sealed hidden field; only step 2 writes, all at once.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 
-from ..connectors import Connector, TestReport
+from ..checks import Errors, clean_emails, clean_name
+from ..connectors.base import Connector, TestReport
+from ..database.models import Configuration
 from ..errors import EditConflict, InvalidConfiguration
-from ..i18n import date, date_time, gettext
-from ..models import Configuration
+from ..i18n import date, date_time, gettext, language
+from ..services import configurations
 from ..services.configurations import Configurations
-from . import access, connection_test
-from .forms import BasicsForm, connector_form, is_genuine, show_errors, typed
+from . import pages, probe
+from .forms import BasicsForm, connector_form, is_genuine, seal, show_errors, typed, unseal
 from .history import field_label
-from .pages import go_on_posting, render
+from .pages import go, go_on_posting, render
+
+
+def _owner() -> Sequence[str]:
+    return (pages.organization_id(), pages.administrator().id)
+
+
+def basics() -> ResponseReturnValue:
+    """Step 1, and the way from there to step 2."""
+    state = pages.state()
+    form = BasicsForm()
+    form.offer(state.registry)
+    if request.method == "GET":
+        form.contact_emails.data = pages.administrator().email or ""
+        form.language.data = language() if language() in dict(form.language.choices) else "en"
+        return _show_basics(form)
+    if not is_genuine(form):
+        return _show_basics(form)
+    try:
+        values = _check(form.values())
+    except InvalidConfiguration as error:
+        show_errors(error, form)
+        return _show_basics(form)
+    connector = state.registry.get(values["type"])
+    assert connector is not None
+    before = unseal(state, form.draft.data, _owner()) or {}
+    kept = before.get("settings") if before.get("type") == values["type"] else None
+    return _show_connection(connector, connector_form(connector, kept, formdata=None), values)
+
+
+def connection(type: str) -> ResponseReturnValue:
+    """Step 2: save, save and test, test unsaved, or back."""
+    state = pages.state()
+    connector = state.registry.get(type)
+    draft = unseal(state, request.form.get("draft"), _owner())
+    if connector is None or draft is None:
+        return go("new")
+    form = connector_form(connector)
+    what = request.form.get("act", "save")
+    if what == "back":
+        return _back(connector, form, draft)
+    if not is_genuine(form):
+        return _show_connection(connector, form, draft)
+    settings = typed(form, connector)
+    service = Configurations(state, pages.organization_id())
+    try:
+        if what == "test":
+            return _test_new(connector, form, draft, settings)
+        configuration = service.create(
+            pages.organization_id(),
+            draft["name"],
+            draft["contact_emails"],
+            type=type,
+            settings=settings,
+            language=draft["language"],
+            by=pages.administrator(),
+        )
+    except InvalidConfiguration as error:
+        if any(name not in form for name in error.errors):
+            return _back(connector, form, draft, error)
+        show_errors(error, form)
+        return _show_connection(connector, form, draft)
+    if what == "save_test":
+        return go_on_posting("test", configuration_id=configuration.id)
+    remarks = probe.remarks(connector, settings, service, configuration.id)
+    probe.tell(gettext("“%(name)s” was created.", name=configuration.name), remarks)
+    return go("overview", configuration_id=configuration.id)
+
+
+def _check(values: dict[str, Any]) -> dict[str, Any]:
+    """The rules of step 1 alone; nothing is written."""
+    state, errors = pages.state(), Errors()
+    name = clean_name(values["name"], errors)
+    emails = clean_emails(values["contact_emails"], errors)
+    configurations.connector_of(state, values["type"], errors)
+    if name:
+        configurations.check_name_is_free(state, pages.organization_id(), name, None, errors)
+    errors.check()
+    return {**values, "name": name, "contact_emails": emails}
+
+
+def _test_new(
+    connector: Connector, form: FlaskForm, draft: dict[str, Any], settings: dict[str, Any]
+) -> Response:
+    report: TestReport | None = None
+    limited = not probe.may_test()
+    if not limited:
+        service = Configurations(pages.state(), pages.organization_id())
+        report = service.test_settings(connector.type, settings)
+    return _show_connection(connector, form, draft, report=report, is_limited=limited)
+
+
+def _back(
+    connector: Connector,
+    form: FlaskForm,
+    draft: dict[str, Any],
+    error: InvalidConfiguration | None = None,
+) -> Response:
+    """Step 1 again, with what was typed in both steps, except the secret."""
+    state = pages.state()
+    first = BasicsForm(formdata=None)
+    first.offer(state.registry)
+    first.fill(draft)
+    settings = typed(form, connector, with_secrets=False)
+    first.draft.data = seal(state, {**draft, "settings": settings}, _owner())
+    if error is not None:
+        show_errors(error, first)
+    return _show_basics(first)
+
+
+def _show_basics(form: BasicsForm) -> Response:
+    return render("wizard_basics.html", form=form, forms=[form], types=list(pages.state().registry))
+
+
+def _show_connection(
+    connector: Connector,
+    form: FlaskForm,
+    draft: dict[str, Any],
+    report: TestReport | None = None,
+    is_limited: bool = False,
+) -> Response:
+    state = pages.state()
+    service = Configurations(state, pages.organization_id())
+    remarks = probe.Remarks()
+    if report is not None:
+        remarks = probe.remarks(connector, typed(form, connector), service)
+    return render(
+        "wizard_connection.html",
+        form=form,
+        forms=[form],
+        connector=connector,
+        draft=draft,
+        sealed=seal(state, {**draft, "settings": None}, _owner()),
+        report=report and probe.present(report, connector),
+        is_limited=is_limited,
+        remarks=remarks,
+    )
+
+
+# -- Edit: the same two forms on one page, saved at once, then tested.
 
 
 def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Show, test unsaved, save, or say who was faster."""
-    state = access.state()
-    service = Configurations(state, access.organization_id())
+    state = pages.state()
+    service = Configurations(state, pages.organization_id())
     configuration = service.get(configuration_id)
     connector = state.registry.get(configuration.type)
     basics = BasicsForm(data=_stored(configuration))
@@ -35,7 +181,7 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
     settings = typed(form, connector) if form and connector else None
     try:
         if request.form.get("act") == "test" and settings is not None:
-            return _test_unsaved(configuration, connector, basics, form, service)
+            return _test_edited(configuration, connector, basics, form, service)
         service.update(
             configuration_id,
             name=basics.name.data or "",
@@ -43,7 +189,7 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
             language=basics.language.data,
             settings=settings,
             version=_version(),
-            by=access.administrator(),
+            by=pages.administrator(),
         )
     except InvalidConfiguration as error:
         show_errors(error, basics, *([form] if form else []))
@@ -81,7 +227,7 @@ def _version() -> int | None:
     return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
-def _test_unsaved(
+def _test_edited(
     configuration: Configuration,
     connector: Connector | None,
     basics: BasicsForm,
@@ -89,7 +235,7 @@ def _test_unsaved(
     service: Configurations,
 ) -> Response:
     report: TestReport | None = None
-    may = connection_test.may_test()
+    may = probe.may_test()
     if may and form is not None and connector is not None:
         report = service.test_settings(configuration.type, typed(form, connector), configuration.id)
     return _show(configuration, connector, basics, form, report=report, is_limited=not may)
@@ -103,7 +249,7 @@ def _conflict(
     error: EditConflict,
 ) -> Response:
     """Who changed what, when; what was typed stays, and a second save goes over it knowingly."""
-    configuration = Configurations(access.state(), access.organization_id()).get(configuration_id)
+    configuration = Configurations(pages.state(), pages.organization_id()).get(configuration_id)
     fields = ", ".join(field_label(configuration.type, name) for name in error.fields)
     text = gettext(
         "%(name)s saved this configuration on %(time)s, after you opened it.",
@@ -136,7 +282,7 @@ def _show(
         basics=basics,
         form=form,
         forms=[basics, *([form] if form else [])],
-        report=report and connection_test.present(report, connector),
+        report=report and probe.present(report, connector),
         is_limited=is_limited,
         conflict=conflict,
     )

@@ -13,11 +13,11 @@ from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.csrf.core import CSRFTokenField
 
-from ..connectors import Connector, Registry
+from ..app_state import AppState
+from ..connectors.base import Connector
+from ..connectors.registry import Registry
 from ..errors import InvalidConfiguration, SecretUnreadable
-from ..i18n import available, gettext, translate
-from ..state import State
-from ..words import N_
+from ..i18n import N_, available, gettext, translate
 
 _LANGUAGES = {"en": N_("English"), "de": N_("German")}
 
@@ -126,17 +126,17 @@ def is_genuine(form: FlaskForm) -> bool:
 # -- drafts --------------------------------------------------------------------------------------
 
 
-def seal(state: State, draft: Mapping[str, Any], owner: Sequence[str]) -> str:
+def seal(state: AppState, draft: Mapping[str, Any], owner: Sequence[str]) -> str:
     """What was typed so far, encrypted for a hidden field: nothing half-made is stored, nothing
     can be changed on the way, and no size limit of a cookie applies. Never a secret.
     """
-    return state.vault.lock({"draft": json.dumps([list(owner), dict(draft)])})
+    return state.encryption.encrypt({"draft": json.dumps([list(owner), dict(draft)])})
 
 
-def unseal(state: State, sealed: str | None, owner: Sequence[str]) -> dict[str, Any] | None:
+def unseal(state: AppState, sealed: str | None, owner: Sequence[str]) -> dict[str, Any] | None:
     """What :func:`seal` sealed for this administrator; None: nothing, or somebody else's."""
     try:
-        text = state.vault.unlock(sealed).get("draft")
+        text = state.encryption.decrypt(sealed).get("draft")
     except SecretUnreadable:
         return None
     found_owner, draft = json.loads(text) if text else (None, None)

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from flask.typing import ResponseReturnValue
 from wtforms.csrf.core import CSRFTokenField
 
-from ..connectors import TRANSPORT_CAUSES, BuildContext, Cause, Connector
-from ..models import State as DeliveryState
-from ..models import Status
-from . import access, pages, presenters
+from ..connectors.base import TRANSPORT_CAUSES, BuildContext, Cause, Connector
+from ..database.models import DeliveryState, Status
+from . import pages, wording
 from .forms import connector_form
 
 
 def page() -> ResponseReturnValue:
     """One page to be printed or searched."""
-    state = access.state()
+    state = pages.state()
     context = BuildContext(
         activity_base_url=state.settings.activity_base_url,
         platform_name=state.settings.platform_name,
@@ -25,8 +24,8 @@ def page() -> ResponseReturnValue:
     return pages.render(
         "help.html",
         examples=[(one, _sample(one, context)) for one in state.registry],
-        statuses=[presenters.health_badge(status) for status in Status],
-        states=[presenters.delivery_badge(state) for state in DeliveryState],
+        statuses=[wording.health_badge(status) for status in Status],
+        states=[wording.delivery_badge(state) for state in DeliveryState],
         causes=[*_causes()],
         platform=state.settings.platform_name,
         retention_days=state.settings.retention_days,
@@ -44,7 +43,7 @@ def _sample(connector: Connector, context: BuildContext) -> str:
 def _causes() -> Iterator[tuple[str, str, list[str]]]:
     """(code, sentence, what to do) of everything that can be wrong."""
     seen: set[str] = set()
-    for connector in access.state().registry:
+    for connector in pages.state().registry:
         for cause in (*TRANSPORT_CAUSES.values(), *connector.causes.values()):
             if cause.code not in seen:
                 seen.add(cause.code)
@@ -52,15 +51,15 @@ def _causes() -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _general(cause: Cause) -> str:
-    settings = access.state().settings
+    settings = pages.state().settings
     seconds = {
         "connect_timeout": settings.connect_timeout_seconds,
         "timeout": settings.read_timeout_seconds,
     }.get(cause.code, 0)
-    return presenters.in_general(
+    return wording.in_general(
         cause, seconds=f"{seconds:g}", platform=settings.platform_name, participant="E001"
     )
 
 
 def _fill(message: str) -> str:
-    return presenters.fill(message, {"platform": access.state().settings.platform_name})
+    return wording.fill(message, {"platform": pages.state().settings.platform_name})

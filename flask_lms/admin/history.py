@@ -10,14 +10,13 @@ from typing import Any
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..i18n import gettext
-from ..models import Audit, Configuration
-from ..services.audit import AuditFilters, Audits
+from ..audit import AuditFilters, Audits
+from ..database.models import Audit, Configuration
+from ..i18n import N_, gettext
 from ..services.configurations import Configurations
-from ..words import N_
-from . import access, csv_files, pages, presenters
+from . import csv_files, pages, wording
+from .deliveries import as_uuid, day
 from .forms import ActForm
-from .query import as_uuid, day
 
 _LIMIT = 50
 _LONGEST = 300
@@ -74,7 +73,7 @@ _FIELDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class FieldChange:
     """One changed field in words; ``before`` is None for a fact or a replaced secret."""
 
     label: str
@@ -87,13 +86,13 @@ class Change:
 class Entry:
     row: Audit
     action: str
-    changes: Sequence[Change]
-    more: Sequence[Change] = ()
+    changes: Sequence[FieldChange]
+    more: Sequence[FieldChange] = ()
 
 
 def field_label(type: str, name: str) -> str:
     """What the forms call a field; its own name when no form has it."""
-    connector = access.state().registry.get(type)
+    connector = pages.state().registry.get(type)
     field = getattr(connector.form, name, None) if connector else None
     label = getattr(field, "kwargs", {}).get("label") or next(
         iter(getattr(field, "args", ())), None
@@ -112,7 +111,7 @@ def _value(name: str, value: Any) -> str:
     if name == "status":
         return _status(str(value))
     if name == "filter_states":
-        return presenters.delivery_badge(str(value)).label
+        return wording.delivery_badge(str(value)).label
     if name == "outcome" and value == "connected":
         return gettext("Connected")
     text = str(value)
@@ -121,33 +120,33 @@ def _value(name: str, value: Any) -> str:
 
 def _status(value: str) -> str:
     try:
-        return presenters.health_badge(value).label
+        return wording.health_badge(value).label
     except ValueError:
         return value
 
 
-def _changes(type: str, changes: Mapping[str, Any], host: str) -> Iterator[Change]:
+def _changes(type: str, changes: Mapping[str, Any], host: str) -> Iterator[FieldChange]:
     for name, value in changes.items():
         label = field_label(type, name)
         if isinstance(value, list | tuple) and len(value) == 2 and not name.startswith("filter_"):
             before, after = (_value(name, one) for one in value)
             is_new = value[0] is None
-            yield Change(
+            yield FieldChange(
                 label=label, before=None if is_new else before, after=after, is_change=not is_new
             )
         elif value in ("replaced", "set"):
             word = gettext("replaced") if value == "replaced" else gettext("set")
-            yield Change(label=label, before=None, after=word, is_change=False)
+            yield FieldChange(label=label, before=None, after=word, is_change=False)
         else:
             text = _value(name, value)
             if name in ("cause", "outcome"):
                 text = _cause(type, str(value), host) or text
-            yield Change(label=label, before=None, after=text, is_change=False)
+            yield FieldChange(label=label, before=None, after=text, is_change=False)
 
 
 def _cause(type: str, code: str, host: str) -> str | None:
-    cause = access.state().registry.cause(type, code)
-    return presenters.in_general(cause, host=host) if cause else None
+    cause = pages.state().registry.cause(type, code)
+    return wording.in_general(cause, host=host) if cause else None
 
 
 def present(row: Audit, owners: Mapping[uuid.UUID, Configuration]) -> Entry:
@@ -157,7 +156,7 @@ def present(row: Audit, owners: Mapping[uuid.UUID, Configuration]) -> Entry:
     """
     owner = owners.get(row.configuration_id) if row.configuration_id else None
     type = owner.type if owner else ""
-    connector = access.state().registry.get(type)
+    connector = pages.state().registry.get(type)
     host = connector.destination(owner.settings) if connector and owner else "LMS"
     action = ACTIONS.get(row.action)
     # Of a long list, those that are set, the rest folded.
@@ -183,7 +182,7 @@ def _filters() -> AuditFilters:
 
 def page() -> ResponseReturnValue:
     """The newest changes first."""
-    state, organization_id = access.state(), access.organization_id()
+    state, organization_id = pages.state(), pages.organization_id()
     before = as_uuid(request.args.get("before"))
     found = Audits(state, organization_id).list(_filters(), before=before, limit=_LIMIT)
     configurations = Configurations(state, organization_id).list(with_deleted=True)
@@ -206,7 +205,7 @@ def page() -> ResponseReturnValue:
 
 def as_csv() -> ResponseReturnValue:
     """All that match, as a file."""
-    state, organization_id = access.state(), access.organization_id()
+    state, organization_id = pages.state(), pages.organization_id()
     audits, chosen = Audits(state, organization_id), _filters()
 
     def rows() -> Iterator[Sequence[object]]:

@@ -10,29 +10,32 @@ from datetime import date, datetime, time
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..clock import UTC
+from ..database.models import DeliveryState
+from ..database.types import UTC
 from ..i18n import date as date_words
 from ..i18n import gettext, ngettext
-from ..models import State as DeliveryState
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries, Filters
 from ..services.objectives import Objectives
-from . import access, pages, presenters
-from .configurations import confirm
+from . import pages, wording
+from .deliveries import page_number
 from .forms import ActForm
-from .query import page_number
 
 _LIMIT = 50
 #: For more than these, waiting results are not counted objective by objective.
 _FEW = 5
 
 
+#: What a question carries on from the page that led to it.
+_CARRIED = ("ids", "all", "q", "past", "since")
+
+
 def _objectives() -> Objectives:
-    return Objectives(access.state(), access.organization_id())
+    return Objectives(pages.state(), pages.organization_id())
 
 
 def _configurations() -> Configurations:
-    return Configurations(access.state(), access.organization_id())
+    return Configurations(pages.state(), pages.organization_id())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,7 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _attach_many(configuration_id: uuid.UUID, chosen: Selection) -> ResponseReturnValue:
-    by = access.administrator()
+    by = pages.administrator()
     service = _configurations()
     if len(chosen.ids) == 1:
         before = {link.objective_id for link in service.links(configuration_id)}
@@ -159,9 +162,7 @@ def backfill(configuration_id: uuid.UUID) -> ResponseReturnValue:
     def act() -> ResponseReturnValue:
         queued = not_sent = 0
         for objective_id in ids:
-            done = objectives.backfill(
-                configuration_id, objective_id, since, access.administrator()
-            )
+            done = objectives.backfill(configuration_id, objective_id, since, pages.administrator())
             queued, not_sent = queued + done.queued, not_sent + len(done.not_sent)
         text = ngettext(
             "%(n)s past result is being sent.", "%(n)s past results are being sent.", queued
@@ -176,7 +177,7 @@ def backfill(configuration_id: uuid.UUID) -> ResponseReturnValue:
         return pages.go("attach", configuration_id=configuration_id, show="attached")
 
     count = sum(objectives.count_past(objective_id, since) for objective_id in ids)
-    return confirm(
+    return pages.confirm(
         act,
         title=gettext("Send past results to “%(name)s”?", name=configuration.name),
         facts=[
@@ -190,6 +191,7 @@ def backfill(configuration_id: uuid.UUID) -> ResponseReturnValue:
             gettext("Results that were sent before are not sent twice."),
         ],
         button=gettext("Send past results"),
+        carried=_CARRIED,
         back=back,
     )
 
@@ -205,7 +207,7 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
     if not ids:
         pages.notice(gettext("Choose at least one attached objective."), "warn")
         return pages.go("attach", configuration_id=configuration_id)
-    deliveries = Deliveries(access.state(), access.organization_id())
+    deliveries = Deliveries(pages.state(), pages.organization_id())
     waiting = None
     if len(ids) <= _FEW:
         waiting = sum(deliveries.count(_waiting(configuration_id, one)) for one in ids)
@@ -213,7 +215,7 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
     def act() -> ResponseReturnValue:
         cancels = request.form.get("waiting") == "cancel"
         cancelled = sum(
-            service.detach(configuration_id, one, cancels, access.administrator()) for one in ids
+            service.detach(configuration_id, one, cancels, pages.administrator()) for one in ids
         )
         text = ngettext("%(n)s objective detached.", "%(n)s objectives detached.", len(ids))
         if cancelled:
@@ -234,8 +236,8 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
         gettext("What your LMS has received stays there."),
     ]
     if waiting is not None:
-        facts.insert(1, presenters.waiting_words(waiting))
-    return confirm(
+        facts.insert(1, wording.waiting_words(waiting))
+    return pages.confirm(
         act,
         title=_detach_title(ids, configuration.name),
         facts=facts,
@@ -243,6 +245,7 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
         back=back,
         is_danger=True,
         choice="detach",
+        carried=_CARRIED,
     )
 
 
@@ -254,7 +257,7 @@ def _detach_title(ids: Sequence[str], name: str) -> str:
             len(ids),
             name=name,
         )
-    found = access.state().slots.objective(access.organization_id(), ids[0])
+    found = pages.state().callbacks.objective(pages.organization_id(), ids[0])
     objective = found.name if found else ids[0]
     return gettext("Detach “%(objective)s” from “%(name)s”?", objective=objective, name=name)
 
@@ -298,7 +301,7 @@ def one(objective_id: str) -> ResponseReturnValue:
 
 
 def _attach_one(objective_id: str, configuration_id: str) -> ResponseReturnValue:
-    link = _configurations().attach(configuration_id, objective_id, access.administrator())
+    link = _configurations().attach(configuration_id, objective_id, pages.administrator())
     if since_posted() is not None:
         return pages.go_on_posting("backfill", configuration_id=link.configuration_id)
     name = _configurations().get(link.configuration_id).name

@@ -1,4 +1,7 @@
-"""What every page does: render, say what was done, go on, and leave no half-made transaction."""
+"""Who may see the pages: nobody, unless the host's ``administrator_loader`` names an administrator.
+
+The organization of everything shown or changed is that administrator's, and nothing else's.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,100 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, cast
 
-from flask import Response, g, make_response, redirect, render_template, session, url_for
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
-from .access import state
+from ..app_state import AppState
+from ..errors import NotFound, SetupError
+from ..i18n import gettext
+from ..values import Administrator
+from .forms import ActForm
+
+#: They bring their own proof, a token, or need none.
+_PUBLIC = frozenset({"lms.static", "lms.health", "lms.mute"})
+#: Called by programs that can't have a CSRF token; their own signed token stands for it.
+_SIGNED = ("lms.mute",)
+
+
+def state() -> AppState:
+    """The parts of this app."""
+    return cast(AppState, current_app.extensions["lms_state"])
+
+
+def administrator() -> Administrator:
+    """Who is on this request; only inside the guarded pages."""
+    return cast(Administrator, g.lms_administrator)
+
+
+def organization_id() -> str:
+    """The organization everything on this request belongs to."""
+    return administrator().organization_id
+
+
+def current_administrator() -> Administrator | None:
+    """Who is on this request, on any page of the host; None: nobody, or the host redirects or
+    aborts, which is meant for our pages and not for those of the host.
+    """
+    if "lms_administrator" not in g:
+        try:
+            found = state().callbacks.administrator()
+        except HTTPException:
+            found = None
+        g.lms_administrator = found if isinstance(found, Administrator) else None
+    return cast("Administrator | None", g.lms_administrator)
+
+
+def guard(blueprint: Blueprint) -> None:
+    """Guard every page of the blueprint, those that are added later too."""
+    blueprint.before_request(_only_administrators)
+    blueprint.url_value_preprocessor(_exempt_signed_pages)
+
+
+def _only_administrators() -> ResponseReturnValue | None:
+    if request.endpoint in _PUBLIC:
+        return None
+    found = state().callbacks.administrator()
+    if isinstance(found, Administrator):
+        g.lms_administrator = found
+        return None
+    if isinstance(found, AnyResponse):
+        return found
+    if found is not None:
+        raise SetupError(
+            "@lms.administrator_loader must return a flask_lms.Administrator, None or a Response, "
+            f"it returned {type(found).__name__}."
+        )
+    pass
+
+    return message(
+        gettext("You can't open this page"),
+        gettext("Only organization administrators can manage LMS configurations."),
+        status=403,
+    )
+
+
+def _exempt_signed_pages(endpoint: str | None, values: object) -> None:
+    """Tell the host's ``CSRFProtect``, whenever it was made, before it looks at the request."""
+    protect = current_app.extensions.get("csrf")
+    if endpoint in _SIGNED and isinstance(protect, CSRFProtect):
+        protect.exempt(current_app.view_functions[endpoint])
+
+
+# -- What every page does: render, say what was done, go on, and leave no half-made transaction.
 
 P = ParamSpec("P")
 
@@ -67,6 +160,41 @@ def take_notice() -> tuple[str, str] | None:
     return (str(found[0]), str(found[1])) if found else None
 
 
+def confirm(
+    act: Callable[[], ResponseReturnValue],
+    *,
+    title: str,
+    facts: list[str],
+    button: str,
+    back: str,
+    is_danger: bool = False,
+    choice: str | None = None,
+    carried: Sequence[str] = (),
+) -> ResponseReturnValue:
+    """A page of its own for an act with consequences, told in numbers; then the act.
+
+    ``confirmed`` tells the second post.
+
+    :param facts: sentences.
+    :param carried: names of what was chosen on the page before, to be posted on.
+    """
+    form = ActForm()
+    if request.method == "POST" and form.validate_on_submit() and "confirmed" in request.form:
+        return act()
+    return render(
+        "confirm.html",
+        form=form,
+        forms=[form],
+        title=title,
+        facts=facts,
+        choice=choice,
+        button=button,
+        back=back,
+        is_danger=is_danger,
+        hidden=[(key, value) for key, value in request.values.items(multi=True) if key in carried],
+    )
+
+
 def now() -> datetime:
     """The time of this request, asked once."""
     if "lms_now" not in g:
@@ -92,3 +220,19 @@ def transactional(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respons
 def url(endpoint: str, **values: Any) -> str:
     """The address of one of the pages."""
     return url_for(f"lms.{endpoint}", **values)
+
+
+# -- What an administrator sees when a page can't do what was asked.
+
+
+def handle(blueprint: Blueprint) -> None:
+    """Answer the extension's own errors with pages; all others stay the host's."""
+    blueprint.register_error_handler(NotFound, _not_found)
+
+
+def _not_found(error: NotFound) -> ResponseReturnValue:
+    return message(
+        gettext("Page not found"),
+        gettext("There is nothing at this address. It may have been deleted."),
+        status=404,
+    )

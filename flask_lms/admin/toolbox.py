@@ -1,13 +1,13 @@
-"""What templates may call. Three Jinja globals of the app, so that macros work in host pages too:
-``lms_t(message)`` and ``lms_n(singular, plural, n)`` for texts, ``flms`` for all else.
-"""
+"""The drawings of the pages: strokes of two units in a square of 24."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from datetime import date as calendar_date
-from datetime import datetime, time, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from flask import request, url_for
@@ -17,13 +17,110 @@ from wtforms import Field
 from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
-from ..clock import UTC
-from ..models import Configuration, Delivery
-from ..models import State as DeliveryState
-from ..services.overview import Summary
-from ..words import N_
-from . import access, charts, host_parts, pages, presenters, times
-from .icons import ICONS
+from ..database.models import Configuration, Delivery, DeliveryState
+from ..database.types import UTC
+from ..errors import NotFound
+from ..i18n import N_
+from ..services.configurations import Configurations
+from ..services.objectives import Objectives
+from ..services.overview import ConfigurationRow, Overview, Summary
+from ..values import Objective
+from . import charts, pages, wording
+from .forms import ActForm
+
+ICONS = MappingProxyType(
+    {
+        "alert": '<path d="M12 4 2.8 20h18.4z"/><path d="M12 10v4.5M12 17.4v.1"/>',
+        "arrow": '<path d="M5 12h14M13 6l6 6-6 6"/>',
+        "check": '<path d="m5 12.5 4.5 4.5L19 7.5"/>',
+        "circle": '<circle cx="12" cy="12" r="8"/><path d="M9.8 9.6a2.3 2.3 0 1 1 2.9 2.6'
+        'c-.5.2-.7.6-.7 1.1v.4M12 16.4v.1"/>',
+        "clock": '<circle cx="12" cy="12" r="8.5"/><path d="M12 7.5V12l3 2"/>',
+        "copy": '<rect x="9" y="9" width="11" height="11" rx="2"/>'
+        '<path d="M5 15V6a2 2 0 0 1 2-2h8"/>',
+        "cross": '<path d="m6.5 6.5 11 11M17.5 6.5l-11 11"/>',
+        "download": '<path d="M12 4v11M7 10.5l5 5 5-5M5 20h14"/>',
+        "edit": '<path d="M4 20h4L19 9l-4-4L4 16zM13.5 6.5l4 4"/>',
+        "history": '<path d="M4 12a8 8 0 1 0 2.5-5.8L4 8.5M4 4v4.5h4.5M12 8v4.5l3 1.8"/>',
+        "info": '<circle cx="12" cy="12" r="8.5"/><path d="M12 11v5M12 7.8v.1"/>',
+        "link": '<path d="M10 14a4 4 0 0 0 6 .4l3-3a4 4 0 0 0-5.7-5.7l-1.2 1.2"/>'
+        '<path d="M14 10a4 4 0 0 0-6-.4l-3 3a4 4 0 0 0 5.7 5.7l1.2-1.2"/>',
+        "mail": '<rect x="3" y="5" width="18" height="14" rx="2"/><path d="m4 7.5 8 6 8-6"/>',
+        "minus": '<path d="M6 12h12"/>',
+        "pause": '<path d="M9 6v12M15 6v12"/>',
+        "play": '<path d="M8 5.5v13l10.5-6.5z"/>',
+        "plus": '<path d="M12 5v14M5 12h14"/>',
+        "refresh": '<path d="M20 11a8 8 0 0 0-14.3-4L3.5 9.5M4 13a8 8 0 0 0 14.3 4l2.2-2.5'
+        'M3.5 4.5v5h5M20.5 19.5v-5h-5"/>',
+        "search": '<circle cx="10.5" cy="10.5" r="6.5"/><path d="m15.5 15.5 5 5"/>',
+        "send": '<path d="M20.5 3.5 10 14M20.5 3.5 14 20.5l-4-6.5-6.5-4z"/>',
+        "trash": '<path d="M4.5 7h15M10 7V4.5h4V7M6.5 7l1 13h9l1-13M10.5 11v5.5M13.5 11v5.5"/>',
+        "unplugged": '<path d="M7 3v4M13 3v4M4.5 7h11v3.5a5.5 5.5 0 0 1-11 0zM10 16v5'
+        'M16 15l5 5M21 15l-5 5"/>',
+    }
+)
+
+
+# -- What hosts put into pages of their own (``lms/macros.html``). Only administrators see it;
+# for anybody else there is nothing, and no query.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """An objective with its LMS configurations."""
+
+    objective: Objective
+    attached: Sequence[Configuration]
+    others: Sequence[Configuration]
+    act: ActForm
+    can_backfill: bool
+    today: date
+
+
+def panel(objective_id: object) -> Panel | None:
+    """What the objective's panel shows; None: not for this reader, or no such objective."""
+    reader = pages.current_administrator()
+    if reader is None:
+        return None
+    state, organization_id = pages.state(), reader.organization_id
+    objectives = Objectives(state, organization_id)
+    try:
+        row = objectives.get(str(objective_id))
+    except NotFound:
+        return None
+    everything = Configurations(state, organization_id).list()
+    ids = {link.configuration_id for link in row.links}
+    return Panel(
+        objective=row.objective,
+        attached=[one for one in everything if one.id in ids],
+        others=[one for one in everything if one.id not in ids],
+        act=ActForm(),
+        can_backfill=objectives.can_backfill(),
+        today=pages.now().date(),
+    )
+
+
+def banner() -> Sequence[ConfigurationRow]:
+    """The configurations that don't work; one query while all do."""
+    reader = pages.current_administrator()
+    if reader is None:
+        return ()
+    state, organization_id = pages.state(), reader.organization_id
+    if not Configurations(state, organization_id).list(status="error"):
+        return ()
+    return Overview(state, organization_id).rows(status="error")
+
+
+def navigation() -> int | None:
+    """How many configurations don't work; None: not for this reader."""
+    reader = pages.current_administrator()
+    if reader is None:
+        return None
+    return len(Configurations(pages.state(), reader.organization_id).list(status="error"))
+
+
+# -- What templates may call. Three Jinja globals of the app, so that macros work in host pages
+# too: ``lms_t(message)`` and ``lms_n(singular, plural, n)`` for texts, ``flms`` for all else.
 
 
 class Tab(NamedTuple):
@@ -51,21 +148,21 @@ _OF_ONE = (
 class Toolbox:
     """Words, times, addresses and icons. Holds nothing."""
 
-    banner = staticmethod(host_parts.banner)
-    navigation = staticmethod(host_parts.navigation)
-    panel = staticmethod(host_parts.panel)
+    banner = staticmethod(banner)
+    navigation = staticmethod(navigation)
+    panel = staticmethod(panel)
 
-    status_badge = staticmethod(presenters.status_badge)
-    health_badge = staticmethod(presenters.health_badge)
-    delivery_badge = staticmethod(presenters.delivery_badge)
-    verdict_badge = staticmethod(presenters.verdict_badge)
-    mail_badge = staticmethod(presenters.mail_badge)
+    status_badge = staticmethod(wording.status_badge)
+    health_badge = staticmethod(wording.health_badge)
+    delivery_badge = staticmethod(wording.delivery_badge)
+    verdict_badge = staticmethod(wording.verdict_badge)
+    mail_badge = staticmethod(wording.mail_badge)
     take_notice = staticmethod(pages.take_notice)
     number = staticmethod(i18n.number)
     date = staticmethod(i18n.date)
     short_date = staticmethod(i18n.short_date)
     date_time = staticmethod(i18n.date_time)
-    milliseconds = staticmethod(times.milliseconds)
+    milliseconds = staticmethod(wording.milliseconds)
     translate = staticmethod(i18n.translate)
     language = staticmethod(i18n.language)
 
@@ -84,7 +181,7 @@ class Toolbox:
 
     def nonce(self) -> str | None:
         """The host's nonce for this response, if it has one."""
-        return access.state().slots.csp_nonce()
+        return pages.state().callbacks.csp_nonce()
 
     def icon(self, name: str) -> Markup:
         """A drawing beside words; hidden from readers of the page."""
@@ -95,7 +192,7 @@ class Toolbox:
 
     def relative(self, moment: datetime) -> str:
         """``3 minutes ago`` or ``in 3 minutes``."""
-        return times.relative(moment, pages.now())
+        return wording.relative(moment, pages.now())
 
     def iso(self, moment: datetime) -> str:
         return moment.isoformat(timespec="seconds")
@@ -120,29 +217,27 @@ class Toolbox:
 
     def type_label(self, type: str) -> str:
         """What people call an LMS type."""
-        connector = access.state().registry.get(type)
+        connector = pages.state().registry.get(type)
         return i18n.gettext(connector.label) if connector else type
 
     def destination(self, configuration: Configuration) -> str:
         """The host results go to."""
-        connector = access.state().registry.get(configuration.type)
+        connector = pages.state().registry.get(configuration.type)
         return connector.destination(configuration.settings) if connector else "—"
 
     def status_line(self, configuration: Configuration, waiting: int) -> str | None:
-        return presenters.status_line(configuration, waiting, access.state().registry)
+        return wording.status_line(configuration, waiting, pages.state().registry)
 
     def delivery_reason(self, delivery: Delivery, type: str) -> str | None:
-        state = access.state()
-        return presenters.delivery_reason(
-            delivery, type, state.registry, state.settings.platform_name
-        )
+        state = pages.state()
+        return wording.delivery_reason(delivery, type, state.registry, state.settings.platform_name)
 
     def delivery_next(self, delivery: Delivery, configuration: Configuration) -> str:
-        return presenters.delivery_next(delivery, configuration, pages.now())
+        return wording.delivery_next(delivery, configuration, pages.now())
 
     def kind(self, kind: str) -> str:
         """What sort of statement a delivery is."""
-        return i18n.gettext(presenters.KINDS.get(kind, kind))
+        return i18n.gettext(wording.KINDS.get(kind, kind))
 
     def pretty(self, text: str | None) -> str:
         """A statement, indented for people."""
@@ -170,26 +265,26 @@ class Toolbox:
 
     def age(self, moment: datetime) -> str:
         """How long ago, as a span: ``3 minutes``."""
-        return times.span(pages.now() - moment)
+        return wording.span(pages.now() - moment)
 
     def summary_words(self, summary: Summary) -> str:
         """``2 of 3 connected, 37 results waiting``."""
-        return presenters.summary_words(
+        return wording.summary_words(
             summary.connected, summary.total, summary.waiting, summary.attention
         )
 
-    def attached_badge(self) -> presenters.Badge:
-        return presenters.Badge(tone="ok", icon="link", label=i18n.gettext("Attached"))
+    def attached_badge(self) -> wording.Badge:
+        return wording.Badge(tone="ok", icon="link", label=i18n.gettext("Attached"))
 
-    def told_badge(self, is_muted: bool) -> presenters.Badge:
+    def told_badge(self, is_muted: bool) -> wording.Badge:
         """Whether an address gets alerts."""
         if is_muted:
-            return presenters.Badge(tone="off", icon="minus", label=i18n.gettext("Muted"))
-        return presenters.Badge(tone="ok", icon="mail", label=i18n.gettext("Gets alerts"))
+            return wording.Badge(tone="off", icon="minus", label=i18n.gettext("Muted"))
+        return wording.Badge(tone="ok", icon="mail", label=i18n.gettext("Gets alerts"))
 
     def state_choices(self) -> list[tuple[str, str]]:
         """The status filter of deliveries."""
-        every = [(one.value, presenters.delivery_badge(one).label) for one in DeliveryState]
+        every = [(one.value, wording.delivery_badge(one).label) for one in DeliveryState]
         return [("attention", i18n.gettext("Needs attention")), *every]
 
     def pairs(self, named: Sequence[Any]) -> list[tuple[str, str]]:

@@ -1,347 +1,140 @@
-"""Incidents of configurations: from the first evidence of an outage to its end, and who is told.
-
-The walk: :func:`status_changed` opens, turns or closes an outage in the transaction of the change;
-:func:`tick` does what only time decides. What to decide is in ``rules``, what to say in
-``messages``; a mail is a row (``outbox``) that ``mailer`` sends.
-
-An incident ends in one recovery. It may end silently when nobody was told of it, or merge into the
-one that goes on telling its story (``facts["merged_into"]``).
-"""
+"""Incident rows: opened once, claimed by one process, closed by one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ..models import Configuration, Delivery, Health, Incident, Status
-from ..models import State as DeliveryState
-from ..signals import StatusChanged
-from ..state import State
-from . import digests, operators, outbox, results, rows, rules, scan
-from .facts import plain
-from .operators import operator_fault, operator_ok
-from .rules import Episode, Kind
-
-__all__ = ["operator_fault", "operator_ok", "status_changed", "tick"]
-
-#: An incident on which nothing can be decided now (paused, not tested) is looked at again after.
-_AGAIN = timedelta(minutes=5)
+from ..database.models import Configuration, Incident
 
 
-@dataclass(kw_only=True)
-class _Case:
-    """A configuration on which a decision is due."""
-
-    state: State
-    session: Session
-    configuration: Configuration
-    now: datetime
-
-    @property
-    def health(self) -> Health:
-        return self.configuration.health
-
-    def open_incident(self, kind: str) -> Incident | None:
-        key = rows.key_of(self.configuration, kind)
-        return rows.find_open(self.session, key, is_for_update=True)
-
-    def is_settings(self, code: str | None) -> bool:
-        cause = self.state.registry.cause(self.configuration.type, code)
-        return cause is not None and cause.is_settings
-
-    def waiting(self) -> int:
-        return (
-            self.session.scalar(
-                sa.select(sa.func.count()).where(
-                    Delivery.state == DeliveryState.PENDING,
-                    Delivery.configuration_id == self.configuration.id,
-                )
-            )
-            or 0
-        )
-
-    def episodes(self, since: datetime) -> list[Episode]:
-        """Outages that began or ended after ``since``, and one that goes on."""
-        return [
-            Episode(
-                opened_at=incident.opened_at,
-                closed_at=incident.closed_at,
-                was_announced=incident.announced_at is not None,
-            )
-            for incident in self.session.scalars(
-                sa.select(Incident).where(
-                    Incident.configuration_id == self.configuration.id,
-                    Incident.kind == "outage",
-                    sa.or_(
-                        Incident.opened_at > since,
-                        Incident.closed_at > since,
-                        Incident.closed_at.is_(None),
-                    ),
-                )
-            )
-        ]
-
-    def facts(self, **more: Any) -> dict[str, Any]:
-        """What every mail about this configuration can tell: names, causes and counts."""
-        health = self.health
-        return {
-            "configuration_id": str(self.configuration.id),
-            "name": self.configuration.name,
-            "type": self.configuration.type,
-            "status": health.status.value,
-            "cause": health.cause if health.status.is_error else None,
-            "cause_facts": plain(health.facts) if health.status.is_error else {},
-            "failures": health.failures or 0,
-            "waiting": self.waiting(),
-            "at": self.now.isoformat(),
-            **more,
-        }
-
-    def mail(self, kind: Kind, incident: Incident, **facts: Any) -> None:
-        outbox.queue(
-            self.state,
-            self.session,
-            kind=kind,
-            facts=self.facts(**facts),
-            now=self.now,
-            configuration=self.configuration,
-            incident=incident,
-        )
-
-    def mail_outage(self, kind: Kind, outage: Incident, **facts: Any) -> None:
-        seconds = int((self.now - outage.opened_at).total_seconds())
-        self.mail(
-            kind, outage, since=outage.opened_at.isoformat(), duration_seconds=seconds, **facts
-        )
+def key_of(configuration: Configuration, kind: str) -> str:
+    """``Incident.open_key`` of a configuration's open incident of a kind."""
+    return f"{configuration.id.hex}:{kind}"
 
 
-# -- the transaction of a change -------------------------------------------------------------------
+def find_open(session: Session, key: str, *, is_for_update: bool = False) -> Incident | None:
+    """The open incident of a key as it is now.
 
-
-def status_changed(
-    state: State, session: Session, configuration: Configuration, event: StatusChanged
-) -> None:
-    """Open, turn or close the configuration's outage. Called in the transaction of the change.
-
-    "Not tested" after an edit proves nothing: an outage stays open until something is connected.
+    :param is_for_update: nobody else decides on it until this transaction ends.
     """
-    case = _Case(state=state, session=session, configuration=configuration, now=event.at)
-    session.flush()
-    outage = case.open_incident("outage")
-    if Status(event.new).is_error:
-        if outage is None:
-            outage = rows.open_for(
-                session,
-                configuration,
-                "outage",
-                event.at,
-                status=event.new,
-                cause=event.cause,
-                facts={"cause_facts": plain(configuration.health.facts)},
-                next_mail_at=event.at,
-            )
-        _turn(case, outage)
-    elif event.new == Status.CONNECTED.value and outage is not None:
-        _recover(case, outage)
-    session.flush()
+    query = sa.select(Incident).where(Incident.open_key == key)
+    if is_for_update:
+        query = query.with_for_update()
+    return session.scalar(query.execution_options(populate_existing=True))
 
 
-def _turn(case: _Case, outage: Incident) -> bool:
-    """Bring an open outage up to date with its cause and tell it when that is due; True: told."""
-    outage.status, outage.cause = case.health.status.value, case.health.cause
-    if case.configuration.is_paused or case.configuration.deleted_at is not None:
+def open_once(session: Session, key: str, **values: Any) -> tuple[Incident, bool]:
+    """A new open incident and True, or the one that another process opened just now and False."""
+    incident = Incident(open_key=key, mails=0, **values)
+    try:
+        with session.begin_nested():
+            session.add(incident)
+    except IntegrityError:
+        # A locking read sees what was committed since; MariaDB's snapshot is older than that.
+        found = find_open(session, key, is_for_update=True)
+        if found is None:  # closed again in between
+            raise
+        return found, False
+    return incident, True
+
+
+def open_for(
+    session: Session, configuration: Configuration, kind: str, now: datetime, **values: Any
+) -> Incident:
+    """:func:`open_once` for a configuration."""
+    incident, _ = open_once(
+        session,
+        key_of(configuration, kind),
+        configuration_id=configuration.id,
+        organization_id=configuration.organization_id,
+        kind=kind,
+        opened_at=now,
+        **values,
+    )
+    return incident
+
+
+def close(session: Session, incident: Incident, now: datetime, **facts: Any) -> bool:
+    """Close it; False: somebody else did. Afterwards the object is as the row.
+
+    :param facts: added to the incident's own.
+    """
+    session.flush()
+    done = session.execute(
+        sa.update(Incident)
+        .where(Incident.id == incident.id, Incident.closed_at.is_(None))
+        .values(closed_at=now, open_key=None, next_mail_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(incident)
+    if not done.rowcount:  # type: ignore[attr-defined]
         return False
-    is_settings = case.is_settings(outage.cause)
-    if outage.announced_at is None:
-        return _announce_or_wait(case, outage, is_settings)
-    if not rules.needs_update(bool(outage.facts.get("told_settings")), is_settings):
-        return False
-    outage.facts = {**outage.facts, "told_settings": True}
-    case.mail_outage(Kind.ERROR, outage, is_update=True)
+    if facts:
+        incident.facts = {**incident.facts, **facts}
     return True
 
 
-def _announce_or_wait(case: _Case, outage: Incident, is_settings: bool) -> bool:
-    unstable = case.open_incident("unstable")
-    at = rules.announce_at(
-        outage.opened_at,
-        failures=case.health.failures or 0,
-        is_settings=is_settings,
-        is_setup=case.health.last_success_at is None and not case.waiting(),
-        is_unstable=unstable is not None,
-    )
-    if at > case.now:
-        outage.next_mail_at = at
-        return False
-    _announce(case, outage, is_settings, unstable)
-    return True
-
-
-def _announce(case: _Case, outage: Incident, is_settings: bool, unstable: Incident | None) -> None:
-    """Tell the contacts of an outage: for the first time, or with "unstable" in its place."""
-    outage.announced_at = case.now
-    case.session.flush()
-    if unstable is not None and rows.close(
-        case.session, unstable, case.now, merged_into=outage.id.hex
-    ):  # it no longer comes and goes, it is down
-        outage.thread = unstable.thread
-    elif rules.is_unstable(case.episodes(case.now - rules.DAY), case.now):
-        outage.announced_at = None
-        outage.next_mail_at = outage.opened_at + rules.UNSTABLE_PATIENCE
-        _become_unstable(case)
-        return
-    outage.facts = {**outage.facts, "told_settings": is_settings}
-    outage.next_mail_at = rules.next_reminder(outage.opened_at, case.now)
-    is_old = case.now - outage.opened_at >= rules.DAY
-    case.mail_outage(Kind.STILL_DOWN if is_old else Kind.ERROR, outage)
-
-
-def _recover(case: _Case, outage: Incident) -> None:
-    if not rows.close(case.session, outage, case.now):
-        return
-    if case.open_incident("unstable") is None and rules.is_unstable(
-        case.episodes(case.now - rules.DAY), case.now
-    ):
-        unstable = _become_unstable(case, outage.thread)
-        if outage.announced_at is not None:
-            outage.facts = {**outage.facts, "merged_into": unstable.id.hex}
-    elif outage.announced_at is not None:
-        case.mail_outage(Kind.RECOVERED, outage)
-
-
-def _become_unstable(case: _Case, thread: str | None = None) -> Incident:
-    since = case.now - rules.DAY
-    unstable = rows.open_for(
-        case.session,
-        case.configuration,
-        "unstable",
-        case.now,
-        announced_at=case.now,
-        next_mail_at=case.now + rules.DAY,
-        facts={"told_at": case.now.isoformat()},
-        thread=thread,
-    )
-    _mail_unstable(case, unstable, since)
-    return unstable
-
-
-def _mail_unstable(case: _Case, unstable: Incident, since: datetime) -> None:
-    count, down = rules.summary(case.episodes(since), since, case.now)
-    case.mail(
-        Kind.UNSTABLE,
-        unstable,
-        since=since.isoformat(),
-        interruptions=count,
-        down_seconds=int(down.total_seconds()),
-    )
-
-
-# -- what time decides -----------------------------------------------------------------------------
-
-
-def tick(state: State, now: datetime) -> None:
-    """Decide what only time decides: five minutes, still down, digests, results. Commits itself.
-
-    Every worker calls it every few seconds; each decision is claimed in the database, so any number
-    of them may.
-    """
-    session = state.session()
-    for incident_id in _due(session, now):
-        _decide(state, session, incident_id, now)
-        session.commit()
-    window = scan.take(session, now)
-    if window is not None:
-        results.look(state, session, window, now)
-        digests.look(state, session, window, now)
-        operators.look(state, session, window, now)
-    session.commit()
-
-
-def _due(session: Session, now: datetime) -> Sequence[Any]:
-    """Open incidents whose time has come, or whose configuration went on without them."""
-    fails = sa.and_(
-        Incident.announced_at.is_(None),
-        Incident.opened_at > now - rules.PATIENCE,
-        Health.failures >= rules.FAILURES_TO_TELL,
-        Configuration.paused_at.is_(None),
-    )
-    differs = sa.or_(
-        Health.status == Status.CONNECTED,
-        sa.and_(Health.cause.is_not(None), Health.cause != Incident.cause),
-    )
-    return session.scalars(
-        sa.select(Incident.id)
-        .outerjoin(Configuration, Configuration.id == Incident.configuration_id)
-        .outerjoin(Health, Health.configuration_id == Incident.configuration_id)
+def claim(session: Session, incident: Incident, next_mail_at: datetime | None) -> bool:
+    """Take the decision that is due on it; False: another process did, or it is closed."""
+    session.flush()
+    old = incident.next_mail_at
+    done = session.execute(
+        sa.update(Incident)
         .where(
+            Incident.id == incident.id,
             Incident.closed_at.is_(None),
-            Incident.kind != scan.KIND,
-            sa.or_(
-                Incident.next_mail_at <= now,
-                sa.and_(Incident.kind == "outage", sa.or_(fails, differs)),
-            ),
+            Incident.next_mail_at.is_(None) if old is None else Incident.next_mail_at == old,
         )
-        .order_by(Incident.next_mail_at)
-        .limit(500)
-    ).all()
+        .values(next_mail_at=next_mail_at)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(incident)
+    return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def _decide(state: State, session: Session, incident_id: Any, now: datetime) -> None:
-    incident = session.get(Incident, incident_id, populate_existing=True)
-    if incident is None:
-        return
-    is_due = incident.next_mail_at is not None and incident.next_mail_at <= now
-    planned = incident.next_mail_at
-    if not rows.claim(session, incident, now + _AGAIN):
-        return
-    if not is_due:
-        incident.next_mail_at = planned
-    if incident.configuration_id is None:
-        operators.decide(state, session, incident, now)
-        return
-    configuration = session.get(Configuration, incident.configuration_id, populate_existing=True)
-    if configuration is None or configuration.deleted_at is not None:
-        rows.close(session, incident, now, was_deleted=True)
-        return
-    case = _Case(state=state, session=session, configuration=configuration, now=now)
-    if incident.kind == "outage":
-        _decide_outage(case, incident, is_due)
-    elif incident.kind == "unstable":
-        _decide_unstable(case, incident)
-    elif incident.kind == results.KIND:
-        results.decide(state, session, configuration, incident, now)
+# -- The look around, once a minute whatever the number of workers: one row remembers the last
+# one.
+
+KIND = "scan"
+_KEY = "installation:scan"
+_EVERY = timedelta(minutes=1)
+#: What was settled in the last minute is left to the next look: its transaction may still be open.
+LAG = timedelta(minutes=1)
 
 
-def _decide_outage(case: _Case, outage: Incident, is_due: bool) -> None:
-    """Announce it, remind of it, or (when a process died in between) end it."""
-    status = case.health.status
-    if status is Status.CONNECTED:
-        _recover(case, outage)
-        return
-    if not status.is_error:
-        return
-    was_announced = outage.announced_at is not None
-    has_told = _turn(case, outage)
-    if not was_announced or not is_due or case.configuration.is_paused:
-        return
-    outage.next_mail_at = rules.next_reminder(outage.opened_at, case.now)
-    if not has_told:
-        case.mail_outage(Kind.STILL_DOWN, outage)
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What one look is about: what was settled after ``since``, up to ``until``.
+
+    :param last_at: when the look before was; None: there was none.
+    """
+
+    since: datetime
+    until: datetime
+    last_at: datetime | None
 
 
-def _decide_unstable(case: _Case, unstable: Incident) -> None:
-    last = datetime.fromisoformat(unstable.facts["told_at"])
-    unstable.next_mail_at = case.now + rules.DAY
-    if case.configuration.is_paused:
-        return
-    decision = rules.unstable_digest(case.episodes(last), last, case.now)
-    if decision is rules.Digest.MAIL:
-        unstable.facts = {**unstable.facts, "told_at": case.now.isoformat()}
-        _mail_unstable(case, unstable, last)
-    elif decision is rules.Digest.STABLE and rows.close(case.session, unstable, case.now):
-        case.mail(Kind.RECOVERED, unstable, since=unstable.opened_at.isoformat(), is_stable=True)
+def take(session: Session, now: datetime) -> Window | None:
+    """The look that is due, claimed for this transaction; None: not due, or another worker's."""
+    row = find_open(session, _KEY)
+    if row is None:
+        facts = {"until": (now - LAG).isoformat(), "at": None}
+        row, _ = open_once(session, _KEY, kind=KIND, opened_at=now, next_mail_at=now, facts=facts)
+    if row.next_mail_at is not None and row.next_mail_at > now:
+        return None
+    if not claim(session, row, now + _EVERY):
+        return None
+    last_at = row.facts.get("at")
+    window = Window(
+        since=datetime.fromisoformat(row.facts["until"]),
+        until=now - LAG,
+        last_at=datetime.fromisoformat(last_at) if last_at else None,
+    )
+    row.facts = {"until": window.until.isoformat(), "at": now.isoformat()}
+    return window

@@ -10,12 +10,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..models import Configuration, Delivery, Health, Incident, Status, Worker
-from ..models import State as DeliveryState
-from ..state import State
-from . import outbox, rows, rules, scan
-from .facts import plain
+from ..app_state import AppState
+from ..database.models import (
+    Configuration,
+    ConfigurationHealth,
+    Delivery,
+    DeliveryState,
+    Incident,
+    Status,
+    Worker,
+)
+from . import incidents, queue, rules
 from .rules import Kind
+from .texts import plain
 
 _log = logging.getLogger(__name__)
 KIND = "operator"
@@ -31,7 +38,7 @@ def _key(cause: str) -> str:
 
 
 def operator_fault(
-    state: State,
+    state: AppState,
     session: Session,
     cause: str,
     facts: Mapping[str, Any],
@@ -46,9 +53,9 @@ def operator_fault(
     :param patience: told when it lasts longer; None: not by mail.
     """
     told = {**plain(facts), "seen_at": now.isoformat(timespec="minutes")}
-    incident = rows.find_open(session, _key(cause))
+    incident = incidents.find_open(session, _key(cause))
     if incident is None:
-        incident, is_new = rows.open_once(
+        incident, is_new = incidents.open_once(
             session,
             _key(cause),
             kind=KIND,
@@ -66,10 +73,10 @@ def operator_fault(
     session.flush()
 
 
-def operator_ok(state: State, session: Session, cause: str, now: datetime) -> None:
+def operator_ok(state: AppState, session: Session, cause: str, now: datetime) -> None:
     """The fault is over; who was told of it is told so."""
-    incident = rows.find_open(session, _key(cause))
-    if incident is None or not rows.close(session, incident, now):
+    incident = incidents.find_open(session, _key(cause))
+    if incident is None or not incidents.close(session, incident, now):
         return
     _log.warning("the installation's fault is over: %s", cause)
     if incident.announced_at is not None:
@@ -78,7 +85,7 @@ def operator_ok(state: State, session: Session, cause: str, now: datetime) -> No
 
 
 def tell_past(
-    state: State,
+    state: AppState,
     session: Session,
     cause: str,
     facts: Mapping[str, Any],
@@ -94,17 +101,17 @@ def tell_past(
     _tell(state, session, incident, "past", now)
 
 
-def decide(state: State, session: Session, incident: Incident, now: datetime) -> None:
+def decide(state: AppState, session: Session, incident: Incident, now: datetime) -> None:
     """Tell a fault that lasted, or that it still lasts."""
     stage = "error" if incident.announced_at is None else "still"
     _tell(state, session, incident, stage, now)
 
 
-def _tell(state: State, session: Session, incident: Incident, stage: str, now: datetime) -> None:
+def _tell(state: AppState, session: Session, incident: Incident, stage: str, now: datetime) -> None:
     incident.announced_at = incident.announced_at or now
     if incident.closed_at is None:
         incident.next_mail_at = rules.next_reminder(incident.opened_at, now)
-    outbox.queue(
+    queue.queue(
         state,
         session,
         kind=Kind.OPERATOR,
@@ -124,7 +131,7 @@ def _tell(state: State, session: Session, incident: Incident, stage: str, now: d
 # -- what is looked at each minute -----------------------------------------------------------------
 
 
-def look(state: State, session: Session, window: scan.Window, now: datetime) -> None:
+def look(state: AppState, session: Session, window: incidents.Window, now: datetime) -> None:
     """Was no worker running, is Redis gone, can secrets not be read, is an own fault over?"""
     _look_for_a_gap(state, session, window, now)
     _look_for_redis(state, session, now)
@@ -132,7 +139,9 @@ def look(state: State, session: Session, window: scan.Window, now: datetime) -> 
     _look_for_the_end(state, session, now)
 
 
-def _look_for_a_gap(state: State, session: Session, window: scan.Window, now: datetime) -> None:
+def _look_for_a_gap(
+    state: AppState, session: Session, window: incidents.Window, now: datetime
+) -> None:
     """A dead worker can't tell that none runs, so the next one does."""
     if window.last_at is None or now - window.last_at < WORKER_GONE + timedelta(minutes=1):
         return
@@ -140,7 +149,9 @@ def _look_for_a_gap(state: State, session: Session, window: scan.Window, now: da
         sa.select(sa.func.count())
         .select_from(Delivery)
         .join(Configuration, Configuration.id == Delivery.configuration_id)
-        .join(Health, Health.configuration_id == Delivery.configuration_id)
+        .join(
+            ConfigurationHealth, ConfigurationHealth.configuration_id == Delivery.configuration_id
+        )
         .where(
             Delivery.recorded_at <= now - timedelta(minutes=1),
             sa.or_(
@@ -148,7 +159,7 @@ def _look_for_a_gap(state: State, session: Session, window: scan.Window, now: da
                     Delivery.state == DeliveryState.PENDING,
                     Configuration.paused_at.is_(None),
                     Configuration.deleted_at.is_(None),
-                    Health.status.in_((Status.CONNECTED, Status.NOT_TESTED)),
+                    ConfigurationHealth.status.in_((Status.CONNECTED, Status.NOT_TESTED)),
                 ),
                 sa.and_(
                     Delivery.settled_at > now - timedelta(minutes=1),
@@ -162,7 +173,7 @@ def _look_for_a_gap(state: State, session: Session, window: scan.Window, now: da
         tell_past(state, session, "no_worker", {"waiting": waited}, window.last_at, now)
 
 
-def _look_for_redis(state: State, session: Session, now: datetime) -> None:
+def _look_for_redis(state: AppState, session: Session, now: datetime) -> None:
     alive = session.scalars(
         sa.select(Worker.has_redis).where(Worker.seen_at > now - WORKER_GONE)
     ).all()
@@ -175,12 +186,12 @@ def _look_for_redis(state: State, session: Session, now: datetime) -> None:
         operator_fault(state, session, "redis", facts, now, patience=REDIS_PATIENCE)
 
 
-def _look_for_secrets(state: State, session: Session, now: datetime) -> None:
+def _look_for_secrets(state: AppState, session: Session, now: datetime) -> None:
     count = session.scalar(
         sa.select(sa.func.count())
-        .select_from(Health)
-        .join(Configuration, Configuration.id == Health.configuration_id)
-        .where(Health.cause == "secret_unreadable", Configuration.deleted_at.is_(None))
+        .select_from(ConfigurationHealth)
+        .join(Configuration, Configuration.id == ConfigurationHealth.configuration_id)
+        .where(ConfigurationHealth.cause == "secret_unreadable", Configuration.deleted_at.is_(None))
     )
     if count:
         operator_fault(state, session, "secret_unreadable", {"configurations": count}, now)
@@ -188,7 +199,7 @@ def _look_for_secrets(state: State, session: Session, now: datetime) -> None:
         operator_ok(state, session, "secret_unreadable", now)
 
 
-def _look_for_the_end(state: State, session: Session, now: datetime) -> None:
+def _look_for_the_end(state: AppState, session: Session, now: datetime) -> None:
     """A fault of ours that no destination shows any more is over."""
     for incident in session.scalars(
         sa.select(Incident).where(

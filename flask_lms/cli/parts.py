@@ -13,10 +13,10 @@ from typing import Any
 import click
 from flask import current_app
 
-from ..clock import UTC
-from ..models import Configuration
+from ..app_state import AppState
+from ..database.models import Configuration
+from ..database.types import UTC
 from ..services.configurations import Configurations
-from ..state import State
 
 #: Who acts, in the history.
 OPERATOR = "operator"
@@ -43,10 +43,10 @@ class Time(click.ParamType):  # type: ignore[type-arg]
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def current_state() -> State:
+def current_state() -> AppState:
     """The state of the command's app."""
     state = current_app.extensions["lms_state"]
-    assert isinstance(state, State)
+    assert isinstance(state, AppState)
     return state
 
 

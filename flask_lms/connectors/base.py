@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flask_wtf import FlaskForm
 
-from ..entities import ObjectiveResult
-from ..models import Status
-from ..words import N_
+from ..database.models import Status
+from ..i18n import N_
+from ..values import ObjectiveResult
 
 if TYPE_CHECKING:
     from ..transport import Transport

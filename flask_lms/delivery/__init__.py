@@ -1,6 +1,1 @@
-"""Carrying deliveries out: record → **lease → read → post → settle → schedule**.
-
-``sender`` walks; ``lease`` lets only one walk at a time; ``outcome`` and ``breaker`` decide, as
-pure functions; ``settle`` writes it down; ``schedule`` finds what is due; ``retention`` forgets
-what is done.
-"""
+"""Carrying deliveries out: record → wake → **lease → read → post → settle → look again**."""

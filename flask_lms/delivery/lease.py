@@ -7,13 +7,13 @@ paused so long that another took over finds its own token outdated and writes no
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..models import Health
+from ..database.models import Configuration, ConfigurationHealth, Delivery, DeliveryState
 
 #: Longer than the longest request, so that nobody else starts while one is under way.
 LEASE_SECONDS = 90
@@ -33,13 +33,16 @@ def acquire(
     """
     taken = _rows(
         session,
-        sa.update(Health)
+        sa.update(ConfigurationHealth)
         .where(
-            Health.configuration_id == configuration_id,
-            sa.or_(Health.lease_expires_at.is_(None), Health.lease_expires_at <= now),
+            ConfigurationHealth.configuration_id == configuration_id,
+            sa.or_(
+                ConfigurationHealth.lease_expires_at.is_(None),
+                ConfigurationHealth.lease_expires_at <= now,
+            ),
         )
         .values(
-            lease_token=Health.lease_token + 1,
+            lease_token=ConfigurationHealth.lease_token + 1,
             lease_holder=holder[:100],
             lease_expires_at=now + timedelta(seconds=LEASE_SECONDS),
         ),
@@ -47,7 +50,9 @@ def acquire(
     if taken != 1:
         return None
     return session.scalar(
-        sa.select(Health.lease_token).where(Health.configuration_id == configuration_id)
+        sa.select(ConfigurationHealth.lease_token).where(
+            ConfigurationHealth.configuration_id == configuration_id
+        )
     )
 
 
@@ -56,8 +61,11 @@ def renew(session: Session, configuration_id: uuid.UUID, token: int, now: dateti
     return (
         _rows(
             session,
-            sa.update(Health)
-            .where(Health.configuration_id == configuration_id, Health.lease_token == token)
+            sa.update(ConfigurationHealth)
+            .where(
+                ConfigurationHealth.configuration_id == configuration_id,
+                ConfigurationHealth.lease_token == token,
+            )
             .values(lease_expires_at=now + timedelta(seconds=LEASE_SECONDS)),
         )
         == 1
@@ -72,9 +80,11 @@ def release_dead(session: Session, prefix: str, is_alive: Callable[[str], bool])
     :returns: how many; the caller commits.
     """
     held = session.execute(
-        sa.select(Health.configuration_id, Health.lease_token, Health.lease_holder).where(
-            Health.lease_holder.startswith(prefix, autoescape=True)
-        )
+        sa.select(
+            ConfigurationHealth.configuration_id,
+            ConfigurationHealth.lease_token,
+            ConfigurationHealth.lease_holder,
+        ).where(ConfigurationHealth.lease_holder.startswith(prefix, autoescape=True))
     ).all()
     dead = [row for row in held if not is_alive(str(row.lease_holder)[len(prefix) :])]
     for row in dead:
@@ -86,7 +96,55 @@ def release(session: Session, configuration_id: uuid.UUID, token: int) -> None:
     """Give the lease back, unless it was lost; the caller commits."""
     _rows(
         session,
-        sa.update(Health)
-        .where(Health.configuration_id == configuration_id, Health.lease_token == token)
+        sa.update(ConfigurationHealth)
+        .where(
+            ConfigurationHealth.configuration_id == configuration_id,
+            ConfigurationHealth.lease_token == token,
+        )
         .values(lease_holder=None, lease_expires_at=None),
+    )
+
+
+# -- Step 7 of the walk: which configurations have something to do now. The net under RQ.
+
+
+def due(session: Session, now: datetime, limit: int = 1000) -> Sequence[uuid.UUID]:
+    """Configurations with due deliveries that nobody is sending and nothing holds back.
+
+    :param now: aware UTC.
+    """
+    waiting = sa.exists().where(
+        Delivery.state == DeliveryState.PENDING,
+        Delivery.configuration_id == Configuration.id,
+        Delivery.due_at <= now,
+    )
+    return session.scalars(
+        sa.select(Configuration.id)
+        .join(ConfigurationHealth, ConfigurationHealth.configuration_id == Configuration.id)
+        .where(
+            Configuration.deleted_at.is_(None),
+            Configuration.paused_at.is_(None),
+            sa.or_(
+                ConfigurationHealth.next_attempt_at.is_(None),
+                ConfigurationHealth.next_attempt_at <= now,
+            ),
+            sa.or_(
+                ConfigurationHealth.lease_expires_at.is_(None),
+                ConfigurationHealth.lease_expires_at <= now,
+            ),
+            waiting,
+        )
+        .order_by(
+            ConfigurationHealth.last_attempt_at.is_not(None), ConfigurationHealth.last_attempt_at
+        )  # never tried: first
+        .limit(limit)
+    ).all()
+
+
+def next_due_at(session: Session, configuration_id: uuid.UUID) -> datetime | None:
+    """When the next waiting delivery of a configuration is due; None: nothing waits."""
+    return session.scalar(
+        sa.select(sa.func.min(Delivery.due_at)).where(
+            Delivery.state == DeliveryState.PENDING, Delivery.configuration_id == configuration_id
+        )
     )

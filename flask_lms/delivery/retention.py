@@ -9,9 +9,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..models import Attempt, Base, Configuration, Delivery, Incident, Mail, Worker
-from ..models import State as DeliveryState
-from ..state import State
+from ..app_state import AppState
+from ..database.models import (
+    Attempt,
+    Base,
+    Configuration,
+    Delivery,
+    DeliveryState,
+    Incident,
+    Mail,
+    Worker,
+)
 
 _CHUNK = 1000
 #: A deleted configuration can be restored for so long.
@@ -35,7 +43,9 @@ class Purged:
     cancelled: int
 
 
-def purge(state: State, now: datetime, on_progress: Callable[[int], None] | None = None) -> Purged:
+def purge(
+    state: AppState, now: datetime, on_progress: Callable[[int], None] | None = None
+) -> Purged:
     """Forget what ``LMS_RETENTION_DAYS`` and ``LMS_CONTENT_RETENTION_DAYS`` say; commits in chunks.
 
     :param now: aware UTC.
@@ -96,7 +106,7 @@ def purge(state: State, now: datetime, on_progress: Callable[[int], None] | None
     )
 
 
-def _close_deleted(state: State, now: datetime, report: Callable[[int], None]) -> int:
+def _close_deleted(state: AppState, now: datetime, report: Callable[[int], None]) -> int:
     """A configuration deleted 30 days ago loses its secrets; what waits for it is cancelled."""
     gone = state.session.scalars(
         sa.select(Configuration.id).where(
@@ -125,7 +135,7 @@ def _close_deleted(state: State, now: datetime, report: Callable[[int], None]) -
 
 
 def _in_chunks(
-    state: State,
+    state: AppState,
     find: sa.Select[Any],
     act: sa.Update | sa.Delete,
     model: type[Base],

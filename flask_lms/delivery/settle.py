@@ -11,17 +11,25 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from .. import signals
-from ..connectors import Answer, Cause, Verdict
-from ..models import Attempt, Configuration, Delivery
-from ..models import State as DeliveryState
-from ..signals import DeliveryRejected, StatementDelivered, StatusChanged
-from ..state import State
-from . import breaker, lease
-from .breaker import Vitals
-from .outcome import Plan, note_refusal, refuses_everything
-from .own_fault import is_own_fault
+from .. import audit, status
+from ..alerts import operators
+from ..app_state import AppState
+from ..connectors.base import Answer, Cause, Verdict
+from ..database.models import Attempt, Configuration, Delivery, DeliveryState
+from ..events import (
+    DeliveryRejected,
+    StatementDelivered,
+    configuration_status_changed,
+    delivery_rejected,
+    statement_delivered,
+    tell,
+)
+from . import decide, lease
+from .decide import Plan, Vitals, fails_alike, note_refusal, refuses_everything
 
+#: Requests of so long, and so many, are asked whether a fault is the installation's own.
+_EVIDENCE = timedelta(minutes=2)
+_MOST_EVIDENCE = 1000
 #: Assumed when a connector names a cause that it doesn't describe.
 _UNKNOWN = Cause(code="internal", status=None, sentence="")
 
@@ -72,7 +80,7 @@ class _Change:
     events: list[tuple[Any, object]] = field(default_factory=list)
 
 
-def settle(state: State, request: Request, token: int) -> Settled | None:
+def settle(state: AppState, request: Request, token: int) -> Settled | None:
     """Write an answer down: deliveries, attempt, health, status. Signals follow the commit.
 
     :param token: of the lease.
@@ -92,51 +100,45 @@ def settle(state: State, request: Request, token: int) -> Settled | None:
     before = Vitals.of(configuration.health)
     after, needs_witness = _vitals(state, change, request, before)
     after.write(configuration.health)
-    if before.cause == breaker.SETTINGS and after.cause is None:
+    if before.cause == decide.SETTINGS and after.cause is None:
         _make_due(change)
-    if before.status is not after.status:
-        event = StatusChanged(
-            organization_id=configuration.organization_id,
-            configuration_id=configuration.id,
-            name=configuration.name,
-            old=before.status.value,
-            new=after.status.value,
-            cause=after.cause,
-            at=now,
-        )
-        state.on_status_change(session, configuration, event)
-        change.events.append((signals.configuration_status_changed, event))
+    event = status.changed(state, session, configuration, before.status, now)
+    if event is not None:
+        change.events.append((configuration_status_changed, event))
     held = after.next_attempt_at is not None and after.next_attempt_at > now
     session.commit()
+    audit.tell(state)
     for signal, told in change.events:
-        signals.tell(signal, state.app, told)
+        tell(signal, state.app, told)
     session.rollback()  # whatever receivers left undone, or broken, is theirs
     return Settled(
         delivered=delivered, rejected=rejected, is_held_back=held, needs_witness=needs_witness
     )
 
 
-def _vitals(state: State, change: _Change, request: Request, before: Vitals) -> tuple[Vitals, bool]:
+def _vitals(
+    state: AppState, change: _Change, request: Request, before: Vitals
+) -> tuple[Vitals, bool]:
     """What the answer makes of the destination's health, and whether a witness is needed."""
     answer, now = request.answer, change.now
     if request.plan.delivered:
-        return breaker.succeeded(before, now), False
+        return decide.succeeded(before, now), False
     cause = _cause(state, change, answer.cause)
     if answer.verdict is Verdict.SLOW_DOWN:
         wait = answer.retry_after_seconds
-        return breaker.asked_to_slow_down(before, cause, answer.facts, wait, now), False
+        return decide.asked_to_slow_down(before, cause, answer.facts, wait, now), False
     if answer.verdict is Verdict.FAILED:
-        if cause.is_local and is_own_fault(state, change.session, cause, now):
-            state.on_own_fault(change.session, cause.code, dict(answer.facts), now)
-            return breaker.own_fault(before, now), False
+        if cause.is_local and _is_own_fault(state, change.session, cause, now):
+            operators.operator_fault(state, change.session, cause.code, dict(answer.facts), now)
+            return decide.own_fault(before, now), False
         smaller = None
         if answer.is_suspect_of_size and before.failures and len(request.rows) > 1:
             smaller = len(request.rows) // 2
-        failed = breaker.failed(
+        failed = decide.failed(
             before, cause, answer.facts, now, jitter=request.jitter, smaller=smaller
         )
         return failed, False
-    heard = breaker.answered(before, now)
+    heard = decide.answered(before, now)
     if request.plan.too_large:
         heard = replace(heard, learnt_bytes=max(request.size // 2, 1))
     if answer.verdict is Verdict.REFUSED and len(request.rows) == 1:
@@ -144,8 +146,25 @@ def _vitals(state: State, change: _Change, request: Request, before: Vitals) -> 
     return heard, False
 
 
+def _is_own_fault(state: AppState, session: Session, cause: Cause, now: datetime) -> bool:
+    """Look at all requests of the last two minutes; the one being settled is among them."""
+    rows = session.execute(
+        sa.select(Attempt.verdict, Attempt.cause, Configuration.type, Configuration.settings)
+        .join(Configuration, Configuration.id == Attempt.configuration_id)
+        .where(Attempt.started_at >= now - _EVIDENCE)
+        .order_by(Attempt.started_at.desc())
+        .limit(_MOST_EVIDENCE)
+    ).all()
+    evidence = []
+    for verdict, found, type, settings in rows:
+        connector = state.registry.get(type)
+        destination = connector.destination(settings) if connector else type
+        evidence.append((destination, found if verdict == Verdict.FAILED.value else None))
+    return fails_alike(evidence, cause.code)
+
+
 def _refused_alone(
-    state: State, change: _Change, request: Request, vitals: Vitals
+    state: AppState, change: _Change, request: Request, vitals: Vitals
 ) -> tuple[Vitals, bool]:
     answer = request.answer
     singles = note_refusal(
@@ -156,11 +175,11 @@ def _refused_alone(
         return noted, False
     if not request.is_witness and _has_untried(change):
         return noted, True
-    cause = _cause(state, change, breaker.SETTINGS)
-    return breaker.failed(noted, cause, answer.facts, change.now, jitter=request.jitter), False
+    cause = _cause(state, change, decide.SETTINGS)
+    return decide.failed(noted, cause, answer.facts, change.now, jitter=request.jitter), False
 
 
-def _cause(state: State, change: _Change, code: str | None) -> Cause:
+def _cause(state: AppState, change: _Change, code: str | None) -> Cause:
     return state.registry.cause(change.configuration.type, code) or replace(
         _UNKNOWN, code=code or _UNKNOWN.code
     )
@@ -238,7 +257,7 @@ def _write_delivered(change: _Change, request: Request) -> int:
     )
     change.events += [
         (
-            signals.statement_delivered,
+            statement_delivered,
             StatementDelivered(
                 organization_id=change.configuration.organization_id,
                 configuration_id=change.configuration.id,
@@ -278,7 +297,7 @@ def _write_refused(change: _Change, request: Request) -> int:
         if refusal.again_seconds is None:
             rejected += 1
             values |= {"state": DeliveryState.REJECTED, "settled_at": change.now}
-            change.events.append((signals.delivery_rejected, _rejected(change, row, refusal)))
+            change.events.append((delivery_rejected, _rejected(change, row, refusal)))
         else:
             values |= {"due_at": change.now + timedelta(seconds=refusal.again_seconds)}
         change.session.execute(

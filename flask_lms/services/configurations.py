@@ -1,25 +1,384 @@
-"""LMS configurations: created, edited, tested, paused and deleted, the same for pages, commands
-and code.
+"""Saving a configuration: one place checks what was entered, notes what changed and asks for the
+secret again when the address moves.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
-from ..connectors import TestReport
-from ..errors import NotFound
-from ..models import Configuration, Delivery, ObjectiveLink, Status
-from ..models import State as DeliveryState
-from ..state import State
-from . import connection_test, editing, links
-from .audit import By
-from .change import as_id, change
-from .exact import exactly
-from .validation import Errors, name_key
+from .. import status
+from ..app_state import AppState
+from ..audit import By, Change, as_id, change
+from ..checks import Errors, clean_emails, clean_language, clean_name, name_key, name_taken
+from ..connectors.base import TRANSPORT_CAUSES, Connector, Stage, StageState, TestReport
+from ..database.models import (
+    Audit,
+    Configuration,
+    ConfigurationHealth,
+    Delivery,
+    DeliveryState,
+    ObjectiveLink,
+    Status,
+)
+from ..database.types import exactly
+from ..delivery import decide
+from ..errors import EditConflict, InvalidConfiguration, NotFound, SecretUnreadable
+from ..i18n import N_, Words
+from . import attachments
+
+
+def create(
+    state: AppState,
+    organization_id: str,
+    *,
+    name: str,
+    contact_emails: Sequence[str],
+    type: str,
+    settings: Mapping[str, Any],
+    language: str,
+    by: By,
+) -> Configuration:
+    """A new configuration with its health, in one transaction.
+
+    :raises InvalidConfiguration: all faults, field by field; nothing was written.
+    """
+    errors = Errors()
+    clean = clean_name(name, errors)
+    emails = clean_emails(contact_emails, errors)
+    mail_language = clean_language(language, errors)
+    connector = connector_of(state, type, errors)
+    cleaned = None
+    try:
+        if connector is not None:
+            cleaned = connector.clean(
+                settings, allow_http=state.settings.allow_http, has_secrets=False
+            )
+    except InvalidConfiguration as error:
+        errors.add_all(error.errors)
+    if clean:
+        check_name_is_free(state, organization_id, clean, None, errors)
+    errors.check()
+    assert cleaned is not None
+    with change(state, by) as made:
+        configuration = Configuration(
+            organization_id=organization_id,
+            name=clean,
+            name_key=name_key(organization_id, clean),
+            type=type,
+            contact_emails=emails,
+            muted_emails=[],
+            settings=dict(cleaned.settings),
+            language=mail_language,
+            created_at=made.now,
+            created_by=made.by_name,
+            updated_at=made.now,
+            updated_by=made.by_name,
+            health=ConfigurationHealth(status=Status.NOT_TESTED, since=made.now),
+        )
+        if cleaned.secrets:
+            _lock(state, configuration, cleaned.secrets, made)
+        made.session.add(configuration)
+        flush(made, clean)
+        made.note("created", configuration, _created(configuration, cleaned.secrets))
+    return configuration
+
+
+def update(
+    state: AppState,
+    configuration: Configuration,
+    *,
+    name: str | None,
+    contact_emails: Sequence[str] | None,
+    settings: Mapping[str, Any] | None,
+    language: str | None,
+    version: int | None,
+    by: By,
+) -> Configuration:
+    """Save what isn't None.
+
+    :raises InvalidConfiguration: all faults, field by field; nothing was written.
+    :raises EditConflict: it was saved since ``version``; nothing was written.
+    """
+    if version is not None and version != configuration.version:
+        raise _conflict(state, configuration, version)
+    errors = Errors()
+    new: dict[str, Any] = {}
+    if name is not None:
+        new["name"] = clean_name(name, errors)
+        if new["name"]:
+            check_name_is_free(
+                state, configuration.organization_id, new["name"], configuration.id, errors
+            )
+    if contact_emails is not None:
+        new["contact_emails"] = clean_emails(contact_emails, errors)
+    if language is not None:
+        new["language"] = clean_language(language, errors)
+    secrets: Mapping[str, str] = {}
+    if settings is not None:
+        new["settings"], secrets = clean_again(state, configuration, settings, errors)
+    errors.check()
+    changes = _changes(configuration, new, secrets)
+    if changes:
+        with change(state, by) as made:
+            _take_version(state, configuration, made)
+            _put(state, configuration, new, secrets, made)
+            flush(made, configuration.name)
+            made.note("edited", configuration, changes)
+    return configuration
+
+
+def _take_version(state: AppState, configuration: Configuration, made: Change) -> None:
+    """Count the version up, if nobody else did since it was read."""
+    read = configuration.version
+    taken = made.session.execute(
+        sa.update(Configuration)
+        .where(Configuration.id == configuration.id, Configuration.version == read)
+        .values(version=read + 1)
+        .execution_options(synchronize_session=False)
+    )
+    if taken.rowcount != 1:  # type: ignore[attr-defined]
+        made.session.rollback()  # to see what the other one wrote
+        raise _conflict(state, configuration, read)
+    made.session.refresh(configuration)
+
+
+def _put(
+    state: AppState,
+    configuration: Configuration,
+    new: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    made: Change,
+) -> None:
+    if "settings" in new or secrets:
+        # The next try is now; what was learnt of another destination is forgotten.
+        connector = state.registry.get(configuration.type)
+        configuration.health.next_attempt_at = None
+        if connector is not None and "settings" in new:
+            before = connector.origin(configuration.settings)
+            if connector.origin(new["settings"]) != before:
+                configuration.health.learnt_bytes = None
+        made.to_ring.add(configuration.id)
+    for field, value in new.items():
+        setattr(configuration, field, value)
+    if "name" in new:
+        configuration.name_key = name_key(configuration.organization_id, new["name"])
+    if secrets:
+        _lock(state, configuration, secrets, made)
+    configuration.updated_at, configuration.updated_by = made.now, made.by_name
+
+
+def clean_again(
+    state: AppState,
+    configuration: Configuration,
+    settings: Mapping[str, Any],
+    errors: Errors,
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """The stored settings with the new ones over them, and the secrets given with these.
+
+    A stored secret goes only to the scheme, host and port it was entered for: when that changes,
+    it must be entered again.
+    """
+    connector = connector_of(state, configuration.type, errors)
+    if connector is None:
+        return {}, {}
+    try:
+        cleaned = connector.clean(
+            {**configuration.settings, **settings},
+            allow_http=state.settings.allow_http,
+            has_secrets=bool(configuration.secrets),
+        )
+    except InvalidConfiguration as error:
+        errors.add_all(error.errors)
+        return {}, {}
+    if connector.origin(cleaned.settings) != connector.origin(configuration.settings):
+        for field in connector.secret_fields:
+            if field not in cleaned.secrets:
+                errors.add(
+                    field,
+                    Words(
+                        "Enter the secret again: the address was changed to %(host)s, and a "
+                        "stored secret is only sent to the address it was entered for.",
+                        host=connector.destination(cleaned.settings),
+                    ),
+                )
+    return dict(cleaned.settings), cleaned.secrets
+
+
+def connector_of(state: AppState, type: str, errors: Errors) -> Connector | None:
+    """The connector of an LMS type; an error of field ``type`` when there is none."""
+    connector = state.registry.get(type)
+    if connector is None:
+        known = ", ".join(one.type for one in state.registry)
+        errors.add("type", Words("Choose an LMS type: %(types)s.", types=known))
+    return connector
+
+
+def check_name_is_free(
+    state: AppState, organization_id: str, name: str, except_id: uuid.UUID | None, errors: Errors
+) -> None:
+    """An error of field ``name`` when another configuration of the organization has it."""
+    taken = state.session.scalar(
+        sa.select(Configuration.name).where(
+            exactly(Configuration.organization_id, organization_id),
+            Configuration.name_key == name_key(organization_id, name),
+            Configuration.id != (except_id or uuid.UUID(int=0)),
+        )
+    )
+    if taken is not None:
+        errors.add("name", name_taken(taken))
+
+
+def flush(made: Change, name: str) -> None:
+    """Write; whoever took the name between check and write is noticed here."""
+    try:
+        made.session.flush()
+    except IntegrityError:
+        raise InvalidConfiguration({"name": [name_taken(name)]}) from None
+
+
+def _lock(
+    state: AppState, configuration: Configuration, secrets: Mapping[str, str], made: Change
+) -> None:
+    stored: Mapping[str, str]
+    try:
+        stored = state.encryption.decrypt(configuration.secrets)
+    except SecretUnreadable:
+        stored = {}
+    configuration.secrets = state.encryption.encrypt({**stored, **secrets})
+    configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
+
+
+def _conflict(state: AppState, configuration: Configuration, version: int) -> EditConflict:
+    """Each save since ``version`` left one row of what it changed."""
+    rows = state.session.scalars(
+        sa.select(Audit)
+        .where(Audit.configuration_id == configuration.id, Audit.action == "edited")
+        .order_by(Audit.id.desc())
+        .limit(max(configuration.version - version, 1))
+    ).all()
+    fields = list(dict.fromkeys(field for row in reversed(rows) for field in row.changes))
+    return EditConflict(configuration.updated_by or "Somebody", configuration.updated_at, fields)
+
+
+def _created(configuration: Configuration, secrets: Mapping[str, str]) -> dict[str, Any]:
+    values = {
+        "name": configuration.name,
+        "type": configuration.type,
+        "contact_emails": configuration.contact_emails,
+        **configuration.settings,
+    }
+    changes: dict[str, Any] = {field: [None, value] for field, value in values.items()}
+    changes.update((field, "set") for field in secrets)
+    return changes
+
+
+def _changes(
+    configuration: Configuration, new: Mapping[str, Any], secrets: Mapping[str, str]
+) -> dict[str, Any]:
+    """Field → [from, to] of what differs; a secret only ever as "replaced"."""
+    changes: dict[str, Any] = {}
+    for field, value in new.items():
+        old = getattr(configuration, field)
+        if field == "settings":
+            for key in [*old, *(key for key in value if key not in old)]:
+                if old.get(key) != value.get(key):
+                    changes[key] = [old.get(key), value.get(key)]
+        elif old != value:
+            changes[field] = [old, value]
+    changes.update((field, "replaced") for field in secrets)
+    return changes
+
+
+# -- The connection test: run through the connector with no transaction open, then the status
+# follows its outcome.
+
+_log = logging.getLogger(__name__)
+
+
+def test(state: AppState, configuration: Configuration, by: By) -> TestReport:
+    """Test a saved configuration; its health follows unless it was edited meanwhile."""
+    configuration_id, version = configuration.id, configuration.version
+    type, settings = configuration.type, dict(configuration.settings)
+    token = configuration.secrets
+    # No transaction stays open while the LMS is asked.
+    state.session.commit()
+    report = run(state, type, settings, {}, token)
+    with change(state, by) as made:
+        found = made.session.get(Configuration, configuration_id, populate_existing=True)
+        if found is not None and found.deleted_at is None and found.version == version:
+            _settle(state, found, report, made)
+            made.note("tested", found, {"outcome": report.cause or "connected"})
+            if report.is_connected:
+                made.to_ring.add(found.id)
+    return report
+
+
+def run(
+    state: AppState,
+    type: str,
+    settings: Mapping[str, Any],
+    given: Mapping[str, str],
+    token: str | None = None,
+) -> TestReport:
+    """Test these settings; nothing is written.
+
+    :param given: secrets entered just now.
+    :param token: the stored ones, for those not entered.
+    """
+    connector = state.registry.get(type)
+    if connector is None:
+        return _report_of_cause("unknown_type", {"type": type})
+    secrets = dict(given)
+    if any(field not in secrets for field in connector.secret_fields):
+        try:
+            secrets = {**state.encryption.decrypt(token), **given}
+        except SecretUnreadable:
+            return _report_of_cause("secret_unreadable", {})
+    stages: list[Stage] = []
+    for step in connector.test(settings, secrets, state.transport):
+        if isinstance(step, TestReport):
+            return step
+        stages.append(step)
+    _log.error("connector %s ended its test without a report", type)
+    return TestReport(stages=stages, cause="not_http", facts={})
+
+
+def in_the_last_minute(state: AppState, organization_id: str | None) -> int:
+    """Tests of saved configurations in the last minute."""
+    since = state.clock.now(state.session()) - timedelta(minutes=1)
+    query = sa.select(sa.func.count()).where(Audit.action == "tested", Audit.at >= since)
+    if organization_id is not None:
+        query = query.where(exactly(Audit.organization_id, organization_id))
+    return state.session.scalar(query) or 0
+
+
+def _settle(
+    state: AppState, configuration: Configuration, report: TestReport, made: Change
+) -> None:
+    health = configuration.health
+    old = health.status
+    cause = state.registry.cause(configuration.type, report.cause)
+    decide.settle_test(health, report, cause, made.now)
+    event = status.changed(state, made.session, configuration, old, made.now)
+    if event is not None:
+        made.status_events.append(event)
+
+
+def _report_of_cause(code: str, facts: Mapping[str, uuid.UUID | str]) -> TestReport:
+    words = Words(TRANSPORT_CAUSES[code].sentence, **facts)
+    stage = Stage(name=N_("Settings"), state=StageState.FAILED, words=words)
+    return TestReport(stages=[stage], cause=code, facts=dict(facts))
+
+
+# -- LMS configurations: created, edited, tested, paused and deleted, the same for pages,
+# commands and code.
 
 
 class Configurations:
@@ -29,7 +388,7 @@ class Configurations:
         another organization's ids raise :class:`NotFound`.
     """
 
-    def __init__(self, state: State, organization_id: str | None = None) -> None:
+    def __init__(self, state: AppState, organization_id: str | None = None) -> None:
         self._state = state
         self._organization_id = organization_id
 
@@ -129,7 +488,7 @@ class Configurations:
         """
         if self._organization_id not in (None, organization_id):
             raise NotFound("There is no such organization.")
-        return editing.create(
+        return create(
             self._state,
             organization_id,
             name=name,
@@ -159,7 +518,7 @@ class Configurations:
         :raises InvalidConfiguration: field by field; nothing was written.
         :raises EditConflict: somebody saved it since ``version``; nothing was written.
         """
-        return editing.update(
+        return update(
             self._state,
             self.get(configuration_id),
             name=name,
@@ -211,14 +570,14 @@ class Configurations:
         if configuration.deleted_at is None:
             return configuration
         errors = Errors()
-        editing.check_name_is_free(
+        check_name_is_free(
             self._state, configuration.organization_id, configuration.name, configuration.id, errors
         )
         errors.check()
         with change(self._state, by) as made:
             configuration.deleted_at = configuration.deleted_by = None
             configuration.name_key = name_key(configuration.organization_id, configuration.name)
-            editing.flush(made, configuration.name)
+            flush(made, configuration.name)
             made.note("restored", configuration)
             made.to_ring.add(configuration.id)
         return configuration
@@ -276,7 +635,7 @@ class Configurations:
 
     def test(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
         """Test the connection from end to end and let its status follow. Works while paused."""
-        return connection_test.test(self._state, self.get(configuration_id), by)
+        return test(self._state, self.get(configuration_id), by)
 
     def test_settings(
         self,
@@ -291,23 +650,21 @@ class Configurations:
         """
         errors = Errors()
         if configuration_id is None:
-            connector = editing.connector_of(self._state, type, errors)
+            connector = connector_of(self._state, type, errors)
             errors.check()
             assert connector is not None
             cleaned = connector.clean(
                 settings, allow_http=self._state.settings.allow_http, has_secrets=False
             )
-            return connection_test.run(self._state, type, cleaned.settings, cleaned.secrets)
+            return run(self._state, type, cleaned.settings, cleaned.secrets)
         configuration = self.get(configuration_id)
-        values, given = editing.clean_again(self._state, configuration, settings, errors)
+        values, given = clean_again(self._state, configuration, settings, errors)
         errors.check()
-        return connection_test.run(
-            self._state, configuration.type, values, given, configuration.secrets
-        )
+        return run(self._state, configuration.type, values, given, configuration.secrets)
 
     def tests_in_the_last_minute(self) -> int:
         """How many saved configurations of this organization were tested in the last minute."""
-        return connection_test.in_the_last_minute(self._state, self._organization_id)
+        return in_the_last_minute(self._state, self._organization_id)
 
     # -- objectives ----------------------------------------------------------------------------
 
@@ -318,13 +675,13 @@ class Configurations:
 
         :raises NotFound: the organization has no such objective.
         """
-        return links.attach(self._state, self.get(configuration_id), objective_id, by)
+        return attachments.attach(self._state, self.get(configuration_id), objective_id, by)
 
     def attach_many(
         self, configuration_id: uuid.UUID | str, objective_ids: Sequence[str], by: By = None
     ) -> int:
         """:meth:`attach` for many; unknown ones are left out. Returns how many are new."""
-        return links.attach_many(self._state, self.get(configuration_id), objective_ids, by)
+        return attachments.attach_many(self._state, self.get(configuration_id), objective_ids, by)
 
     def detach(
         self,
@@ -339,11 +696,11 @@ class Configurations:
         :returns: how many were cancelled.
         """
         configuration = self.get(configuration_id)
-        return links.detach(self._state, configuration, objective_id, cancel_waiting, by)
+        return attachments.detach(self._state, configuration, objective_id, cancel_waiting, by)
 
     def links(self, configuration_id: uuid.UUID | str) -> Sequence[ObjectiveLink]:
         """The objectives attached to a configuration, oldest link first."""
-        return links.of_configuration(self._state, self.get(configuration_id))
+        return attachments.of_configuration(self._state, self.get(configuration_id))
 
     def links_of_objective(
         self, organization_id: str, objective_id: str
@@ -351,7 +708,7 @@ class Configurations:
         """The links of an objective; ``link.configuration`` is loaded. By configuration name."""
         if self._organization_id not in (None, organization_id):
             raise NotFound("There is no such objective.")
-        return links.of_objectives(self._state, organization_id, [objective_id]).get(
+        return attachments.of_objectives(self._state, organization_id, [objective_id]).get(
             objective_id, []
         )
 
@@ -366,7 +723,7 @@ def _has_status(configuration: Configuration, status: Status | str | None) -> bo
     return configuration.health.status.value == status
 
 
-def _waiting(state: State, configuration_id: uuid.UUID) -> int:
+def _waiting(state: AppState, configuration_id: uuid.UUID) -> int:
     return (
         state.session.scalar(
             sa.select(sa.func.count())

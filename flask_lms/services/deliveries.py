@@ -1,28 +1,443 @@
-"""Deliveries: listed, counted, sent again, checked again and cancelled; however many, in chunks."""
+"""Which deliveries: what people choose on the pages and commands, as conditions that the indices
+of ``lms_delivery`` answer.
+"""
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import defer
+from sqlalchemy.orm import Session, defer
+from sqlalchemy.sql.elements import ColumnElement
 
-from ..errors import NotFound
-from ..models import Attempt, Configuration, Delivery, State
-from ..state import State as AppState
-from . import bulk, checking
-from .audit import By, Slice
-from .bulk import Progress
-from .change import as_id
-from .checking import CheckedAgain
-from .exact import exactly
-from .filters import Conditions, Filters, conditions
+from ..app_state import AppState
+from ..audit import By, Change, Slice, as_id, change, tell
+from ..connectors.base import Statement
+from ..database.models import Attempt, Configuration, Delivery, DeliveryState
+from ..database.types import exactly, new_id
+from ..errors import InvalidResult, NotFound
+from ..recording import record
 
-__all__ = ["CheckedAgain", "Deliveries", "Filters", "Progress", "Slice"]
+#: Ids tell the time of the host that made them; its clock may differ so much from the database's.
+_SKEW = timedelta(hours=1)
+_WITH_REASON = (DeliveryState.REJECTED, DeliveryState.NOT_SENT, DeliveryState.CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which deliveries; what is left out means any.
+
+    :param ids: only these.
+    :param participant: an exact participant ID, or a part of an ID or name.
+    :param reason: a code, such as ``no_email``.
+    :param since: recorded at this time or later, aware. :param until: recorded before it.
+    """
+
+    ids: Sequence[uuid.UUID | str] = field(default=())
+    configuration_id: uuid.UUID | str | None = None
+    states: Sequence[DeliveryState] = field(default=())
+    objective_id: str | None = None
+    participant: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Those given, as JSON values for the audit."""
+        found: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value in (None, "", ()) or (item.name == "ids" and not value):
+                continue
+            if item.name == "ids":
+                value = len(value)
+            elif item.name == "states":
+                value = [DeliveryState(state).value for state in value]
+            found[item.name] = value if isinstance(value, int | list) else str(value)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """The filters as parts of a WHERE clause.
+
+    :param indexed: an index finds what matches these.
+    :param scanned: each row must be looked at for these; empty: there are none.
+    """
+
+    indexed: Sequence[ColumnElement[bool]]
+    scanned: Sequence[ColumnElement[bool]] = field(default=())
+
+    @property
+    def all(self) -> Sequence[ColumnElement[bool]]:
+        return [*self.indexed, *self.scanned]
+
+
+def conditions(session: Session, filters: Filters, organization_id: str | None) -> Conditions:
+    """The filters of one organization, or of all with None.
+
+    :raises NotFound: an id has not the form of one.
+    """
+    found: list[ColumnElement[bool]] = []
+    scanned: list[ColumnElement[bool]] = []
+    states = [DeliveryState(state) for state in filters.states]
+    if organization_id is not None:
+        found.append(exactly(Delivery.organization_id, organization_id))
+    if filters.ids:
+        found.append(Delivery.id.in_([as_id(one) for one in filters.ids]))
+    if filters.configuration_id:
+        found.append(Delivery.configuration_id == as_id(filters.configuration_id))
+    if filters.objective_id:
+        found.append(exactly(Delivery.objective_id, filters.objective_id))
+    if filters.reason:
+        # An index finds these states, which are few beside those sent.
+        found.append(Delivery.reason == filters.reason)
+        states = states or list(_WITH_REASON)
+    if states:
+        found.append(Delivery.state.in_(states))
+    if filters.participant:
+        wanted = filters.participant.strip()
+        if _is_participant(session, wanted, organization_id):
+            found.append(exactly(Delivery.participant_id, wanted))
+        else:
+            scanned.append(_part_of_participant(wanted))
+    if filters.since is not None:
+        found += [Delivery.recorded_at >= filters.since, Delivery.id >= _first_id(filters.since)]
+    if filters.until is not None:
+        last = _first_id(filters.until + 2 * _SKEW)
+        found += [Delivery.recorded_at < filters.until, Delivery.id < last]
+    return Conditions(indexed=found, scanned=scanned)
+
+
+def _is_participant(session: Session, wanted: str, organization_id: str | None) -> bool:
+    """Whether that is somebody's ID: then an index finds the rows."""
+    query = sa.select(Delivery.id).where(exactly(Delivery.participant_id, wanted)).limit(1)
+    if organization_id is not None:
+        query = query.where(exactly(Delivery.organization_id, organization_id))
+    return session.scalar(query) is not None
+
+
+def _part_of_participant(wanted: str) -> ColumnElement[bool]:
+    return sa.or_(
+        Delivery.participant_id.icontains(wanted, autoescape=True),
+        Delivery.participant_name.icontains(wanted, autoescape=True),
+    )
+
+
+def _first_id(moment: datetime) -> uuid.UUID:
+    """No id made after ``moment`` is less than this one (RFC 9562, version 7)."""
+    milliseconds = max(int((moment - _SKEW).timestamp() * 1000), 0)
+    return uuid.UUID(int=(milliseconds & (2**48 - 1)) << 80)
+
+
+# -- One act on many deliveries: a chunk, an UPDATE and a commit at a time, so that a million of
+# them hold no lock; then the history tells how far it came, even when it was broken off.
+
+#: Called with how many are done so far.
+Progress = Callable[[int], None]
+
+CHUNK = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """What is done to which deliveries.
+
+    :param action: for the history, past tense.
+    :param states: those it is for.
+    :param where: what else must hold.
+    :param values: the new values of their columns.
+    :param rings: workers are woken then.
+    """
+
+    action: str
+    states: tuple[DeliveryState, ...]
+    where: tuple[sa.ColumnElement[bool], ...] = ()
+    values: Callable[[Change], dict[str, Any]] = lambda made: {}
+    rings: bool = False
+
+    def narrow(self, filters: Filters) -> Filters | None:
+        """The filters limited to the act's states; None: nothing can match."""
+        wanted = [DeliveryState(state) for state in filters.states]
+        states = tuple(state for state in self.states if not wanted or state in wanted)
+        return replace(filters, states=states) if states else None
+
+
+def _due_now(made: Change) -> dict[str, Any]:
+    return {
+        "state": DeliveryState.PENDING,
+        "due_at": made.now,
+        "refusals": 0,
+        "reason": None,
+        "reason_words": None,
+        "settled_at": None,
+        "settled_by": None,
+    }
+
+
+def _given_up(made: Change) -> dict[str, Any]:
+    return {"state": DeliveryState.CANCELLED, "settled_at": made.now, "settled_by": made.by_name}
+
+
+SEND_AGAIN = Act(
+    action="sent_again",
+    states=(DeliveryState.REJECTED, DeliveryState.CANCELLED, DeliveryState.DELIVERED),
+    where=(
+        Delivery.statement.is_not(None),
+        sa.exists().where(
+            Configuration.id == Delivery.configuration_id, Configuration.deleted_at.is_(None)
+        ),
+    ),
+    values=_due_now,
+    rings=True,
+)
+CANCEL = Act(
+    action="cancelled", states=(DeliveryState.PENDING, DeliveryState.NOT_SENT), values=_given_up
+)
+CHECK_AGAIN = Act(action="checked_again", states=(DeliveryState.NOT_SENT,))
+
+
+def count(state: AppState, organization_id: str | None, act: Act, filters: Filters) -> int:
+    """How many deliveries an act would be done to."""
+    found = act.narrow(filters)
+    if found is None:
+        return 0
+    query = _matching(state, organization_id, act, found).with_only_columns(sa.func.count())
+    return state.session.scalar(query) or 0
+
+
+def chunks(
+    state: AppState,
+    organization_id: str,
+    act: Act,
+    filters: Filters,
+    size: int | None = None,
+) -> Iterator[Sequence[uuid.UUID]]:
+    """The ids that match now, oldest first; what is recorded meanwhile is left alone."""
+    found = act.narrow(filters)
+    if found is None:
+        return
+    matching = _matching(state, organization_id, act, found)
+    end = state.session.scalar(matching.with_only_columns(sa.func.max(Delivery.id)))
+    last = uuid.UUID(int=0)
+    while end is not None:
+        query = matching.with_only_columns(Delivery.id).where(
+            Delivery.id > last, Delivery.id <= end
+        )
+        rows = state.session.execute(query.order_by(Delivery.id).limit(size or CHUNK)).all()
+        if not rows:
+            return
+        last = rows[-1].id
+        yield [row.id for row in rows]
+
+
+def run(
+    state: AppState,
+    organization_id: str,
+    act: Act,
+    filters: Filters,
+    by: By,
+    on_progress: Progress | None,
+) -> int:
+    """Do it; returns to how many."""
+    changed = 0
+    touched: set[uuid.UUID] = set()
+    session = state.session
+    try:
+        for ids in chunks(state, organization_id, act, filters):
+            made = Change(state, by)
+            these = sa.and_(Delivery.id.in_(ids), Delivery.state.in_(act.states))
+            if act.rings:
+                touched.update(
+                    session.scalars(sa.select(Delivery.configuration_id).where(these).distinct())
+                )
+            result = session.execute(
+                sa.update(Delivery)
+                .where(these)
+                .values(**act.values(made))
+                .execution_options(synchronize_session=False)
+            )
+            session.commit()
+            changed += result.rowcount  # type: ignore[attr-defined]
+            if on_progress:
+                on_progress(changed)
+    finally:
+        session.rollback()
+        if changed:
+            session.expire_all()
+            note(state, organization_id, act, filters, {"deliveries": changed}, by)
+        if touched:
+            state.wake.now(touched)
+    return changed
+
+
+def note(
+    state: AppState,
+    organization_id: str,
+    act: Act,
+    filters: Filters,
+    facts: dict[str, Any],
+    by: By,
+) -> None:
+    """One audit row: about the chosen configuration, else about the organization."""
+    made = Change(state, by)
+    about = None
+    if filters.configuration_id:
+        about = made.session.get(Configuration, as_id(filters.configuration_id))
+        if about is not None and about.organization_id != organization_id:
+            about = None
+    chosen = filters.described()
+    chosen.pop("configuration_id", None)
+    changes = {**facts, **{f"filter_{name}": value for name, value in chosen.items()}}
+    made.note(act.action, about, changes, organization_id=organization_id)
+    made.session.commit()
+    tell(state)
+
+
+def organizations(state: AppState, act: Act, filters: Filters) -> Sequence[str]:
+    """Those whose deliveries match, so that each finds the act in its own history."""
+    found = act.narrow(filters)
+    if found is None:
+        return []
+    # With the configuration, so that ids which differ in case only stay two.
+    query = _matching(state, None, act, found).with_only_columns(
+        Delivery.organization_id, Delivery.configuration_id
+    )
+    return sorted({row.organization_id for row in state.session.execute(query.distinct())})
+
+
+def _matching(
+    state: AppState, organization_id: str | None, act: Act, filters: Filters
+) -> sa.Select[Any]:
+    found = conditions(state.session(), filters, organization_id)
+    return sa.select(Delivery).where(*found.all, *act.where)
+
+
+# -- Looking again at results that could not be sent: the host may have corrected them
+# meanwhile.
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedAgain:
+    """What became of results that were not sent.
+
+    :param queued: they wait to be sent now.
+    :param still_not_sent: they have the reason that holds now.
+    :param not_wanted: the configuration doesn't want such results any more.
+    """
+
+    queued: int = 0
+    still_not_sent: int = 0
+    not_wanted: int = 0
+
+    @property
+    def checked(self) -> int:
+        return self.queued + self.still_not_sent + self.not_wanted
+
+    def __add__(self, other: CheckedAgain) -> CheckedAgain:
+        return CheckedAgain(
+            queued=self.queued + other.queued,
+            still_not_sent=self.still_not_sent + other.still_not_sent,
+            not_wanted=self.not_wanted + other.not_wanted,
+        )
+
+
+def check_again(state: AppState, ids: Sequence[uuid.UUID]) -> CheckedAgain:
+    """Build these deliveries anew and commit; those settled meanwhile stay as they are."""
+    queued = still = not_wanted = 0
+    with change(state) as made:
+        rows = made.session.scalars(
+            sa.select(Delivery)
+            .join(Configuration, Configuration.id == Delivery.configuration_id)
+            .where(
+                Delivery.id.in_(ids),
+                Delivery.state == DeliveryState.NOT_SENT,
+                Configuration.deleted_at.is_(None),
+            )
+            .order_by(Delivery.id)
+        ).all()
+        for delivery in rows:
+            try:
+                built = record.rebuild(state, delivery)
+            except InvalidResult:
+                still += 1
+                continue
+            if built.statements:
+                queued += 1
+                _queue(delivery, built.statements, made)
+                made.to_ring.add(delivery.configuration_id)
+            elif built.not_sendable:
+                still += 1
+                delivery.reason = built.not_sendable.reason
+                delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
+            else:
+                not_wanted += 1
+                _leave_out(delivery, made)
+    return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
+
+
+def _queue(delivery: Delivery, statements: Sequence[Statement], made: Change) -> None:
+    """The row becomes the first statement; its further ones get rows of their own."""
+    present = set(
+        made.session.scalars(
+            sa.select(Delivery.statement_id).where(
+                Delivery.configuration_id == delivery.configuration_id,
+                Delivery.statement_id.in_([one.id for one in statements]),
+                Delivery.id != delivery.id,
+            )
+        )
+    )
+    main = next((one for one in statements if one.id == delivery.statement_id), None)
+    main = main or next((one for one in statements if one.id not in present), None)
+    for statement in statements:
+        if statement is main:
+            _fill(delivery, statement, made)
+        elif statement.id not in present:
+            made.session.add(_fill(_sibling(delivery), statement, made))
+    if main is None:  # all of them are there already, recorded meanwhile
+        delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
+        delivery.reason = "duplicate"
+    delivery.result = None
+
+
+def _fill(delivery: Delivery, statement: Statement, made: Change) -> Delivery:
+    delivery.statement_id, delivery.kind = statement.id, statement.kind
+    delivery.statement, delivery.size = statement.text, len(statement.text.encode())
+    delivery.is_single = statement.is_single
+    delivery.state, delivery.due_at = DeliveryState.PENDING, made.now
+    delivery.reason = delivery.reason_words = delivery.settled_at = delivery.settled_by = None
+    return delivery
+
+
+def _sibling(delivery: Delivery) -> Delivery:
+    copied = (
+        "organization_id",
+        "configuration_id",
+        "objective_id",
+        "objective_name",
+        "participant_id",
+        "participant_name",
+        "result_id",
+        "revision",
+        "recorded_at",
+    )
+    return Delivery(id=new_id(), **{name: getattr(delivery, name) for name in copied})
+
+
+def _leave_out(delivery: Delivery, made: Change) -> None:
+    """The configuration doesn't want such results any more."""
+    delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
+    delivery.reason, delivery.reason_words, delivery.result = "not_wanted", None, None
+
+
+# -- Deliveries: listed, counted, sent again, checked again and cancelled; however many, in
+# chunks.
+
 
 #: Rows in memory while all are walked; results built anew in one transaction.
 _CHUNK = 1000
@@ -151,17 +566,17 @@ class Deliveries:
 
     def count_sendable(self, filters: Filters = _ANY) -> int:
         """How many :meth:`send_again` would send."""
-        return bulk.count(self._state, self._organization_id, bulk.SEND_AGAIN, filters)
+        return count(self._state, self._organization_id, SEND_AGAIN, filters)
 
     def count_checkable(self, filters: Filters = _ANY) -> int:
         """How many :meth:`check_again` would look at."""
-        return bulk.count(self._state, self._organization_id, bulk.CHECK_AGAIN, filters)
+        return count(self._state, self._organization_id, CHECK_AGAIN, filters)
 
     def count_cancellable(self, filters: Filters = _ANY) -> int:
         """How many :meth:`cancel` would cancel."""
-        return bulk.count(self._state, self._organization_id, bulk.CANCEL, filters)
+        return count(self._state, self._organization_id, CANCEL, filters)
 
-    def counts(self, configuration_id: uuid.UUID | str | None = None) -> dict[State, int]:
+    def counts(self, configuration_id: uuid.UUID | str | None = None) -> dict[DeliveryState, int]:
         """How many are in each state, zeros included."""
         query = sa.select(Delivery.state, sa.func.count()).group_by(Delivery.state)
         if configuration_id is not None:
@@ -169,7 +584,7 @@ class Deliveries:
         if self._organization_id is not None:
             query = query.where(Delivery.configuration_id.in_(self._configuration_ids()))
         found = {state: count for state, count in self._state.session.execute(query)}
-        return {state: found.get(state, 0) for state in State}
+        return {state: found.get(state, 0) for state in DeliveryState}
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -183,14 +598,14 @@ class Deliveries:
         :param on_progress: called with how many are done so far.
         :returns: how many wait now.
         """
-        return self._run(bulk.SEND_AGAIN, filters, by, on_progress)
+        return self._run(SEND_AGAIN, filters, by, on_progress)
 
     def cancel(self, filters: Filters, by: By = None, on_progress: Progress | None = None) -> int:
         """Never send those that wait or can't be sent.
 
         :returns: how many were cancelled.
         """
-        return self._run(bulk.CANCEL, filters, by, on_progress)
+        return self._run(CANCEL, filters, by, on_progress)
 
     def check_again(
         self, filters: Filters, by: By = None, on_progress: Progress | None = None
@@ -198,22 +613,22 @@ class Deliveries:
         """Look whether those not sent can be sent now, with the participant as the host knows
         them now.
         """
-        act = bulk.CHECK_AGAIN
+        act = CHECK_AGAIN
         total = CheckedAgain()
         for owner in self._owners(act, filters):
             here = CheckedAgain()
-            for ids in bulk.chunks(self._state, owner, act, filters, _FEW):
-                here += checking.check_again(self._state, ids)
+            for ids in chunks(self._state, owner, act, filters, _FEW):
+                here += check_again(self._state, ids)
                 if on_progress:
                     on_progress((total + here).checked)
             if here.checked:
-                bulk.note(self._state, owner, act, filters, asdict(here), by)
+                note(self._state, owner, act, filters, asdict(here), by)
             total += here
         return total
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _run(self, act: bulk.Act, filters: Filters, by: By, on_progress: Progress | None) -> int:
+    def _run(self, act: Act, filters: Filters, by: By, on_progress: Progress | None) -> int:
         total = 0
         for owner in self._owners(act, filters):
             before = total
@@ -222,13 +637,13 @@ class Deliveries:
                 if on_progress:
                     on_progress(before + done)
 
-            total += bulk.run(self._state, owner, act, filters, by, show)
+            total += run(self._state, owner, act, filters, by, show)
         return total
 
-    def _owners(self, act: bulk.Act, filters: Filters) -> Sequence[str]:
+    def _owners(self, act: Act, filters: Filters) -> Sequence[str]:
         if self._organization_id is not None:
             return [self._organization_id]
-        return bulk.organizations(self._state, act, filters)
+        return organizations(self._state, act, filters)
 
     def _query(self, filters: Filters) -> sa.Select[Any]:
         found = conditions(self._state.session(), filters, self._organization_id)

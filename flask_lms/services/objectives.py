@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .. import recording
-from ..connectors import BuildContext
-from ..entities import Objective, ObjectiveResult, Page, Participant, StepResult
+from ..app_state import AppState
+from ..audit import By, change
+from ..connectors.base import BuildContext
+from ..database.models import ObjectiveLink
 from ..errors import NotFound
-from ..models import ObjectiveLink
-from ..recording import NotSent, Recorded
-from ..state import State
-from . import links
-from .audit import By
-from .change import change
+from ..recording import record
+from ..recording.record import NotSent, Recorded
+from ..values import Objective, ObjectiveResult, Page, Participant, StepResult
+from . import attachments
 from .configurations import Configurations
 
 _WALK = 500
@@ -40,7 +39,7 @@ class ObjectiveRow:
 class Objectives:
     """The objectives of an organization."""
 
-    def __init__(self, state: State, organization_id: str) -> None:
+    def __init__(self, state: AppState, organization_id: str) -> None:
         self._state = state
         self._organization_id = organization_id
 
@@ -55,11 +54,13 @@ class Objectives:
 
         :param attached_to: only those attached to this configuration. Without a search, the
             newest link first, and those that the host has no more as well.
-        :raises MissingSlot: the host registered no ``objectives_loader``.
+        :raises MissingCallback: the host registered no ``objectives_loader``.
         """
         if attached_to is not None:
             return self._attached(attached_to, search, offset, limit)
-        found = self._state.slots.objectives(self._organization_id, search or None, offset, limit)
+        found = self._state.callbacks.objectives(
+            self._organization_id, search or None, offset, limit
+        )
         return Page(items=self._rows(found.items), total=found.total)
 
     def ids(
@@ -78,7 +79,7 @@ class Objectives:
 
         :raises NotFound: the organization has no such objective.
         """
-        objective = self._state.slots.objective(self._organization_id, objective_id)
+        objective = self._state.callbacks.objective(self._organization_id, objective_id)
         if objective is None:
             raise NotFound("There is no such objective.")
         return self._rows([objective])[0]
@@ -107,7 +108,7 @@ class Objectives:
 
     def can_backfill(self) -> bool:
         """Whether the host can tell past results."""
-        return self._state.slots.has("past_results_loader")
+        return self._state.callbacks.has("past_results_loader")
 
     def count_past(self, objective_id: str, since: datetime | None) -> int:
         """How many past results the host has.
@@ -115,7 +116,7 @@ class Objectives:
         :param since: aware; None: all.
         """
         self.get(objective_id)
-        past = self._state.slots.past_results(self._organization_id, objective_id, since)
+        past = self._state.callbacks.past_results(self._organization_id, objective_id, since)
         return sum(1 for _ in past)
 
     def backfill(
@@ -137,9 +138,9 @@ class Objectives:
             raise NotFound("This objective is not attached to this LMS configuration.")
         target, queued, duplicates, done = configuration.id, 0, 0, 0
         not_sent: list[NotSent] = []
-        past = self._state.slots.past_results(self._organization_id, objective_id, since)
+        past = self._state.callbacks.past_results(self._organization_id, objective_id, since)
         while chunk := [one for one in itertools.islice(past, _CHUNK) if self._is_ours(one)]:
-            part = recording.record(self._state, chunk, only=target)
+            part = record.record(self._state, chunk, only=target)
             self._state.session.commit()
             queued, duplicates = queued + part.queued, duplicates + part.duplicates
             not_sent += part.not_sent
@@ -158,7 +159,7 @@ class Objectives:
         return result.organization_id == self._organization_id
 
     def _rows(self, objectives: Sequence[Objective]) -> list[ObjectiveRow]:
-        found = links.of_objectives(
+        found = attachments.of_objectives(
             self._state, self._organization_id, [objective.id for objective in objectives]
         )
         return [
@@ -196,13 +197,13 @@ class Objectives:
         """
         listed = itertools.islice(self._walk(None), _WALK * 4) if len(ids) > 2 else iter(())
         found = {one.id: one for one in listed if one.id in ids}
-        slots, owner = self._state.slots, self._organization_id
+        slots, owner = self._state.callbacks, self._organization_id
         return {one: found.get(one) or slots.objective(owner, one) for one in ids}
 
     def _walk(self, search: str | None) -> Iterator[Objective]:
         offset = 0
         while True:
-            page = self._state.slots.objectives(
+            page = self._state.callbacks.objectives(
                 self._organization_id, search or None, offset, _WALK
             )
             yield from page.items

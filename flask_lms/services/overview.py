@@ -1,21 +1,173 @@
-"""How everything is doing: counts, ages and the order of the list, a few queries for a page."""
+"""Counts for many configurations at once: each is one query, answered by an index of
+``lms_delivery``, however many rows there are.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import FunctionElement
 
+from ..app_state import AppState
+from ..database.models import (
+    Configuration,
+    Delivery,
+    DeliveryState,
+    Mail,
+    ObjectiveLink,
+    Status,
+    Worker,
+)
+from ..database.types import UTC
 from ..errors import NotFound
-from ..models import Configuration, Delivery, ObjectiveLink, Status, Worker
-from ..models import State as DeliveryState
-from ..state import State
 from .configurations import Configurations
-from .tallies import Tally, attention, last_sent, objectives, per_day, tallies
+
+_OPEN = (DeliveryState.PENDING, DeliveryState.REJECTED, DeliveryState.NOT_SENT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What is open for a configuration."""
+
+    waiting: int = 0
+    rejected: int = 0
+    not_sent: int = 0
+    oldest_waiting_at: datetime | None = None
+
+    @property
+    def attention(self) -> int:
+        return self.rejected + self.not_sent
+
+
+class utc_day(FunctionElement[Any]):
+    """The UTC day of a time, as text ``YYYY-MM-DD`` or a date."""
+
+    inherit_cache = True
+
+
+@compiles(utc_day)
+def _default_day(element: utc_day, compiler: Any, **kw: Any) -> str:
+    return f"date({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(utc_day, "postgresql")
+def _postgresql_day(element: utc_day, compiler: Any, **kw: Any) -> str:
+    return f"date({compiler.process(element.clauses, **kw)} AT TIME ZONE 'UTC')"
+
+
+def tallies(session: Session, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Tally]:
+    """What is open, by configuration; two queries."""
+    counts: dict[uuid.UUID, dict[DeliveryState, int]] = {}
+    oldest: dict[uuid.UUID, uuid.UUID] = {}
+    rows = session.execute(
+        sa.select(
+            Delivery.configuration_id,
+            Delivery.state,
+            sa.func.count(),
+            sa.func.min(Delivery.id),
+        )
+        .where(Delivery.configuration_id.in_(ids), Delivery.state.in_(_OPEN))
+        .group_by(Delivery.configuration_id, Delivery.state)
+    )
+    for configuration_id, state, count, first in rows:
+        counts.setdefault(configuration_id, {})[state] = count
+        if state is DeliveryState.PENDING:
+            oldest[configuration_id] = first
+    since: dict[uuid.UUID, datetime] = {}
+    if oldest:
+        found = session.execute(
+            sa.select(Delivery.configuration_id, Delivery.recorded_at).where(
+                Delivery.id.in_(oldest.values())
+            )
+        )
+        since = {configuration_id: at for configuration_id, at in found}
+    return {
+        configuration_id: Tally(
+            waiting=by_state.get(DeliveryState.PENDING, 0),
+            rejected=by_state.get(DeliveryState.REJECTED, 0),
+            not_sent=by_state.get(DeliveryState.NOT_SENT, 0),
+            oldest_waiting_at=since.get(configuration_id),
+        )
+        for configuration_id, by_state in counts.items()
+    }
+
+
+def attention(session: Session, ids: Sequence[uuid.UUID]) -> int:
+    """How many are rejected or not sent in all."""
+    count = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(Delivery)
+        .where(
+            Delivery.configuration_id.in_(ids),
+            Delivery.state.in_((DeliveryState.REJECTED, DeliveryState.NOT_SENT)),
+        )
+    )
+    return count or 0
+
+
+def last_sent(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, datetime]:
+    """When each configuration's newest result was sent; those that sent nothing are left out."""
+    newest = (
+        sa.select(sa.func.max(Delivery.settled_at))
+        .where(
+            Delivery.configuration_id == Configuration.id,
+            Delivery.settled_at.is_not(None),
+            Delivery.state == DeliveryState.DELIVERED,
+        )
+        .correlate(Configuration)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        sa.select(Configuration.id, newest).where(Configuration.id.in_(list(ids)))
+    )
+    return {configuration_id: at for configuration_id, at in rows if at is not None}
+
+
+def objectives(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """How many objectives each configuration is attached to."""
+    rows = session.execute(
+        sa.select(ObjectiveLink.configuration_id, sa.func.count())
+        .where(ObjectiveLink.configuration_id.in_(list(ids)))
+        .group_by(ObjectiveLink.configuration_id)
+    )
+    return {configuration_id: count for configuration_id, count in rows}
+
+
+def per_day(
+    session: Session, configuration_id: uuid.UUID, first: date
+) -> dict[tuple[date, DeliveryState], int]:
+    """(UTC day, state) → how many were settled on it, or recorded on it and still wait."""
+    since = datetime.combine(first, time_of_day(), UTC)
+    counts: dict[tuple[date, DeliveryState], int] = {}
+    settled = sa.and_(
+        Delivery.settled_at >= since,
+        Delivery.state.in_(
+            (DeliveryState.DELIVERED, DeliveryState.REJECTED, DeliveryState.NOT_SENT)
+        ),
+    )
+    waiting = sa.and_(Delivery.state == DeliveryState.PENDING, Delivery.recorded_at >= since)
+    for moment, which in ((Delivery.settled_at, settled), (Delivery.recorded_at, waiting)):
+        day = utc_day(moment)
+        rows = session.execute(
+            sa.select(day, Delivery.state, sa.func.count())
+            .where(Delivery.configuration_id == configuration_id, which)
+            .group_by(day, Delivery.state)
+        )
+        for found, state, count in rows:
+            key = found if isinstance(found, date) else date.fromisoformat(found)
+            counts[key, state] = count
+    return counts
+
+
+# -- How everything is doing: counts, ages and the order of the list, a few queries for a page.
 
 #: Without a sign of life for so long, no worker is running.
 WORKER_MISSING_AFTER = timedelta(minutes=2)
@@ -128,7 +280,7 @@ class Overview:
     """
 
     def __init__(
-        self, state: State, organization_id: str | None = None, *, now: datetime | None = None
+        self, state: AppState, organization_id: str | None = None, *, now: datetime | None = None
     ) -> None:
         self._state = state
         self._organization_id = organization_id
@@ -303,7 +455,7 @@ class Overview:
         return seen is None or now - seen > WORKER_MISSING_AFTER
 
 
-def health(state: State, organization_id: str | None) -> Health:
+def health(state: AppState, organization_id: str | None) -> Health:
     """Counts and ages of an organization, or of the whole installation with None."""
     overview = Overview(state, organization_id)
     rows = overview.rows()
@@ -340,3 +492,27 @@ def _order(row: ConfigurationRow) -> tuple[int, str, uuid.UUID]:
     paused = row.configuration.is_paused
     rank = 0 if row.status.is_error and not paused else 1 if row.attention else 2
     return rank, row.configuration.name.casefold(), row.configuration.id
+
+
+# -- The log of alerts: what was mailed about a configuration, to whom, and whether it went out.
+
+
+class Mails:
+    """The alerts of an organization, to be read only."""
+
+    def __init__(self, state: AppState, organization_id: str) -> None:
+        self._state = state
+        self._organization_id = organization_id
+
+    def list(self, configuration_id: uuid.UUID | str, limit: int = 50) -> Sequence[Mail]:
+        """The newest alerts about a configuration.
+
+        :raises NotFound: no such configuration here.
+        """
+        configuration = Configurations(self._state, self._organization_id).get(configuration_id)
+        return self._state.session.scalars(
+            sa.select(Mail)
+            .where(Mail.configuration_id == configuration.id)
+            .order_by(Mail.created_at.desc(), Mail.id.desc())
+            .limit(limit)
+        ).all()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from flask_lms.alerts import messages
+from flask_lms.alerts import texts
 from tests.alerts_support import Stage
 from tests.host import make_host
 from tests.integration.alerts.every_kind import bring_about
@@ -27,7 +27,7 @@ def rendered() -> dict[str, str]:
         pages: dict[str, str] = {}
         for mail in stage.mails():
             if not mail.recipient.startswith("bo@"):
-                composed = messages.compose(stage.state, mail)
+                composed = texts.compose(stage.state, mail)
                 n = sum(key.startswith(mail.kind) for key in pages)
                 pages[f"{mail.kind}_{n}" if n else mail.kind] = composed.html
         return pages

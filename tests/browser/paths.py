@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask_lms.models import State
+from flask_lms.database.models import DeliveryState
 from flask_lms.services.deliveries import Filters
 from tests.browser.conftest import Place
 
@@ -38,7 +38,7 @@ def paths_of(place: Place) -> dict[str, str]:
         "not-found": "/deliveries/00000000-0000-0000-0000-000000000000",
     }
     with place.site.app.app_context():
-        for state in State:
+        for state in DeliveryState:
             rows = place.site.lms.deliveries.list(Filters(states=(state,)), limit=1).items
             found[f"delivery-{state.value}"] = f"/deliveries/{rows[0].id}"
     return found

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 
 from example_app.valkey import Valkey
 from flask_lms import Objective
-from flask_lms.models import Delivery, State
-from flask_lms.testing import Answer, FakeLRS
+from flask_lms.database.models import Delivery, DeliveryState
+from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.host import Host, make_host, result
 from tests.worker_app import children, enable_wal, start_worker, stop
 
@@ -193,7 +193,7 @@ class _World:
             return True
 
     def waiting(self) -> int:
-        query = sa.select(sa.func.count(Delivery.id)).where(Delivery.state == State.PENDING)
+        query = sa.select(sa.func.count(Delivery.id)).where(Delivery.state == DeliveryState.PENDING)
         for _ in range(10):
             with self.host.app.app_context():
                 try:
@@ -238,9 +238,11 @@ def _misbehave(lrs: FakeLRS, number: int) -> None:
     if number % 4 == 1:
         lrs.delay_seconds = 0.05
     if number % 4 == 2:
-        lrs.answer(Answer(500), Answer(503, stores=True))
+        lrs.answer(FakeAnswer(500), FakeAnswer(503, stores=True))
     if number % 4 == 3:
-        lrs.answer(Answer(200, cut="before", stores=True), Answer(429, {"Retry-After": "2"}))
+        lrs.answer(
+            FakeAnswer(200, cut="before", stores=True), FakeAnswer(429, {"Retry-After": "2"})
+        )
 
 
 def _until_nothing_waits(world: _World, say: Callable[[str], None]) -> float:

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask_lms.delivery import schedule
-from flask_lms.delivery.sender import Drained, Sender
-from flask_lms.models import Configuration
-from flask_lms.testing import Answer, FakeLRS
+from flask_lms.database.models import Configuration
+from flask_lms.delivery import lease
+from flask_lms.delivery.deliver import Deliverer, DeliverReport
+from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.host import Host, result
 
 
@@ -26,17 +26,17 @@ class PickyLRS(FakeLRS):
     most: int | None = None
     most_bytes: int | None = None
 
-    def _store(self, sent: list[Any]) -> Answer:
+    def _store(self, sent: list[Any]) -> FakeAnswer:
         if self.most is not None and len(sent) > self.most:
-            return Answer(413, {"Content-Type": "text/plain"}, b"Request Entity Too Large")
+            return FakeAnswer(413, {"Content-Type": "text/plain"}, b"Request Entity Too Large")
         if self.most_bytes is not None and len(json.dumps(sent)) > self.most_bytes:
-            return Answer(413, {"Content-Type": "text/plain"}, b"Request Entity Too Large")
+            return FakeAnswer(413, {"Content-Type": "text/plain"}, b"Request Entity Too Large")
         for statement in sent:
             words = self.refuses(statement)
             if words:
                 body = json.dumps({"error": words}).encode()
                 headers = {"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"}
-                return Answer(400, headers, body)
+                return FakeAnswer(400, headers, body)
         return super()._store(sent)
 
 
@@ -45,16 +45,18 @@ def record(host: Host, *ids: str, **changes: Any) -> None:
     host.lms.record_many([result(id, **changes) for id in ids])
 
 
-def drain(host: Host, configuration: Configuration | uuid.UUID, chance: float = 0.5) -> Drained:
+def drain(
+    host: Host, configuration: Configuration | uuid.UUID, chance: float = 0.5
+) -> DeliverReport:
     """One drain, with chance taken out (0.5: no jitter)."""
     id = configuration if isinstance(configuration, uuid.UUID) else configuration.id
-    return Sender(host.state, chance=lambda: chance).drain(id)
+    return Deliverer(host.state, chance=lambda: chance).deliver(id)
 
 
 def drain_due(host: Host) -> None:
     """What a tick would set going."""
     session = host.db.session
-    ids = schedule.due(session(), host.state.clock.now(session()))
+    ids = lease.due(session(), host.state.clock.now(session()))
     session.rollback()
     for id in ids:
         drain(host, id)

@@ -7,16 +7,9 @@ from typing import Any
 
 import pytest
 
-from flask_lms.models import Status
-from flask_lms.testing import Answer, FakeLRS
-from tests.engine.support import (
-    PickyLRS,
-    assert_everything_arrived,
-    drain,
-    health,
-    record,
-    states,
-)
+from flask_lms.database.models import Status
+from flask_lms.testing import FakeAnswer, FakeLRS
+from tests.engine.support import PickyLRS, assert_everything_arrived, drain, health, record, states
 from tests.host import Host
 
 JSON = {"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"}
@@ -24,39 +17,39 @@ HTML = {"Content-Type": "text/html"}
 
 FAILURES = [
     # name, answer, cause, shown after how many requests
-    ("a web page", Answer(200, HTML, b"<!doctype html><h1>Welcome</h1>"), "not_lrs", 1),
-    ("an empty page", Answer(200, HTML, b""), "not_lrs", 1),
+    ("a web page", FakeAnswer(200, HTML, b"<!doctype html><h1>Welcome</h1>"), "not_lrs", 1),
+    ("an empty page", FakeAnswer(200, HTML, b""), "not_lrs", 1),
     (
         "an empty list of no LRS",
-        Answer(200, {"Content-Type": "application/json"}, b"[]"),
+        FakeAnswer(200, {"Content-Type": "application/json"}, b"[]"),
         "not_lrs",
         1,
     ),
-    ("a result of a query", Answer(200, JSON, b'{"statements": [], "more": ""}'), "not_lrs", 1),
-    ("a redirect", Answer(302, {"Location": "https://elsewhere.example/"}), "redirect", 1),
-    ("401", Answer(401), "credentials", 1),
-    ("403", Answer(403), "credentials", 1),
-    ("404", Answer(404, HTML, b"Not here"), "address", 1),
-    ("405", Answer(405), "address", 1),
-    ("410", Answer(410), "address", 1),
-    ("407", Answer(407), "gateway", None),
-    ("511", Answer(511), "gateway", None),
-    ("411", Answer(411), "protocol", None),
-    ("415", Answer(415), "protocol", None),
-    ("406", Answer(406), "protocol", None),
-    ("501", Answer(501), "protocol", None),
-    ("505", Answer(505), "protocol", None),
-    ("408", Answer(408), "busy", 3),
-    ("425", Answer(425), "busy", 3),
-    ("500", Answer(500), "internal", 3),
-    ("502", Answer(502), "internal", 3),
-    ("503", Answer(503), "internal", 3),
-    ("429", Answer(429), "rate", 1),
-    ("429 for a while", Answer(429, {"Retry-After": "90"}), "rate", 1),
-    ("503 for a while", Answer(503, {"Retry-After": "90"}), "rate", 1),
+    ("a result of a query", FakeAnswer(200, JSON, b'{"statements": [], "more": ""}'), "not_lrs", 1),
+    ("a redirect", FakeAnswer(302, {"Location": "https://elsewhere.example/"}), "redirect", 1),
+    ("401", FakeAnswer(401), "credentials", 1),
+    ("403", FakeAnswer(403), "credentials", 1),
+    ("404", FakeAnswer(404, HTML, b"Not here"), "address", 1),
+    ("405", FakeAnswer(405), "address", 1),
+    ("410", FakeAnswer(410), "address", 1),
+    ("407", FakeAnswer(407), "gateway", None),
+    ("511", FakeAnswer(511), "gateway", None),
+    ("411", FakeAnswer(411), "protocol", None),
+    ("415", FakeAnswer(415), "protocol", None),
+    ("406", FakeAnswer(406), "protocol", None),
+    ("501", FakeAnswer(501), "protocol", None),
+    ("505", FakeAnswer(505), "protocol", None),
+    ("408", FakeAnswer(408), "busy", 3),
+    ("425", FakeAnswer(425), "busy", 3),
+    ("500", FakeAnswer(500), "internal", 3),
+    ("502", FakeAnswer(502), "internal", 3),
+    ("503", FakeAnswer(503), "internal", 3),
+    ("429", FakeAnswer(429), "rate", 1),
+    ("429 for a while", FakeAnswer(429, {"Retry-After": "90"}), "rate", 1),
+    ("503 for a while", FakeAnswer(503, {"Retry-After": "90"}), "rate", 1),
     (
         "400 about the version",
-        Answer(400, JSON, b'{"error": "X-Experience-API-Version 1.0.3 is not supported"}'),
+        FakeAnswer(400, JSON, b'{"error": "X-Experience-API-Version 1.0.3 is not supported"}'),
         "settings",
         1,
     ),
@@ -69,7 +62,7 @@ FAILURES = [
     ids=[case[0] for case in FAILURES],
 )
 def test_a_refusing_server_keeps_every_result_and_shows_the_cause(
-    host: Host, lrs: FakeLRS, answer: Answer, cause: str, shown_after: int | None
+    host: Host, lrs: FakeLRS, answer: FakeAnswer, cause: str, shown_after: int | None
 ) -> None:
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
@@ -96,14 +89,14 @@ def _bodies(lrs: FakeLRS) -> list[bytes]:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(200, JSON, b'["', cut="after"),
-        Answer(200, {**JSON, "Content-Length": "500"}, b'["00', cut="after"),
-        Answer(200, cut="before"),
-        Answer(500, stores=True),
+        FakeAnswer(200, JSON, b'["', cut="after"),
+        FakeAnswer(200, {**JSON, "Content-Length": "500"}, b'["00', cut="after"),
+        FakeAnswer(200, cut="before"),
+        FakeAnswer(500, stores=True),
     ],
     ids=["truncated JSON", "lost after the headers", "reset before a status line", "stored, 500"],
 )
-def test_the_same_bytes_go_out_again(host: Host, lrs: FakeLRS, answer: Answer) -> None:
+def test_the_same_bytes_go_out_again(host: Host, lrs: FakeLRS, answer: FakeAnswer) -> None:
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
@@ -129,7 +122,9 @@ def test_every_way_to_say_stored_is_understood(host: Host, lrs: FakeLRS, kind: s
         "none left": [],
         "204": None,
     }[kind]
-    lrs.answer(Answer(204, JSON) if body is None else Answer(200, JSON, json.dumps(body).encode()))
+    lrs.answer(
+        FakeAnswer(204, JSON) if body is None else FakeAnswer(200, JSON, json.dumps(body).encode())
+    )
     drain(host, configuration)
     assert states(host) == {"delivered": 3}
     assert health(host, configuration).status is Status.CONNECTED
@@ -138,7 +133,7 @@ def test_every_way_to_say_stored_is_understood(host: Host, lrs: FakeLRS, kind: s
 def test_foreign_ids_count_as_delivered_with_a_note(host: Host, lrs: FakeLRS) -> None:
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer(Answer(200, JSON, b'["7a9bb58f-6b5c-4ad7-9c3e-000000000000"]'))
+    lrs.answer(FakeAnswer(200, JSON, b'["7a9bb58f-6b5c-4ad7-9c3e-000000000000"]'))
     drain(host, configuration)
     [delivery] = host.deliveries()
     assert delivery.state.value == "delivered"
@@ -151,7 +146,7 @@ def test_partial_success_rejects_what_it_names(host: Host, lrs: FakeLRS) -> None
     configuration = host.attach(**lrs.settings)
     record(host, "r1", "r2", "r3")
     body = json.dumps({"errors": [{"index": 1, "message": "verb unknown"}]}).encode()
-    lrs.answer(Answer(200, JSON, body))
+    lrs.answer(FakeAnswer(200, JSON, body))
     drain(host, configuration)
     assert states(host) == {"delivered": 2, "rejected": 1}
     refused = host.deliveries()[1]
@@ -162,7 +157,7 @@ def test_an_index_in_a_refusal_sets_only_that_one_aside(host: Host, lrs: FakeLRS
     host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, *(f"r{n}" for n in range(10)))
-    lrs.answer(Answer(400, JSON, b'{"error": "statements[3].actor is bad", "index": 3}'))
+    lrs.answer(FakeAnswer(400, JSON, b'{"error": "statements[3].actor is bad", "index": 3}'))
     done = drain(host, configuration)
     assert done.requests == 2
     assert states(host) == {"delivered": 9, "pending": 1}
@@ -176,7 +171,7 @@ def test_one_that_is_refused_alone_is_tried_for_a_day_and_then_rejected_with_the
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer_always(Answer(status, JSON, b'{"error": "actor is unknown"}'))
+    lrs.answer_always(FakeAnswer(status, JSON, b'{"error": "actor is unknown"}'))
     for minutes in (0, 1, 10, 60, 240, 720):
         assert states(host) == {"pending": 1}
         clock.advance(minutes=minutes)
@@ -192,7 +187,7 @@ def test_one_that_is_refused_alone_is_tried_for_a_day_and_then_rejected_with_the
 def test_a_conflict_in_a_batch_goes_out_one_by_one(host: Host, lrs: FakeLRS) -> None:
     configuration = host.attach(**lrs.settings)
     record(host, "r1", "r2", "r3")
-    lrs.answer(Answer(409, JSON, b'{"error": "exists"}'))
+    lrs.answer(FakeAnswer(409, JSON, b'{"error": "exists"}'))
     assert drain(host, configuration).requests == 4
     assert_everything_arrived(host, lrs)
 
@@ -201,7 +196,7 @@ def test_a_conflict_on_one_that_is_stored_alike_is_delivered(host: Host, lrs: Fa
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer(Answer(500, stores=True), Answer(409, JSON, b'{"error": "exists"}'))
+    lrs.answer(FakeAnswer(500, stores=True), FakeAnswer(409, JSON, b'{"error": "exists"}'))
     drain(host, configuration)
     clock.advance(minutes=1)
     drain(host, configuration)
@@ -251,7 +246,7 @@ def test_a_request_to_slow_down_is_kept_to_the_second(host: Host, lrs: FakeLRS, 
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer(Answer(429, {"Retry-After": str(asked)}))
+    lrs.answer(FakeAnswer(429, {"Retry-After": str(asked)}))
     drain(host, configuration)
     clock.advance(seconds=asked - 1)
     assert drain(host, configuration).requests == 0

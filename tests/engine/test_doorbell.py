@@ -13,7 +13,7 @@ from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
 from example_app.valkey import Valkey
-from flask_lms.doorbell import QUEUE, Doorbell, wake_key
+from flask_lms.delivery.wake import QUEUE, Wake, wake_key
 
 ONE = uuid.UUID("6f0e5a6c-6f3c-5b0a-9a43-6f2a6c1f5c11")
 
@@ -31,12 +31,12 @@ def queue(redis: Redis) -> Queue:
 
 
 def test_rings_before_anybody_came_are_one_job(valkey: Valkey, redis: Redis, queue: Queue) -> None:
-    bell = Doorbell(valkey.url)
+    bell = Wake(valkey.url)
     for _ in range(20):
-        assert bell.ring([ONE])
+        assert bell.now([ONE])
     assert queue.count == 1
     bell.answered(ONE)
-    bell.ring([ONE])
+    bell.now([ONE])
     assert queue.count == 2
 
 
@@ -44,7 +44,7 @@ def test_while_no_worker_runs_jobs_do_not_pile_up(
     valkey: Valkey, redis: Redis, queue: Queue
 ) -> None:
     """A day of results without a worker: each job that is rung for later replaces an older one."""
-    Doorbell(valkey.url).ring([ONE])
+    Wake(valkey.url).now([ONE])
     stands = redis.ttl(wake_key(ONE))
     assert stands >= 300
     [job] = queue.jobs
@@ -52,12 +52,12 @@ def test_while_no_worker_runs_jobs_do_not_pile_up(
 
 
 def test_the_same_time_is_scheduled_once(valkey: Valkey, redis: Redis, queue: Queue) -> None:
-    bell = Doorbell(valkey.url)
+    bell = Wake(valkey.url)
     at = datetime.now(timezone.utc) + timedelta(minutes=10)
     for _ in range(20):
-        assert bell.schedule(ONE, at)
-    bell.schedule(ONE, at + timedelta(minutes=1))
-    bell.schedule(uuid.uuid4(), at)
+        assert bell.at(ONE, at)
+    bell.at(ONE, at + timedelta(minutes=1))
+    bell.at(uuid.uuid4(), at)
     registry = ScheduledJobRegistry(queue=queue)
     assert registry.count == 3
     assert len(list(redis.scan_iter("rq:job:*"))) == 3
@@ -65,14 +65,14 @@ def test_the_same_time_is_scheduled_once(valkey: Valkey, redis: Redis, queue: Qu
 
 def test_a_time_is_never_rung_for_too_early(valkey: Valkey, redis: Redis, queue: Queue) -> None:
     at = datetime.now(timezone.utc) + timedelta(seconds=100, microseconds=1)
-    Doorbell(valkey.url).schedule(ONE, at)
+    Wake(valkey.url).at(ONE, at)
     registry = ScheduledJobRegistry(queue=queue)
     [job_id] = registry.get_job_ids()
     assert registry.get_scheduled_time(job_id) >= at
 
 
 def test_rqs_scheduler_takes_what_was_scheduled(valkey: Valkey, redis: Redis, queue: Queue) -> None:
-    Doorbell(valkey.url).schedule(ONE, datetime.now(timezone.utc) - timedelta(seconds=5))
+    Wake(valkey.url).at(ONE, datetime.now(timezone.utc) - timedelta(seconds=5))
     scheduler = RQScheduler([QUEUE], connection=redis, serializer=JSONSerializer)
     scheduler.acquire_locks()  # type: ignore[no-untyped-call]
     scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]

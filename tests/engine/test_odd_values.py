@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from flask_lms import Participant
 from flask_lms.services.deliveries import Filters
-from flask_lms.testing import Answer, FakeLRS
+from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import assert_everything_arrived, drain, health, record, states
 from tests.host import Host, result
 
@@ -55,7 +55,7 @@ def test_whatever_the_lms_says_can_be_written_down(
 ) -> None:
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer_always(Answer(status, JSON, body))
+    lrs.answer_always(FakeAnswer(status, JSON, body))
     drain(host, configuration)
     [delivery] = host.deliveries()
     [attempt] = host.lms.deliveries.attempts(delivery)
@@ -85,8 +85,8 @@ def test_a_database_error_while_recording_names_no_learner_in_the_log(
 def test_no_secret_is_in_what_a_debugger_or_error_reporter_prints(host: Host, lrs: FakeLRS) -> None:
     from cryptography.fernet import Fernet
 
-    from flask_lms.connectors import Cleaned
-    from flask_lms.delivery.sender import Sender
+    from flask_lms.connectors.base import Cleaned
+    from flask_lms.delivery.deliver import Deliverer
     from flask_lms.settings import Settings
 
     key = Fernet.generate_key().decode()
@@ -103,7 +103,7 @@ def test_no_secret_is_in_what_a_debugger_or_error_reporter_prints(host: Host, lr
     assert "canary" not in printed
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    walk = Sender(host.state)
+    walk = Deliverer(host.state)
     loads: list[object] = []
     post = walk._post
 
@@ -112,7 +112,7 @@ def test_no_secret_is_in_what_a_debugger_or_error_reporter_prints(host: Host, lr
         return post(load)
 
     walk._post = watched  # type: ignore[method-assign]
-    walk.drain(configuration.id)
+    walk.deliver(configuration.id)
     assert loads
     assert "s3cret" not in repr(loads)
     assert "s3cret" not in repr(walk)

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from flask_lms.models import Status
-from flask_lms.testing import Answer, FakeLRS
+from flask_lms.database.models import Status
+from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import assert_everything_arrived, drain_due, health, record, states
 from tests.host import Host
 
@@ -33,7 +33,7 @@ def test_after_three_hours_everything_arrives_with_the_next_probe(
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, *(f"r{n}" for n in range(120)))
-    lrs.answer_always(Answer(status))
+    lrs.answer_always(FakeAnswer(status))
     end = clock.time + timedelta(hours=3)
     times = step_until(host, clock, end, lrs)
     gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
@@ -59,7 +59,7 @@ def test_thirty_days_of_outage_lose_nothing(host: Host, lrs: FakeLRS) -> None:
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, *(f"r{n}" for n in range(60)))
-    lrs.answer_always(Answer(503))
+    lrs.answer_always(FakeAnswer(503))
     start = clock.time
     probes: list[datetime] = []
     while clock.time < start + timedelta(days=30):

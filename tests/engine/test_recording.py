@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_lms import InvalidResult, Objective, Participant, result_recorded
-from flask_lms.models import State
+from flask_lms.database.models import DeliveryState
 from flask_lms.services.deliveries import Filters
 from tests.host import Host, result
 
@@ -20,7 +20,7 @@ URL = "http://127.0.0.1:9/xapi"
 def rung(host: Host) -> list[Any]:
     """The configurations for which a worker was woken."""
     calls: list[Any] = []
-    host.state.ring = calls.extend
+    host.state.wake.now = calls.extend
     return calls
 
 
@@ -185,7 +185,7 @@ def test_a_participant_without_an_email_address_is_kept_as_not_sent(host: Host) 
     assert recorded.queued == 0
     assert [item.reason for item in recorded.not_sent] == ["no_email"]
     [delivery] = host.deliveries()
-    assert delivery.state is State.NOT_SENT
+    assert delivery.state is DeliveryState.NOT_SENT
     assert delivery.statement is None
 
 
@@ -202,7 +202,7 @@ def test_ids_are_filled_in_by_the_hosts_loaders(host: Host) -> None:
 def test_an_unknown_objective_is_refused_and_nothing_is_written(host: Host) -> None:
     host.attach(URL, objective_id="ppe")
     configuration = host.lms.configurations.list("acme")[0]
-    from flask_lms.models import ObjectiveLink
+    from flask_lms.database.models import ObjectiveLink
 
     host.db.session.add(
         ObjectiveLink(

@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from flask_lms import Participant
+from flask_lms.database.models import Attempt, Configuration
 from flask_lms.delivery import retention
-from flask_lms.models import Attempt, Configuration
-from flask_lms.testing import Answer, FakeLRS
+from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import drain, record, states
 from tests.host import Host, result
 
@@ -41,7 +41,7 @@ def test_what_was_not_delivered_is_kept_for_ever(host: Host, lrs: FakeLRS) -> No
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "refused")
-    lrs.answer(Answer(413))
+    lrs.answer(FakeAnswer(413))
     drain(host, configuration)
     record(host, "waiting")
     host.lms.record(result("nobody", participant=Participant(id="E001")))

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from flask_lms import statement_delivered
-from flask_lms.delivery import lease, sender
-from flask_lms.models import Health, Status
+from flask_lms.database.models import ConfigurationHealth, Status
+from flask_lms.delivery import deliver, lease
 from flask_lms.services.deliveries import Filters
-from flask_lms.testing import Answer, FakeLRS
+from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import (
     PickyLRS,
     assert_everything_arrived,
@@ -123,11 +123,11 @@ def test_no_transaction_is_open_while_the_request_is_under_way(host: Host, lrs: 
 def test_after_its_share_a_drain_gives_way_and_rings_again(
     host: Host, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "FAIR_STATEMENTS", 100)
+    monkeypatch.setattr(deliver, "FAIR_STATEMENTS", 100)
     configuration = host.attach(**lrs.settings)
     record(host, *(f"r{n}" for n in range(130)))
     rung: list[Any] = []
-    host.state.ring = rung.extend
+    host.state.wake.now = rung.extend
     assert drain(host, configuration).delivered == 100
     assert rung == [configuration.id]
     drain(host, configuration)
@@ -138,8 +138,8 @@ def test_what_is_recorded_during_a_drain_is_rung_for_after_it(host: Host, lrs: F
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
     rung: list[Any] = []
-    host.state.ring = rung.extend
-    [walk] = [sender.Sender(host.state)]
+    host.state.wake.now = rung.extend
+    [walk] = [deliver.Deliverer(host.state)]
     original = walk._read
     reads = iter(range(10))
 
@@ -151,7 +151,7 @@ def test_what_is_recorded_during_a_drain_is_rung_for_after_it(host: Host, lrs: F
 
     walk._read = read  # type: ignore[method-assign]
     rung.clear()
-    walk.drain(configuration.id)
+    walk.deliver(configuration.id)
     assert configuration.id in rung
 
 
@@ -166,7 +166,7 @@ def test_two_workers_never_send_to_one_destination_at_the_same_time(
 
     def work() -> None:
         with host.app.app_context():
-            results.append(sender.Sender(host.state).drain(id))
+            results.append(deliver.Deliverer(host.state).deliver(id))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -181,19 +181,19 @@ def test_two_workers_never_send_to_one_destination_at_the_same_time(
 def test_whoever_lost_the_lease_writes_nothing(host: Host, lrs: FakeLRS) -> None:
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    walk = sender.Sender(host.state)
+    walk = deliver.Deliverer(host.state)
     post = walk._post
 
     def slow_post(load: Any) -> Any:
         answer = post(load)
-        row = host.db.session.get(Health, configuration.id)
+        row = host.db.session.get(ConfigurationHealth, configuration.id)
         assert row is not None
         row.lease_token += 1  # another worker took over meanwhile
         host.db.session.commit()
         return answer
 
     walk._post = slow_post  # type: ignore[method-assign]
-    assert walk.drain(configuration.id).is_fenced
+    assert walk.deliver(configuration.id).is_fenced
     [delivery] = host.deliveries()
     assert (delivery.state.value, delivery.attempts) == ("pending", 0)
     assert host.lms.deliveries.attempts(delivery) == []
@@ -229,7 +229,7 @@ def test_pause_keeps_and_resume_sends(host: Host, lrs: FakeLRS) -> None:
 def test_one_cancelled_while_under_way_is_shown_as_what_it_is(host: Host, lrs: FakeLRS) -> None:
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    walk = sender.Sender(host.state)
+    walk = deliver.Deliverer(host.state)
     post = walk._post
 
     def post_and_cancel(load: Any) -> Any:
@@ -238,7 +238,7 @@ def test_one_cancelled_while_under_way_is_shown_as_what_it_is(host: Host, lrs: F
         return answer
 
     walk._post = post_and_cancel  # type: ignore[method-assign]
-    walk.drain(configuration.id)
+    walk.deliver(configuration.id)
     assert_everything_arrived(host, lrs)
 
 
@@ -281,11 +281,11 @@ def test_a_secret_that_cant_be_decrypted_stops_with_a_remedy_and_sends_nothing(
 ) -> None:
     from cryptography.fernet import Fernet
 
-    from flask_lms.vault import Vault
+    from flask_lms.encryption import Encryption
 
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    host.state.vault = Vault([Fernet.generate_key()])
+    host.state.encryption = Encryption([Fernet.generate_key()])
     drain(host, configuration)
     now = health(host, configuration)
     assert (now.status, now.cause) == (Status.CANT_CONNECT, "secret_unreadable")
@@ -338,7 +338,7 @@ def test_our_own_broken_network_charges_nobody(host: Host, monkeypatch: pytest.M
 def test_the_answer_is_kept_for_the_pages(host: Host, lrs: FakeLRS) -> None:
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer(Answer(500, {"Content-Type": "text/plain"}, b"disk full"))
+    lrs.answer(FakeAnswer(500, {"Content-Type": "text/plain"}, b"disk full"))
     drain(host, configuration)
     [delivery] = host.deliveries()
     [attempt] = host.lms.deliveries.attempts(delivery)
@@ -353,7 +353,7 @@ def test_one_cancelled_while_its_batch_is_halved_is_not_sent(host: Host) -> None
         lrs.refuses = poison
         configuration = host.attach(**lrs.settings)
         record_mixed(host, "x.......")
-        walk = sender.Sender(host.state, chance=lambda: 0.5)
+        walk = deliver.Deliverer(host.state, chance=lambda: 0.5)
         post, last = walk._post, host.deliveries()[-1]
 
         def post_and_cancel(load: Any) -> Any:
@@ -362,7 +362,7 @@ def test_one_cancelled_while_its_batch_is_halved_is_not_sent(host: Host) -> None
             return answer
 
         walk._post = post_and_cancel  # type: ignore[method-assign]
-        walk.drain(configuration.id)
+        walk.deliver(configuration.id)
         assert states(host) == {"cancelled": 1, "delivered": 6, "pending": 1}
         assert len(lrs.statements) == 6
 
@@ -395,7 +395,7 @@ def test_to_ask_what_is_stored_after_a_conflict_the_lease_begins_anew(
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer(Answer(200, stores=True, cut="before"), Answer(409))
+    lrs.answer(FakeAnswer(200, stores=True, cut="before"), FakeAnswer(409))
     drain(host, configuration)
     clock.advance(minutes=1)
     connector = host.state.registry.get("xapi")
@@ -421,17 +421,17 @@ def test_to_ask_what_is_stored_after_a_conflict_the_lease_begins_anew(
 
 
 def test_those_that_were_never_tried_come_first(host: Host) -> None:
-    from flask_lms.delivery import schedule
+    from flask_lms.delivery import lease
 
     clock = host.freeze()
     tried = host.attach("http://127.0.0.1:9/xapi", name="Tried")
     new = host.attach("http://127.0.0.1:9/xapi", name="New")
     record(host, "r1")
-    row = host.db.session.get(Health, tried.id)
+    row = host.db.session.get(ConfigurationHealth, tried.id)
     assert row is not None
     row.last_attempt_at = clock.time
     host.db.session.commit()
-    assert schedule.due(host.db.session(), clock.time, limit=1) == [new.id]
+    assert lease.due(host.db.session(), clock.time, limit=1) == [new.id]
 
 
 def test_a_request_to_slow_down_is_kept_where_the_database_knows_full_seconds_only(
@@ -443,7 +443,7 @@ def test_a_request_to_slow_down_is_kept_where_the_database_knows_full_seconds_on
     clock.advance(microseconds=900_000)
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    lrs.answer(Answer(429, {"Retry-After": "90"}))
+    lrs.answer(FakeAnswer(429, {"Retry-After": "90"}))
     drain(host, configuration)
     planned = health(host, configuration).next_attempt_at
     assert timedelta(seconds=90) <= planned - clock.time < timedelta(seconds=91)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from flask_lms.database.models import ConfigurationHealth, Worker
 from flask_lms.delivery import lease
-from flask_lms.models import Health, Worker
+from flask_lms.delivery.ticker import Ticker
 from flask_lms.testing import FakeLRS
-from flask_lms.ticker import Ticker
 from tests.engine.support import assert_everything_arrived, record, states
 from tests.host import Host
 
@@ -42,7 +42,7 @@ def rung(host: Host) -> list[Any]:
         calls.extend(ids)
         return True
 
-    host.state.ring = ring
+    host.state.wake.now = ring
     return calls
 
 
@@ -87,7 +87,7 @@ def test_what_nothing_can_be_done_for_now_is_not_rung_for(
     leased = host.attach("http://127.0.0.1:9/xapi", name="Leased")
     record(host, "r1")
     host.lms.configurations.pause(paused.id)
-    row = host.db.session.get(Health, waits.id)
+    row = host.db.session.get(ConfigurationHealth, waits.id)
     assert row is not None
     row.next_attempt_at = clock.time.replace(year=2027)
     lease.acquire(host.db.session(), leased.id, "host-b/x/1", clock.time)

@@ -14,7 +14,7 @@ from flask_wtf import FlaskForm
 from wtforms import PasswordField, StringField
 
 from flask_lms import LMS, Administrator, InvalidConfiguration
-from flask_lms.connectors import (
+from flask_lms.connectors.base import (
     Answer,
     BuildContext,
     Built,
@@ -26,9 +26,9 @@ from flask_lms.connectors import (
     TestReport,
     Verdict,
 )
-from flask_lms.entities import ObjectiveResult
-from flask_lms.models import Status
-from flask_lms.words import Words
+from flask_lms.database.models import Status
+from flask_lms.i18n import Words
+from flask_lms.values import ObjectiveResult
 from tests.engine.support import drain, health, states
 from tests.host import Host, make_host, result
 from tests.pages.support import form_of

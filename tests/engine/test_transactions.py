@@ -21,7 +21,7 @@ def rung(host: Host) -> list[Any]:
     calls: list[Any] = []
     host.attach(URL)
     host.db.session.remove()
-    host.state.ring = lambda ids: calls.append(sorted(ids))
+    host.state.wake.now = lambda ids: calls.append(sorted(ids))
     return calls
 
 
@@ -210,7 +210,7 @@ def test_a_session_class_of_the_hosts_own_is_followed_too(with_own_session: Host
     host = with_own_session
     rung: list[Any] = []
     expected = [host.attach(URL).id]
-    host.state.ring = lambda ids: rung.extend(ids)
+    host.state.wake.now = lambda ids: rung.extend(ids)
     host.db.session.connection().execute(sa.insert(table(host)), {"text": "x"})
     host.signal.send(host, result=result())
     host.db.session.rollback()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from example_app.valkey import Valkey
-from flask_lms.models import Worker
+from flask_lms.database.models import Worker
 from flask_lms.testing import FakeLRS
 from tests.engine.support import assert_everything_arrived, health, record, states
 from tests.host import Host, make_host
@@ -100,9 +100,9 @@ def test_a_worker_killed_whole_is_followed_by_the_next_one(
     lrs.delay_seconds = 0.0
     # Its lease would run out after 90 s; let it do so now.
     host.db.session.rollback()
-    from flask_lms.models import Health
+    from flask_lms.database.models import ConfigurationHealth
 
-    for row in host.db.session.query(Health):
+    for row in host.db.session.query(ConfigurationHealth):
         row.lease_expires_at = host.state.clock.now(host.db.session())
     host.db.session.commit()
     with worker(database_url, redis.url):

@@ -11,8 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.test import TestResponse
 
 from flask_lms import Administrator
-from flask_lms.models import State
-from flask_lms.testing import FakeLRS, drain
+from flask_lms.database.models import DeliveryState
+from flask_lms.testing import FakeLRS, deliver
 from tests.host import Host, result
 from tests.pages.support import form_of
 
@@ -45,11 +45,11 @@ def walk(host: Host, lrs: FakeLRS, prefix: str = "/lms", **changes: Any) -> Flas
         organization_id = changes.get("organization_id", "acme")
         assert organization_id == "acme"
         assert host.lms.record(result(**changes)).queued == 1
-    drain(host.app)
+    deliver(host.app)
     assert len(lrs.statements) == before + 1
     with host.app.app_context():
         [delivery] = host.deliveries()
-        assert delivery.state is State.DELIVERED
+        assert delivery.state is DeliveryState.DELIVERED
     client = host.app.test_client()
     for path, page in pages(host, client, prefix).items():
         assert page.status_code == 200, path

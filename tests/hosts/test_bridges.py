@@ -108,10 +108,10 @@ def test_with_the_hosts_own_csrf_protection(tmp_path: Path, is_early: bool) -> N
         values = form_of(client.get(f"/lms/{one}/pause"))
         assert client.post(f"/lms/{one}/pause", data={"confirmed": "yes"}).status_code == 400
         assert client.post(f"/lms/{one}/pause", data=values).status_code == 303
-        from flask_lms.alerts import mute
+        from flask_lms.alerts import unsubscribe
 
         with site.app.app_context():
-            token = mute.make(site.state, one, "ana.ruiz@harbor.example")
+            token = unsubscribe.make(site.state, one, "ana.ruiz@harbor.example")
         assert client.post(f"/lms/mute/{token}", data={}).status_code == 200
 
 

@@ -14,8 +14,8 @@ from flask_sqlalchemy.session import Session
 from sqlalchemy.orm import DeclarativeBase
 
 from flask_lms import LMS, ConfigurationError, SetupError
-from flask_lms.models import Base, Configuration
-from flask_lms.testing import FakeLRS, drain
+from flask_lms.database.models import Base, Configuration
+from flask_lms.testing import FakeLRS, deliver
 from tests.host import START, Host, build_host, result
 from tests.hosts.support import count_rows, standing, walk
 from tests.unit.test_schema import calm_logging, of_its_env, walk_the_migrations
@@ -96,13 +96,13 @@ def test_objects_that_a_host_keeps_after_its_commit_are_not_read_back_stale(
     db = SQLAlchemy(session_options={"expire_on_commit": False})
     with standing(build_host(url, db=db)) as host, host.app.app_context():
         one = host.attach(**lrs.settings)
-        drain(host.app)
+        deliver(host.app)
         assert host.lms.configurations.get(one.id).paused_at is None
         with db.engine.begin() as elsewhere:
             elsewhere.execute(sa.update(Configuration).values(paused_at=START))
         db.session.commit()
         host.lms.record(result())
-        assert drain(host.app).delivered == 0
+        assert deliver(host.app).delivered == 0
 
 
 # -- tables in a database of their own ----------------------------------------------------------
@@ -216,7 +216,7 @@ def test_databases_that_fail_at_the_commit_itself_are_not_one_and_recording_agai
         assert (notes, deliveries)[0 if failing is None else 1] == 0  # the one that failed
         bound.lms.record(result())  # the host tries again: never twice, never lost
     assert stored(bound) == (notes, 1)
-    drain(bound.app)
+    deliver(bound.app)
     assert len(lrs.statements) == 1
 
 

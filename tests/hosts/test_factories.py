@@ -11,7 +11,7 @@ from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_lms import LMS, Administrator, Objective, Page, SetupError
-from flask_lms.testing import CONFIG, FakeLRS, drain
+from flask_lms.testing import CONFIG, FakeLRS, deliver
 from tests.host import Host, build_host, result
 from tests.hosts.support import ANA, standing, walk
 
@@ -77,7 +77,7 @@ def test_two_apps_of_one_factory_share_nothing(tmp_path: Path) -> None:
                 assert two.lms.record(result()).queued == 0
             walk(two, second, id="only in the second")
             assert len(first.statements) == len(second.statements) == 1
-            assert drain(one.app).requests == 0
+            assert deliver(one.app).requests == 0
 
 
 def test_an_app_made_again_as_by_each_test_of_a_host(tmp_path: Path, lrs: FakeLRS) -> None:
@@ -120,13 +120,13 @@ def test_a_host_without_flask_mail_has_its_alerts_sent(url: str, lrs: FakeLRS) -
             for number in range(3):
                 host.lms.record(result(f"r{number}"))
         with host.state.mail.record_messages() as sent:
-            drain(host.app)
+            deliver(host.app)
             with host.app.app_context():
                 host.lms.configurations.send_waiting(host.lms.configurations.list()[0].id)
-            drain(host.app)
+            deliver(host.app)
             with host.app.app_context():
                 host.lms.configurations.send_waiting(host.lms.configurations.list()[0].id)
-            drain(host.app)
+            deliver(host.app)
         assert ["Can't Connect" in message.subject for message in sent] == [True]
 
 

@@ -10,7 +10,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from flask_lms import Administrator, ConfigurationError, Objective, Participant
-from flask_lms.models import Base
+from flask_lms.database.models import Base
 from flask_lms.testing import FakeLRS
 from tests.host import build_host, result
 from tests.hosts.support import standing, walk

@@ -11,8 +11,8 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client, TestResponse
 
-from flask_lms.alerts import mailer
-from flask_lms.testing import FakeLRS, drain
+from flask_lms.alerts import sending
+from flask_lms.testing import FakeLRS, deliver
 from tests.host import Host, build_host
 from tests.hosts.support import ANA, addresses, pages, standing, walk
 from tests.pages.support import form_of
@@ -76,8 +76,8 @@ def test_links_in_mails_lead_below_the_path_of_the_public_address(url: str, lrs:
     with standing(build_host(url, LMS_PUBLIC_URL="https://acme.example/platform")) as host:
         with host.app.app_context():
             configuration = host.attach(**lrs.settings)
-            mailer.send_test(host.state, configuration, ANA)
+            sending.send_test(host.state, configuration, ANA)
             address = f"https://acme.example/platform/lms/{configuration.id}"
         with host.state.mail.record_messages() as sent:
-            drain(host.app)
+            deliver(host.app)
         assert [address in message.body for message in sent] == [True]

@@ -10,11 +10,10 @@ import sqlalchemy as sa
 from flask import Flask, abort
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_lms import Score
-from flask_lms.admin import pages as admin_pages
-from flask_lms.models import Configuration, State
-from flask_lms.services import audit
-from flask_lms.testing import FakeLRS, drain
+from flask_lms import Score, audit
+from flask_lms.admin import pages
+from flask_lms.database.models import Configuration, DeliveryState
+from flask_lms.testing import FakeLRS, deliver
 from tests.host import Host, build_host, result
 from tests.hosts.support import count_rows, standing, walk
 from tests.pages.support import form_of
@@ -54,7 +53,7 @@ def raise_error(*args: object, **kwargs: object) -> None:
 
 @pytest.mark.parametrize(
     ("part", "name"),
-    [(audit, "write"), (admin_pages, "notice"), (admin_pages, "render_template")],
+    [(audit, "write"), (pages, "notice"), (pages, "render_template")],
     ids=["in the service", "after the service", "while rendering"],
 )
 def test_a_page_that_fails_leaves_nothing_half_written(
@@ -91,7 +90,7 @@ def test_a_view_that_dirtied_the_session_before_it_failed_is_rolled_back(
         host.db.session.flush()
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(admin_pages, "render_template", dirty)
+    monkeypatch.setattr(pages, "render_template", dirty)
     assert host.app.test_client().get(f"/lms/{one}").status_code == 500
     with host.app.app_context():
         assert host.lms.configurations.get(one).name == "Corporate LMS"
@@ -125,7 +124,7 @@ def test_a_result_shares_the_fate_of_the_request_it_was_recorded_in(
     with host.app.app_context():
         host.attach(**lrs.settings)
     host.app.test_client().post("/played")
-    assert drain(host.app).delivered == 1
+    assert deliver(host.app).delivered == 1
     with host.app.app_context():
         assert host.db.session.scalar(
             sa.select(sa.func.count()).where(host.note.text == "played")
@@ -183,7 +182,7 @@ def test_a_result_flushed_before_its_score_is_set_is_corrected_by_a_higher_revis
         attempt.revision = 1
         host.lms.record(of(attempt))
         host.db.session.commit()
-    drain(host.app)
+    deliver(host.app)
     assert scores(lrs) == [None, 0.75]
     assert len(lrs.voided) == 1
 
@@ -201,8 +200,8 @@ def test_a_result_recorded_after_its_score_is_set_has_it(
         host.signal.send(host.app, result=of(attempt))  # the row in the database has none yet
         host.db.session.commit()
         [delivery] = host.deliveries()
-        assert delivery.state is State.PENDING
-    drain(host.app)
+        assert delivery.state is DeliveryState.PENDING
+    deliver(host.app)
     assert scores(lrs) == [0.75]
 
 

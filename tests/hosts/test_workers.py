@@ -16,7 +16,7 @@ from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
 
 from example_app.valkey import Valkey
-from flask_lms.models import State
+from flask_lms.database.models import DeliveryState
 from flask_lms.testing import FakeLRS
 from tests.host import Host, build_host, result
 from tests.hosts.support import standing
@@ -64,7 +64,7 @@ def record(host: Host, *ids: str) -> None:
 
 def pending(host: Host) -> int:
     with host.app.app_context():
-        return sum(one.state is State.PENDING for one in host.deliveries())
+        return sum(one.state is DeliveryState.PENDING for one in host.deliveries())
 
 
 def enqueue(redis: Valkey, trace: Path, serializer: type = DefaultSerializer) -> Job:

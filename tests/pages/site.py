@@ -16,18 +16,18 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.wrappers import Response
 
 from flask_lms import LMS, Administrator, Objective, ObjectiveResult, Page, Participant, Step
-from flask_lms.clock import new_id
-from flask_lms.models import (
+from flask_lms.app_state import AppState
+from flask_lms.database.models import (
     Attempt,
     Audit,
     Configuration,
     Delivery,
+    DeliveryState,
     Mail,
-    State,
     Status,
     Worker,
 )
-from flask_lms.state import State as AppState
+from flask_lms.database.types import new_id
 from tests.host import build_host
 
 UTC = timezone.utc
@@ -161,7 +161,10 @@ def create(site: Site, name: str = "Corporate LMS", **settings: Any) -> uuid.UUI
 
 
 def deliver(
-    site: Site, configuration_id: uuid.UUID, state: State = State.PENDING, **values: Any
+    site: Site,
+    configuration_id: uuid.UUID,
+    state: DeliveryState = DeliveryState.PENDING,
+    **values: Any,
 ) -> uuid.UUID:
     """One delivery in a state; its id."""
     with site.app.app_context():
@@ -173,7 +176,7 @@ def deliver(
 
 
 def make_delivery(
-    configuration_id: uuid.UUID, state: State, at: datetime, number: int = 0, **values: Any
+    configuration_id: uuid.UUID, state: DeliveryState, at: datetime, number: int = 0, **values: Any
 ) -> Delivery:
     person = _PEOPLE[number % len(_PEOPLE)]
     title = _TITLES[number % len(_TITLES)]
@@ -187,7 +190,7 @@ def make_delivery(
             "result": {"success": True, "completion": True, "duration": "PT83.25S"},
         }
     )
-    is_open = state is State.PENDING
+    is_open = state is DeliveryState.PENDING
     given: dict[str, Any] = {
         "id": id,
         "organization_id": "harbor",
@@ -198,20 +201,20 @@ def make_delivery(
         "participant_name": person,
         "result_id": f"result-{id.hex[:12]}",
         "statement_id": uuid.uuid4(),
-        "statement": None if state is State.NOT_SENT else statement,
+        "statement": None if state is DeliveryState.NOT_SENT else statement,
         "size": len(statement),
         "state": state,
-        "attempts": 0 if state is State.NOT_SENT else 1,
+        "attempts": 0 if state is DeliveryState.NOT_SENT else 1,
         "recorded_at": at,
         "due_at": at,
         "settled_at": None if is_open else at + timedelta(seconds=2),
     }
-    if state is State.REJECTED:
+    if state is DeliveryState.REJECTED:
         given.update(
             reason="rejected",
             reason_words="Statement actor.mbox: the domain example.com is not allowed here.",
         )
-    if state is State.NOT_SENT:
+    if state is DeliveryState.NOT_SENT:
         given.update(
             participant_id=f"E{number:03}",
             reason="no_email",
@@ -219,7 +222,7 @@ def make_delivery(
                 {"participant": f"E{number:03}", "platform": "Harbor Training"}
             ),
         )
-    if state is State.CANCELLED:
+    if state is DeliveryState.CANCELLED:
         given.update(settled_by="Ana Ruiz")
     return Delivery(**{**given, **values})
 
@@ -318,31 +321,31 @@ def _deliveries(site: Site, ids: dict[str, uuid.UUID], now: datetime) -> None:
     for day in range(30):
         for n in range(3 + (day * 7) % 11):
             at = now - timedelta(days=day, minutes=4 + n * 11)
-            kind = State.DELIVERED
+            kind = DeliveryState.DELIVERED
             if (day + n) % 13 == 5:
-                kind = State.REJECTED
+                kind = DeliveryState.REJECTED
             elif (day + n) % 17 == 3:
-                kind = State.NOT_SENT
+                kind = DeliveryState.NOT_SENT
             elif (day + n) % 29 == 7:
-                kind = State.CANCELLED
+                kind = DeliveryState.CANCELLED
             row = make_delivery(ids["connected"], kind, at, number=day + n)
             session.add(row)
-            if kind is not State.NOT_SENT:
+            if kind is not DeliveryState.NOT_SENT:
                 session.add(_attempt(row, kind, at))
     for n in range(37):
         at = now - timedelta(hours=5, minutes=-8 * n)
-        row = make_delivery(ids["cant_connect"], State.PENDING, at, number=n, attempts=1)
+        row = make_delivery(ids["cant_connect"], DeliveryState.PENDING, at, number=n, attempts=1)
         session.add(row)
         if n < 3:
-            session.add(_attempt(row, State.PENDING, at))
+            session.add(_attempt(row, DeliveryState.PENDING, at))
     session.add_all(
-        make_delivery(ids["paused"], State.PENDING, now - timedelta(days=2), number=n)
+        make_delivery(ids["paused"], DeliveryState.PENDING, now - timedelta(days=2), number=n)
         for n in range(12)
     )
 
 
-def _attempt(row: Delivery, state: State, at: datetime) -> Attempt:
-    failed = state is State.PENDING
+def _attempt(row: Delivery, state: DeliveryState, at: datetime) -> Attempt:
+    failed = state is DeliveryState.PENDING
     return Attempt(
         configuration_id=row.configuration_id,
         started_at=at + timedelta(seconds=1),
@@ -350,9 +353,11 @@ def _attempt(row: Delivery, state: State, at: datetime) -> Attempt:
         statements=1,
         delivery_ids=row.id.hex,
         size=700,
-        verdict={State.REJECTED: "refused", State.PENDING: "failed"}.get(state, "accepted"),
-        http_status=None if failed else 400 if state is State.REJECTED else 200,
-        cause={State.REJECTED: "rejected", State.PENDING: "refused"}.get(state),
+        verdict={DeliveryState.REJECTED: "refused", DeliveryState.PENDING: "failed"}.get(
+            state, "accepted"
+        ),
+        http_status=None if failed else 400 if state is DeliveryState.REJECTED else 200,
+        cause={DeliveryState.REJECTED: "rejected", DeliveryState.PENDING: "refused"}.get(state),
         words=row.reason_words,
         worker="web-1:42",
     )

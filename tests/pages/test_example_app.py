@@ -13,9 +13,17 @@ from example_app.demo_lms import DemoLMS
 from example_app.history import fill
 from example_app.models import Attempt, Objective, User, db
 from example_app.seed import seed
-from flask_lms.clock import FixedClock
-from flask_lms.models import Audit, Configuration, Delivery, Incident, Mail, State, Status
-from flask_lms.testing import drain
+from flask_lms.database.models import (
+    Audit,
+    Configuration,
+    Delivery,
+    DeliveryState,
+    Incident,
+    Mail,
+    Status,
+)
+from flask_lms.database.types import FixedClock
+from flask_lms.testing import deliver
 
 
 @pytest.fixture
@@ -110,7 +118,7 @@ def test_what_is_played_reaches_the_lms_and_a_staff_number_waits_for_its_address
             service.attach_many(made.id, ["1", "2", "3", "4"])
         play(sign_in(harbor, "Jane Doe"), "succeed", "succeed", "succeed")
         play(sign_in(harbor, "Noah Berg"), "succeed", "succeed", "succeed")
-        drain(harbor)
+        deliver(harbor)
         [statement] = lms.newest(9)
         assert statement["actor"]["mbox"] == "mailto:jane.doe@meridian.example"
 
@@ -122,8 +130,8 @@ def test_what_is_played_reaches_the_lms_and_a_staff_number_waits_for_its_address
             from flask_lms.services.deliveries import Filters
 
             service = harbor.extensions["lms"].deliveries
-            assert service.check_again(Filters(states=(State.NOT_SENT,))).queued == 1
-        drain(harbor)
+            assert service.check_again(Filters(states=(DeliveryState.NOT_SENT,))).queued == 1
+        deliver(harbor)
         assert lms.newest(1)[0]["actor"]["mbox"] == "mailto:noah.berg@meridian.example"
     finally:
         lms.stop()
@@ -144,7 +152,7 @@ def test_the_history_has_deliveries_in_every_state_and_is_the_same_each_time(har
         fill(harbor, DemoLMS(5001))
         first = counts()
         assert sum(first.values()) > 2000
-        assert {state for _, state in first} == set(State)
+        assert {state for _, state in first} == set(DeliveryState)
         assert {one.health.status for one in db.session.scalars(sa.select(Configuration))} == set(
             Status
         )

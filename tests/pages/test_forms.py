@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from flask_lms.models import Configuration
+from flask_lms.database.models import Configuration
 from tests.pages.site import SECRET, Site, create
 from tests.pages.support import errors_of, field_value, form_of, post, title_of
 
@@ -192,7 +192,7 @@ def test_a_blank_secret_keeps_the_stored_one(site: Site) -> None:
     with site.app.app_context():
         row = site.lms.configurations.get(one)
         assert row.name == "New name"
-        assert site.state.vault.unlock(row.secrets) == {"secret": SECRET}
+        assert site.state.encryption.decrypt(row.secrets) == {"secret": SECRET}
 
 
 def test_another_address_asks_for_the_secret_again(site: Site) -> None:

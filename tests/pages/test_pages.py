@@ -12,10 +12,10 @@ from flask import Response, redirect
 from sqlalchemy import event
 
 from flask_lms import ObjectiveResult
-from flask_lms.alerts import mailer
-from flask_lms.connectors import Stage, StageState, TestReport
-from flask_lms.models import Configuration, Delivery, State, Status, Worker
-from flask_lms.services import connection_test
+from flask_lms.alerts import sending, unsubscribe
+from flask_lms.connectors.base import Stage, StageState, TestReport
+from flask_lms.database.models import Configuration, Delivery, DeliveryState, Status, Worker
+from flask_lms.services import configurations
 from tests.pages.site import BEN, Site, create, deliver, fill
 from tests.pages.support import act, errors_of, form_of, post, post_on, text_of, title_of
 
@@ -265,7 +265,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[TestReport]:
     def run(*args: object, **values: object) -> TestReport:
         return found.pop(0) if len(found) > 1 else found[0]
 
-    monkeypatch.setattr(connection_test, "run", run)
+    monkeypatch.setattr(configurations, "run", run)
     return found
 
 
@@ -398,7 +398,7 @@ def test_detaching_asks_what_becomes_of_waiting_results(site: Site) -> None:
     )
     assert "1 objective detached. 1 waiting result was cancelled." in text_of(done)
     with site.app.app_context():
-        assert site.db.session.get_one(Delivery, waiting).state is State.CANCELLED
+        assert site.db.session.get_one(Delivery, waiting).state is DeliveryState.CANCELLED
 
 
 def test_the_statement_is_previewed(site: Site) -> None:
@@ -414,16 +414,16 @@ def test_the_statement_is_previewed(site: Site) -> None:
 def test_each_state_in_words(site: Site) -> None:
     one = create(site)
     says = {
-        State.PENDING: "Waiting to be sent to Corporate LMS. Next try in a few seconds.",
-        State.DELIVERED: "Corporate LMS stored this result on",
-        State.REJECTED: (
+        DeliveryState.PENDING: "Waiting to be sent to Corporate LMS. Next try in a few seconds.",
+        DeliveryState.DELIVERED: "Corporate LMS stored this result on",
+        DeliveryState.REJECTED: (
             "the domain example.com is not allowed here”. Show these words to your LMS "
             "administrator, then use Send again."
         ),
-        State.NOT_SENT: (
+        DeliveryState.NOT_SENT: (
             "is not an e-mail address. Correct it in Harbor Training, then Check again."
         ),
-        State.CANCELLED: "Cancelled by Ana Ruiz on",
+        DeliveryState.CANCELLED: "Cancelled by Ana Ruiz on",
     }
     for state, words in says.items():
         text = read(site, f"/deliveries/{deliver(site, one, state, number=3)}")
@@ -433,7 +433,7 @@ def test_each_state_in_words(site: Site) -> None:
 
 def test_sent_again_one_and_all_matching_with_the_count_first(site: Site) -> None:
     client, one = site.client(), create(site)
-    rejected = [deliver(site, one, State.REJECTED, number=n) for n in range(3)]
+    rejected = [deliver(site, one, DeliveryState.REJECTED, number=n) for n in range(3)]
     page = act(client, "/lms/deliveries/send-again", ids=rejected[0].hex)
     assert "1 result is being sent again." in text_of(page)
     asked = post(client, "/lms/deliveries/send-again", {"all": "yes", "state": "rejected"})
@@ -441,7 +441,7 @@ def test_sent_again_one_and_all_matching_with_the_count_first(site: Site) -> Non
     done = act(client, "/lms/deliveries/send-again", all="yes", state="rejected", confirmed="yes")
     assert "2 results are being sent again." in text_of(done)
     with site.app.app_context():
-        assert site.lms.deliveries.counts()[State.PENDING] == 3
+        assert site.lms.deliveries.counts()[DeliveryState.PENDING] == 3
 
 
 def test_cancelling_asks_first(site: Site) -> None:
@@ -460,7 +460,7 @@ def test_the_list_is_filtered_and_paged(site: Site) -> None:
         from tests.pages.site import make_delivery
 
         site.db.session.add_all(
-            make_delivery(one, State.DELIVERED, start - timedelta(minutes=n), number=n)
+            make_delivery(one, DeliveryState.DELIVERED, start - timedelta(minutes=n), number=n)
             for n in range(35)
         )
         site.db.session.commit()
@@ -477,7 +477,9 @@ def test_the_list_is_filtered_and_paged(site: Site) -> None:
 
 def test_csv_is_complete_and_harmless(site: Site) -> None:
     one = create(site)
-    deliver(site, one, State.DELIVERED, participant_name='=HYPERLINK("http://evil.example")')
+    deliver(
+        site, one, DeliveryState.DELIVERED, participant_name='=HYPERLINK("http://evil.example")'
+    )
     page = site.client().get("/lms/deliveries.csv")
     assert page.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert "attachment" in page.headers["Content-Disposition"]
@@ -518,11 +520,10 @@ def test_help_tells_what_is_sent_and_every_code(site: Site) -> None:
 
 
 def test_stop_these_mails_needs_no_sign_in_but_a_click(site: Site) -> None:
-    from flask_lms.alerts import mute
 
     one = create(site)
     with site.app.app_context():
-        token = mute.make(site.state, one, "ana.ruiz@harbor.example")
+        token = unsubscribe.make(site.state, one, "ana.ruiz@harbor.example")
     site.who = None
     client = site.client()
     assert "Shall ana.ruiz@harbor.example get no more alerts" in text_of(
@@ -591,9 +592,9 @@ def test_a_mail_server_that_is_down_shows_on_the_list_and_on_the_alerts_page(
 ) -> None:
     configuration = create(site, "Corporate LMS")
     since = datetime(2026, 11, 20, 9, 0, tzinfo=timezone.utc)
-    problem = mailer.MailProblem(since=since, reason="refused", waiting=2)
+    problem = sending.MailProblem(since=since, reason="refused", waiting=2)
     for problem_now, shown in ((problem, True), (None, False)):
-        monkeypatch.setattr(mailer, "problem", lambda state, now=problem_now: now)
+        monkeypatch.setattr(sending, "problem", lambda state, now=problem_now: now)
         for path in ("/lms/", f"/lms/{configuration}/alerts"):
             page = site.client().get(path)
             assert page.status_code == 200

@@ -26,11 +26,12 @@ from flask_lms import (
     current_lms,
     statement_delivered,
 )
-from flask_lms.signals import StatementDelivered
-from flask_lms.testing import FakeLRS, drain
+from flask_lms.events import StatementDelivered
+from flask_lms.testing import FakeLRS, deliver
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
+
 
 db = SQLAlchemy()
 lms = LMS(db=db)
@@ -165,7 +166,7 @@ def own_test(app: Flask) -> None:
                 "1", "Test LMS", ["ana@acme.example"], settings=lrs.settings
             )
             lms.configurations.attach(configuration.id, "1")
-        drain(app)
+        deliver(app)
         assert [statement["id"] for statement in lrs.statements]
 
 

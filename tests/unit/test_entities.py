@@ -19,7 +19,7 @@ from flask_lms import (
     Step,
     StepResult,
 )
-from flask_lms.entities import from_json, to_json
+from flask_lms.values import from_json, to_json
 from tests.host import START, result
 
 NAIVE = datetime(2026, 3, 2, 9, 0)  # noqa: DTZ001

@@ -10,7 +10,7 @@ from blinker import Signal
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_lms import LMS, MissingSlot, SetupError, current_lms, objective_completed
+from flask_lms import LMS, MissingCallback, SetupError, current_lms, objective_completed
 from tests.host import Host, build_host, make_host, result
 
 CONFIG = {
@@ -120,8 +120,8 @@ def test_a_missing_slot_is_named_at_first_use_and_not_before(tmp_path: Path) -> 
     app = make_app()
     SQLAlchemy(app)
     lms = LMS(app)
-    with app.app_context(), pytest.raises(MissingSlot, match=r"@lms\.objective_loader"):
-        lms._slots.objective("acme", "ppe")
+    with app.app_context(), pytest.raises(MissingCallback, match=r"@lms\.objective_loader"):
+        lms._callbacks.objective("acme", "ppe")
 
 
 def test_hosts_without_a_signal_of_their_own_use_objective_completed(host: Host) -> None:
@@ -146,7 +146,7 @@ def test_a_receiver_may_return_one_several_or_nothing(host: Host) -> None:
 
 def test_a_setup_error_is_a_runtime_error_and_ours() -> None:
     assert issubclass(SetupError, RuntimeError)
-    assert issubclass(MissingSlot, SetupError)
+    assert issubclass(MissingCallback, SetupError)
 
 
 def test_a_row_can_be_shown_after_its_session_is_gone(host: Host) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from flask_lms.journal import writes
+from flask_lms.recording.after_commit import writes
 
 
 @pytest.mark.parametrize(

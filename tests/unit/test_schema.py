@@ -12,7 +12,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_lms import LMS, ConfigurationError
-from flask_lms.models import Base
+from flask_lms.database.models import Base
 from tests.requirements_support import need
 
 SNAPSHOT = Path(__file__).parent / "schema_snapshot.txt"

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from flask_lms import testing
-from flask_lms.testing import CONFIG, Answer, FakeLRS, drain
+from flask_lms.testing import CONFIG, FakeAnswer, FakeLRS, deliver
 from tests.host import Host, make_host, result
 
 HEADERS = {"X-Experience-API-Version": "1.0.3"}
@@ -64,7 +64,7 @@ def test_the_docstrings_example_works_as_it_stands(host: Host) -> None:
     names = {"app": host.app, "lms": host.lms, "result": result(objective="fire")}
     parser = doctest.DocTestParser()
     text = (testing.__doc__ or "").replace('"fire-safety"', '"fire"')
-    example = parser.get_doctest(text, {**names, "Answer": Answer}, "testing", None, 0)
+    example = parser.get_doctest(text, {**names, "Answer": FakeAnswer}, "testing", None, 0)
     said: list[str] = []
     outcome = doctest.DocTestRunner(verbose=False).run(example, out=said.append)
     assert outcome.attempted >= 3
@@ -76,7 +76,7 @@ def test_the_given_configuration_is_all_that_a_host_needs(tmp_path: Any) -> None
     with make_host(f"sqlite:///{tmp_path / 'h.db'}", **CONFIG) as host, FakeLRS() as lrs:
         host.attach(lrs.url, key=lrs.key, secret=lrs.secret)
         host.lms.record(result())
-        assert drain(host.app).delivered == 1
+        assert deliver(host.app).delivered == 1
         assert len(lrs.statements) == 1
 
 
@@ -136,7 +136,7 @@ def test_a_stored_statement_can_be_read_back(client: Client) -> None:
 
 
 def test_scripted_answers_come_in_order_then_its_own(lrs: FakeLRS, client: Client) -> None:
-    lrs.answer(Answer(503, {"Retry-After": "7"}), Answer(200, {}, b"<h1>Hello</h1>"))
+    lrs.answer(FakeAnswer(503, {"Retry-After": "7"}), FakeAnswer(200, {}, b"<h1>Hello</h1>"))
     first, second, third = (client.post([statement()]) for _ in range(3))
     assert (first.status_code, first.headers["Retry-After"]) == (503, "7")
     assert second.text == "<h1>Hello</h1>"
@@ -146,7 +146,7 @@ def test_scripted_answers_come_in_order_then_its_own(lrs: FakeLRS, client: Clien
 
 
 def test_an_answer_for_all_holds_until_it_is_taken_back(lrs: FakeLRS, client: Client) -> None:
-    lrs.answer_always(Answer(401))
+    lrs.answer_always(FakeAnswer(401))
     assert [client.post([]).status_code for _ in range(3)] == [401] * 3
     lrs.answer_always(None)
     assert client.post([]).status_code == 200
@@ -154,7 +154,7 @@ def test_an_answer_for_all_holds_until_it_is_taken_back(lrs: FakeLRS, client: Cl
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_an_answer_that_gets_lost_may_have_stored(lrs: FakeLRS, client: Client, cut: str) -> None:
-    lrs.answer(Answer(200, {"Content-Length": "40"}, stores=True, cut=cut))
+    lrs.answer(FakeAnswer(200, {"Content-Length": "40"}, stores=True, cut=cut))
     with pytest.raises(requests.RequestException):
         client.post([statement()])
     assert len(lrs.statements) == 1
@@ -173,7 +173,7 @@ def test_it_refuses_connections_and_comes_back_on_the_same_port(
 
 
 def test_it_answers_late_when_told(lrs: FakeLRS, client: Client) -> None:
-    lrs.answer(Answer(200, body=b"[]", delay_seconds=0.2))
+    lrs.answer(FakeAnswer(200, body=b"[]", delay_seconds=0.2))
     with pytest.raises(requests.ReadTimeout):
         client.post([], timeout=0.05)
 

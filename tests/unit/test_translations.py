@@ -14,7 +14,7 @@ from babel.messages.pofile import read_po
 from flask import Flask
 
 from flask_lms import i18n
-from flask_lms.words import Words
+from flask_lms.i18n import Words
 
 TOP = Path(__file__).parent.parent.parent
 GERMAN = TOP / "flask_lms" / "translations" / "de" / "LC_MESSAGES" / "flask_lms.po"

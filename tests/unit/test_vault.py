@@ -7,42 +7,42 @@ import json
 import pytest
 from cryptography.fernet import Fernet
 
+from flask_lms.encryption import Encryption, derive_keys
 from flask_lms.errors import SecretUnreadable
-from flask_lms.vault import Vault, derive_keys
 
 OLD, NEW, OTHER = (Fernet.generate_key() for _ in range(3))
 SECRETS = {"secret": "s3cret-canary ☃"}
 
 
 def test_a_token_hides_the_secret_and_opens_again() -> None:
-    vault = Vault([NEW])
-    token = vault.lock(SECRETS)
+    vault = Encryption([NEW])
+    token = vault.encrypt(SECRETS)
     assert "canary" not in token
-    assert token != vault.lock(SECRETS)
-    assert vault.unlock(token) == SECRETS
+    assert token != vault.encrypt(SECRETS)
+    assert vault.decrypt(token) == SECRETS
 
 
 def test_no_token_is_no_secret() -> None:
-    assert Vault([NEW]).unlock(None) == {}
-    assert Vault([NEW]).unlock("") == {}
+    assert Encryption([NEW]).decrypt(None) == {}
+    assert Encryption([NEW]).decrypt("") == {}
 
 
 def test_an_older_key_still_reads_and_the_newest_writes() -> None:
-    old_token = Vault([OLD]).lock(SECRETS)
-    vault = Vault([NEW, OLD])
-    assert vault.unlock(old_token) == SECRETS
+    old_token = Encryption([OLD]).encrypt(SECRETS)
+    vault = Encryption([NEW, OLD])
+    assert vault.decrypt(old_token) == SECRETS
     assert not vault.is_current(old_token)
-    new_token = vault.relock(old_token)
+    new_token = vault.rotate(old_token)
     assert vault.is_current(new_token)
-    assert Vault([NEW]).unlock(new_token) == SECRETS
+    assert Encryption([NEW]).decrypt(new_token) == SECRETS
 
 
 def test_a_lost_key_is_an_error_and_never_an_empty_secret() -> None:
-    token = Vault([OLD]).lock(SECRETS)
-    for action in (Vault([NEW]).unlock, Vault([NEW]).relock):
+    token = Encryption([OLD]).encrypt(SECRETS)
+    for action in (Encryption([NEW]).decrypt, Encryption([NEW]).rotate):
         with pytest.raises(SecretUnreadable, match="LMS_ENCRYPTION_KEYS"):
             action(token)
-    assert not Vault([NEW]).is_current(token)
+    assert not Encryption([NEW]).is_current(token)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_a_lost_key_is_an_error_and_never_an_empty_secret() -> None:
     ],
 )
 def test_a_damaged_token_is_unreadable(damage: object) -> None:
-    vault = Vault([NEW])
-    broken = damage(vault.lock(SECRETS))  # type: ignore[operator]
+    vault = Encryption([NEW])
+    broken = damage(vault.encrypt(SECRETS))  # type: ignore[operator]
     with pytest.raises(SecretUnreadable) as caught:
-        vault.unlock(broken)
+        vault.decrypt(broken)
     assert not vault.is_current(broken)
     assert "canary" not in repr(caught.value)
 
@@ -70,21 +70,21 @@ def test_a_damaged_token_is_unreadable(damage: object) -> None:
 def test_something_else_under_the_same_key_is_unreadable(content: bytes) -> None:
     token = Fernet(NEW).encrypt(content).decode()
     with pytest.raises(SecretUnreadable):
-        Vault([NEW]).unlock(token)
+        Encryption([NEW]).decrypt(token)
 
 
 def test_a_vault_shows_no_key() -> None:
-    assert repr(Vault([NEW, OLD])) == "<Vault with 2 keys>"
+    assert repr(Encryption([NEW, OLD])) == "<Vault with 2 keys>"
 
 
 def test_the_flask_secret_key_and_its_fallbacks_are_keys_of_their_own() -> None:
-    before = Vault(derive_keys({"SECRET_KEY": "first"}))
-    after = Vault(derive_keys({"SECRET_KEY": b"second", "SECRET_KEY_FALLBACKS": ["first"]}))
-    token = before.lock(SECRETS)
-    assert after.unlock(token) == SECRETS
+    before = Encryption(derive_keys({"SECRET_KEY": "first"}))
+    after = Encryption(derive_keys({"SECRET_KEY": b"second", "SECRET_KEY_FALLBACKS": ["first"]}))
+    token = before.encrypt(SECRETS)
+    assert after.decrypt(token) == SECRETS
     assert not after.is_current(token)
     with pytest.raises(SecretUnreadable):
-        Vault(derive_keys({"SECRET_KEY": "second"})).unlock(token)
+        Encryption(derive_keys({"SECRET_KEY": "second"})).decrypt(token)
 
 
 def test_a_derived_key_does_not_show_the_flask_key() -> None:

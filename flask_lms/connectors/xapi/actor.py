@@ -8,7 +8,7 @@ from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
-from ...entities import Participant
+from ...values import Participant
 
 # What would need escaping in an IRI (RFC 6068) is refused: real LRSs compare the raw text.
 _ATOM = r"[A-Za-z0-9!$&'*+/=_~-]+"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ...models import Status
-from ...words import N_
+from ...database.models import Status
+from ...i18n import N_
 from ..base import Cause
 
 _TELL = N_("Tell your LMS administrator.")

@@ -9,24 +9,24 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
-from ...checked import is_absolute_iri
-from ...entities import (
+from ...values import (
     Activity,
     Objective,
     ObjectiveResult,
     Participant,
     Score,
     StepResult,
+    is_absolute_iri,
 )
 from ..base import BuildContext, Built, NotSendable, Statement
-from . import vocabulary as words
+from . import vocabulary
 from .actor import Unidentified, agent
 
 _VERB_NAMES = {
-    words.PASSED: "passed",
-    words.FAILED: "failed",
-    words.COMPLETED: "completed",
-    words.VOIDED: "voided",
+    vocabulary.PASSED: "passed",
+    vocabulary.FAILED: "failed",
+    vocabulary.COMPLETED: "completed",
+    vocabulary.VOIDED: "voided",
 }
 
 
@@ -35,7 +35,7 @@ def statement_id(
 ) -> uuid.UUID:
     """The id of a statement: the same on every resend and for every destination."""
     name = json.dumps([kind, organization_id, result_id, revision, step], ensure_ascii=False)
-    return uuid.uuid5(words.NAMESPACE, name)
+    return uuid.uuid5(vocabulary.NAMESPACE, name)
 
 
 def registration_id(organization_id: str, participant_id: str, session_id: str) -> uuid.UUID:
@@ -43,7 +43,7 @@ def registration_id(organization_id: str, participant_id: str, session_id: str) 
     name = json.dumps(
         ["registration", organization_id, participant_id, session_id], ensure_ascii=False
     )
-    return uuid.uuid5(words.NAMESPACE, name)
+    return uuid.uuid5(vocabulary.NAMESPACE, name)
 
 
 def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext) -> Built:
@@ -73,8 +73,8 @@ def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildCo
     built = [*made.wanted(), *made.voids()]
     for statement in built:
         size = len(statement.text.encode())
-        if size > words.MOST_BYTES:
-            most = words.MOST_BYTES
+        if size > vocabulary.MOST_BYTES:
+            most = vocabulary.MOST_BYTES
             too_long = NotSendable(
                 reason="too_long", id=main_id, facts={"bytes": size, "most": most}
             )
@@ -180,7 +180,7 @@ class _Builder:
         return Statement(id=id, kind=kind, text=text, is_single=is_single)
 
     def _main(self) -> Statement:
-        verbs = {True: words.PASSED, False: words.FAILED, None: words.COMPLETED}
+        verbs = {True: vocabulary.PASSED, False: vocabulary.FAILED, None: vocabulary.COMPLETED}
         return self._statement(
             self.kind,
             verbs[self.result.success],
@@ -194,7 +194,7 @@ class _Builder:
         self._add_duration(outcome, self._duration_ms())
         return self._statement(
             "completed",
-            words.COMPLETED,
+            vocabulary.COMPLETED,
             self._object(),
             result=outcome,
             context=self._context(self._parents()),
@@ -203,7 +203,7 @@ class _Builder:
     def _step(self, step: StepResult) -> Statement:
         described = {item.number: item for item in self.objective.steps}.get(step.number)
         definition: dict[str, Any] = {
-            "type": (described.type if described else None) or words.STEP,
+            "type": (described.type if described else None) or vocabulary.STEP,
             "name": {
                 self.objective.language: (described.name if described else None) or str(step.number)
             },
@@ -221,7 +221,7 @@ class _Builder:
         context["statement"] = {"objectType": "StatementRef", "id": main_id}
         return self._statement(
             "step",
-            words.PASSED if succeeded else words.FAILED,
+            vocabulary.PASSED if succeeded else vocabulary.FAILED,
             target,
             result=outcome,
             context=context,
@@ -236,7 +236,7 @@ class _Builder:
         old_id = _id(self.result, kind, step, revision)
         return self._statement(
             "void",
-            words.VOIDED,
+            vocabulary.VOIDED,
             {"objectType": "StatementRef", "id": str(old_id)},
             id=_id(self.result, own_kind, step, revision),
             is_single=True,
@@ -249,7 +249,7 @@ class _Builder:
     def _object(self) -> dict[str, Any]:
         objective = self.objective
         definition: dict[str, Any] = {
-            "type": words.OBJECTIVE,
+            "type": vocabulary.OBJECTIVE,
             "name": {objective.language: objective.name},
         }
         if objective.description:
@@ -275,7 +275,7 @@ class _Builder:
 
     def _parents(self) -> list[dict[str, Any]]:
         parent = self.objective.parent
-        return [self._activity(parent, words.SIMULATION)] if parent else []
+        return [self._activity(parent, vocabulary.SIMULATION)] if parent else []
 
     def _context(self, parents: list[dict[str, Any]]) -> dict[str, Any]:
         result = self.result
@@ -301,16 +301,16 @@ class _Builder:
         around["category"] = [
             {
                 "objectType": "Activity",
-                "id": f"{self.base}/{words.PROFILE_PATH}",
-                "definition": {"type": words.PROFILE},
+                "id": f"{self.base}/{vocabulary.PROFILE_PATH}",
+                "definition": {"type": vocabulary.PROFILE},
             }
         ]
         context["contextActivities"] = around
         extensions: dict[str, Any] = {}
         if result.session_name:
-            extensions[f"{self.base}/{words.SESSION_EXTENSION}"] = result.session_name
+            extensions[f"{self.base}/{vocabulary.SESSION_EXTENSION}"] = result.session_name
         if result.is_test:
-            extensions[f"{self.base}/{words.TEST_EXTENSION}"] = True
+            extensions[f"{self.base}/{vocabulary.TEST_EXTENSION}"] = True
         if extensions:
             context["extensions"] = extensions
         return context
@@ -336,10 +336,10 @@ class _Builder:
         numbers = {step.number for step in self.objective.steps}
         total = len(numbers | {step.number for step in result.steps})
         done = sum(step.outcome != "not_reached" for step in result.steps)
-        extensions: dict[str, Any] = {words.PROGRESS: 100 * done // total}
+        extensions: dict[str, Any] = {vocabulary.PROGRESS: 100 * done // total}
         if self.settings["steps"] == "summary":
             names = {step.number: step.name for step in self.objective.steps}
-            extensions[f"{self.base}/{words.STEPS_EXTENSION}"] = [
+            extensions[f"{self.base}/{vocabulary.STEPS_EXTENSION}"] = [
                 self._step_summary(step, names.get(step.number)) for step in result.steps
             ]
         return extensions

@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 
 from flask_lms import Administrator
-from flask_lms.alerts import wording
+from flask_lms.alerts import texts
 
 
-@pytest.mark.parametrize("code", list(wording._REASONS))
+@pytest.mark.parametrize("code", list(texts._REASONS))
 def test_every_reason_has_words(code):
-    assert wording.reason(code) != code
-    assert wording.reason(code).endswith(".")
+    assert texts.reason(code) != code
+    assert texts.reason(code).endswith(".")
 
 
 def test_a_mail_servers_own_words_stay():
-    assert wording.reason("550 no such user") == "550 no such user"
+    assert texts.reason("550 no such user") == "550 no such user"
 
 
 def test_every_code_that_the_source_writes_is_known():
-    source = Path(wording.__file__).parent
+    source = Path(texts.__file__).parent
     written = "".join(path.read_text() for path in source.glob("*.py"))
-    for code in wording._REASONS:
+    for code in texts._REASONS:
         assert f'"{code}"' in written.replace(f'"{code}": N_', ""), code
 
 

@@ -7,8 +7,17 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from flask_lms.alerts import incidents, mailer, outbox, rules
-from flask_lms.models import Health, Incident, Mail, State, Status, Worker
+from flask_lms import events
+from flask_lms.alerts import incidents, operators, outages, queue, rules, sending
+from flask_lms.database import models
+from flask_lms.database.models import (
+    ConfigurationHealth,
+    DeliveryState,
+    Incident,
+    Mail,
+    Status,
+    Worker,
+)
 
 
 def test_a_short_outage_is_told_to_nobody(stage):
@@ -73,11 +82,11 @@ def test_a_mail_is_rolled_back_with_the_change_that_it_tells_of(stage):
     id = stage.configuration()
     configuration = stage.get(id)
     configuration.health.status, configuration.health.cause = Status.SERVER_ERROR, "credentials"
-    event = incidents.StatusChanged(
+    event = events.StatusChanged(
         organization_id="acme", configuration_id=id, name="x", old="connected",
         new="server_error", cause="credentials", at=stage.now,
     )  # fmt: skip
-    incidents.status_changed(stage.state, stage.session, configuration, event)
+    outages.status_changed(stage.state, stage.session, configuration, event)
     assert stage.session.scalar(sa.select(sa.func.count(Mail.id))) == 1
     stage.session.rollback()
     assert stage.mails() == []
@@ -93,7 +102,7 @@ def test_somebody_who_sets_up_a_new_configuration_is_not_mailed_at_once(stage):
     stage.tick(minutes=2)
     stage.up(id)
     assert stage.kinds() == []
-    stage.session.execute(sa.update(Health).values(last_success_at=None))
+    stage.session.execute(sa.update(ConfigurationHealth).values(last_success_at=None))
     stage.refuse(id)
     stage.tick(minutes=5)
     assert stage.kinds() == ["error"]
@@ -138,7 +147,7 @@ def test_a_change_of_cause_without_an_event_is_noticed_by_the_tick(stage):
     id = stage.configuration()
     stage.down(id, "server", 3, Status.SERVER_ERROR)
     stage.tick(seconds=5)
-    stage.session.execute(sa.update(Health).values(cause="credentials"))
+    stage.session.execute(sa.update(ConfigurationHealth).values(cause="credentials"))
     stage.session.commit()
     stage.tick(seconds=5)
     assert [mail.facts["cause"] for mail in stage.mails()] == ["server", "credentials"]
@@ -159,7 +168,9 @@ def test_not_tested_after_an_edit_is_no_recovery(stage):
 def test_an_outage_whose_end_was_missed_is_ended_by_the_tick(stage):
     id = stage.configuration()
     stage.refuse(id)
-    stage.session.execute(sa.update(Health).values(status=Status.CONNECTED, cause=None))
+    stage.session.execute(
+        sa.update(ConfigurationHealth).values(status=Status.CONNECTED, cause=None)
+    )
     stage.session.commit()
     stage.tick(minutes=1)
     assert stage.kinds() == ["error", "recovered"]
@@ -311,7 +322,7 @@ def test_a_new_contact_gets_the_next_mails_and_the_old_one_none(stage):
         ("bo@acme.example", "still_down"),
         ("bo@acme.example", "recovered"),
     ]
-    assert mailer.send_due(stage.state) == 2  # Ana's was not yet sent, and is not any more
+    assert sending.send_due(stage.state) == 2  # Ana's was not yet sent, and is not any more
     assert stage.mails()[0].reason == "no_contact"
 
 
@@ -329,8 +340,8 @@ def test_results_are_collected_and_told_at_most_once_a_day(stage):
     id = stage.configuration()
     stage.tick()
     for _ in range(60):
-        stage.deliveries(id, 80, State.REJECTED, "rejected")
-        stage.deliveries(id, 3, State.NOT_SENT, "no_email")
+        stage.deliveries(id, 80, DeliveryState.REJECTED, "rejected")
+        stage.deliveries(id, 3, DeliveryState.NOT_SENT, "no_email")
         stage.tick(minutes=1)
     assert stage.kinds() == ["results"]
     for _ in range(48):
@@ -351,7 +362,7 @@ def test_results_are_collected_and_told_at_most_once_a_day(stage):
 def test_results_of_a_deleted_configuration_are_not_told(stage):
     id = stage.configuration()
     stage.tick()
-    stage.deliveries(id, 4, State.REJECTED, "rejected")
+    stage.deliveries(id, 4, DeliveryState.REJECTED, "rejected")
     stage.get(id).deleted_at = stage.now
     stage.session.commit()
     for _ in range(30):
@@ -362,10 +373,10 @@ def test_results_of_a_deleted_configuration_are_not_told(stage):
 def test_results_that_were_sent_again_in_time_are_not_told(stage):
     id = stage.configuration()
     stage.tick()
-    stage.deliveries(id, 4, State.REJECTED, "rejected")
+    stage.deliveries(id, 4, DeliveryState.REJECTED, "rejected")
     stage.tick(minutes=2)
     stage.session.execute(
-        sa.update(incidents.Delivery).values(state=State.PENDING, settled_at=None)
+        sa.update(models.Delivery).values(state=DeliveryState.PENDING, settled_at=None)
     )
     stage.session.commit()
     for _ in range(30):
@@ -392,8 +403,8 @@ def test_a_configuration_has_at_most_six_mails_a_day(stage):
     id = stage.configuration()
     stage.tick()
     for n in range(9):
-        incident = incidents.rows.open_for(stage.session, stage.get(id), f"t{n}", stage.now)
-        outbox.queue(
+        incident = incidents.open_for(stage.session, stage.get(id), f"t{n}", stage.now)
+        queue.queue(
             stage.state, stage.session, kind=rules.Kind.ERROR, now=stage.now, incident=incident,
             configuration=stage.get(id), facts={"configuration_id": str(id), "name": "x"},
         )  # fmt: skip
@@ -465,7 +476,7 @@ def test_an_unreadable_secret_is_told_to_operators_and_contacts(stage):
 
 def test_our_own_fault_is_told_once_and_ends_by_itself(stage):
     for _ in range(3):
-        incidents.operator_fault(
+        operators.operator_fault(
             stage.state, stage.session, "dns", {"host": "a.example"}, stage.now
         )
         stage.session.commit()
@@ -496,7 +507,7 @@ def test_a_test_alert_goes_to_each_contact_five_times_a_day(stage):
     id = stage.configuration(contacts=("ana@acme.example", "bo@acme.example"))
     sent = []
     for _ in range(7):
-        sent.append(mailer.send_test(stage.state, stage.get(id), "Ana Ruiz"))
+        sent.append(sending.send_test(stage.state, stage.get(id), "Ana Ruiz"))
         stage.clock.advance(minutes=1)
     assert sent == [2, 2, 2, 2, 2, 0, 0]
     stage.refuse(id)

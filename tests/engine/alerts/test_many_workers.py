@@ -7,7 +7,7 @@ from collections import Counter
 
 from sqlalchemy.exc import OperationalError
 
-from flask_lms.alerts import incidents
+from flask_lms.alerts import outages
 from tests.alerts_support import Stage
 
 
@@ -22,7 +22,7 @@ def test_workers_that_tick_at_once_tell_each_outage_once(host):
         with host.app.app_context():
             for tries_left in (2, 1, 0):
                 try:
-                    incidents.tick(host.state, stage.now)
+                    outages.tick(host.state, stage.now)
                     return
                 except OperationalError as error:  # a deadlock, or SQLite's lock
                     if not tries_left:

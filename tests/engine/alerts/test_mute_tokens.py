@@ -6,40 +6,40 @@ import uuid
 
 import pytest
 
-from flask_lms.alerts import mute
+from flask_lms.alerts import unsubscribe
 from flask_lms.errors import NotFound
 
 ID = uuid.uuid4()
 
 
 def test_a_token_says_which_configuration_and_which_address(stage):
-    token = mute.make(stage.state, ID, "jörg@acme.example")
-    assert mute.read(stage.state, token) == (ID, "jörg@acme.example")
+    token = unsubscribe.make(stage.state, ID, "jörg@acme.example")
+    assert unsubscribe.read(stage.state, token) == (ID, "jörg@acme.example")
 
 
 @pytest.mark.parametrize(
     "spoil", [lambda t: t[:-1], lambda t: "x" + t, lambda t: "", lambda t: "a.b"]
 )
 def test_a_damaged_or_forged_token_is_not_found(stage, spoil):
-    token = mute.make(stage.state, ID, "ana@acme.example")
+    token = unsubscribe.make(stage.state, ID, "ana@acme.example")
     with pytest.raises(NotFound):
-        mute.read(stage.state, spoil(token))
+        unsubscribe.read(stage.state, spoil(token))
 
 
 def test_tokens_of_the_previous_key_are_still_read(stage):
-    token = mute.make(stage.state, ID, "ana@acme.example")
+    token = unsubscribe.make(stage.state, ID, "ana@acme.example")
     app = stage.host.app
     app.config["SECRET_KEY_FALLBACKS"] = [app.secret_key]
     app.secret_key = "another one that is long enough"
-    assert mute.read(stage.state, token) == (ID, "ana@acme.example")
+    assert unsubscribe.read(stage.state, token) == (ID, "ana@acme.example")
     app.config["SECRET_KEY_FALLBACKS"] = []
     with pytest.raises(NotFound):
-        mute.read(stage.state, token)
+        unsubscribe.read(stage.state, token)
 
 
 def test_the_link_works_without_sign_in_and_only_by_post(stage):
     id = stage.configuration()
-    path = mute.url(stage.state, id, "ana@acme.example").removeprefix("https://host.example")
+    path = unsubscribe.url(stage.state, id, "ana@acme.example").removeprefix("https://host.example")
     client = stage.host.app.test_client()
     assert client.get(path).status_code == 200
     stage.session.rollback()

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from flask_lms import signals
-from flask_lms.alerts import mailer, rules
-from flask_lms.models import Incident, Mail, State
+from flask_lms import events
+from flask_lms.alerts import rules, sending
+from flask_lms.database.models import DeliveryState, Incident, Mail
 from tests.alerts_support import Stage
 from tests.host import START, make_host
 
@@ -70,10 +70,10 @@ class Life:
                 stage.get(id).health.failures = 3
         stage.session.commit()
         stage.tick()
-        while mailer.send_due(stage.state):
+        while sending.send_due(stage.state):
             pass
 
-    def note(self, sender: object, event: signals.AlertSent) -> None:
+    def note(self, sender: object, event: events.AlertSent) -> None:
         self.sent.append((event.at, event.mail_id))
 
 
@@ -83,7 +83,7 @@ def life() -> Iterator[Life]:
         stage = Stage(host=host)
         life = Life(stage)
         _write(life)
-        with signals.alert_sent.connected_to(life.note):
+        with events.alert_sent.connected_to(life.note):
             life.play()
         yield life
 
@@ -113,7 +113,7 @@ def _write(life: Life) -> None:
         life.outage(flapping, 31 + minute / 1440, minutes=1)
 
     def reject() -> None:
-        stage.deliveries(rejecting, 500, State.REJECTED, "rejected")
+        stage.deliveries(rejecting, 500, DeliveryState.REJECTED, "rejected")
 
     for minute in range(0, 60, 6):
         life.at(40, reject, minutes=minute)
@@ -237,7 +237,7 @@ def test_a_mail_server_away_for_a_day_delays_mails_and_keeps_their_order(life: L
     for at, mail in late:
         assert back <= at <= back + timedelta(hours=2)
         assert mail.attempts > 1
-    assert mailer.problem(life.stage.state) is None
+    assert sending.problem(life.stage.state) is None
 
 
 def test_an_outage_of_everything_is_capped_and_the_rest_is_in_a_digest(life: Life) -> None:

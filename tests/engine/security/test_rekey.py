@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
+from flask_lms.cli.keys import RekeyReport, rekey
 
-from flask_lms.models import Configuration
-from flask_lms.services.rekey import Rekeyed, rekey
-from flask_lms.vault import Vault
+from flask_lms.database.models import Configuration
+from flask_lms.encryption import Encryption
 from tests.host import Host
 
 OLD, NEW = (Fernet.generate_key() for _ in range(2))
@@ -31,71 +31,71 @@ def _tokens(host: Host) -> list[str]:
 
 
 def test_every_secret_moves_to_the_newest_key(host: Host, attached: Callable[[int], None]) -> None:
-    host.state.vault = Vault([OLD])
+    host.state.encryption = Encryption([OLD])
     attached(7)
-    host.state.vault = Vault([NEW, OLD])
+    host.state.encryption = Encryption([NEW, OLD])
     progress: list[tuple[int, int]] = []
     done = rekey(host.state, batch=3, on_progress=lambda *seen: progress.append(seen))
-    assert done == Rekeyed(done=7, already=0, unreadable=())
+    assert done == RekeyReport(done=7, already=0, unreadable=())
     assert progress == [(3, 7), (6, 7), (7, 7)]
-    only_new = Vault([NEW])
-    assert all(only_new.unlock(token)["secret"] == "s3cret-canary" for token in _tokens(host))
-    assert rekey(host.state) == Rekeyed(done=0, already=7)
+    only_new = Encryption([NEW])
+    assert all(only_new.decrypt(token)["secret"] == "s3cret-canary" for token in _tokens(host))
+    assert rekey(host.state) == RekeyReport(done=0, already=7)
 
 
 def test_a_stopped_run_goes_on_where_it_was(host: Host, attached: Callable[[int], None]) -> None:
-    host.state.vault = Vault([OLD])
+    host.state.encryption = Encryption([OLD])
     attached(5)
-    host.state.vault = Vault([NEW, OLD])
+    host.state.encryption = Encryption([NEW, OLD])
 
     def stop(seen: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         rekey(host.state, batch=2, on_progress=stop)
-    assert sum(map(Vault([NEW]).is_current, _tokens(host))) == 2
-    assert rekey(host.state, batch=2) == Rekeyed(done=3, already=2)
+    assert sum(map(Encryption([NEW]).is_current, _tokens(host))) == 2
+    assert rekey(host.state, batch=2) == RekeyReport(done=3, already=2)
 
 
 def test_a_secret_that_no_key_reads_is_named_and_left_as_it_is(
     host: Host, attached: Callable[[int], None]
 ) -> None:
-    host.state.vault = Vault([OLD])
+    host.state.encryption = Encryption([OLD])
     attached(1)
     lost = _tokens(host)
-    host.state.vault = Vault([NEW])
-    assert rekey(host.state) == Rekeyed(unreadable=("LMS 0 (acme)",))
+    host.state.encryption = Encryption([NEW])
+    assert rekey(host.state) == RekeyReport(unreadable=("LMS 0 (acme)",))
     assert _tokens(host) == lost
 
 
 def test_a_secret_saved_meanwhile_is_not_overwritten(
     host: Host, attached: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.state.vault = Vault([OLD])
+    host.state.encryption = Encryption([OLD])
     attached(1)
-    vault = host.state.vault = Vault([NEW, OLD])
-    relock = Vault.relock
+    vault = host.state.encryption = Encryption([NEW, OLD])
+    rotate = Encryption.rotate
 
-    def saved_meanwhile(self: Vault, token: str) -> str:
+    def saved_meanwhile(self: Encryption, token: str) -> str:
         host.db.session.execute(
-            sa.update(Configuration).values(secrets=vault.lock({"secret": "entered just now"}))
+            sa.update(Configuration).values(secrets=vault.encrypt({"secret": "entered just now"}))
         )
-        return relock(self, token)
+        return rotate(self, token)
 
-    monkeypatch.setattr(Vault, "relock", saved_meanwhile)
+    monkeypatch.setattr(Encryption, "rotate", saved_meanwhile)
     rekey(host.state)
-    assert [vault.unlock(token) for token in _tokens(host)] == [{"secret": "entered just now"}]
+    assert [vault.decrypt(token) for token in _tokens(host)] == [{"secret": "entered just now"}]
 
 
 def test_a_deleted_configurations_secret_moves_too(
     host: Host, attached: Callable[[int], None]
 ) -> None:
-    host.state.vault = Vault([OLD])
+    host.state.encryption = Encryption([OLD])
     attached(1)
     host.lms.configurations.delete(host.lms.configurations.list()[0].id)
-    host.state.vault = Vault([NEW, OLD])
+    host.state.encryption = Encryption([NEW, OLD])
     assert rekey(host.state).done == 1
 
 
 def test_nothing_to_do(host: Host) -> None:
-    assert rekey(host.state) == Rekeyed()
+    assert rekey(host.state) == RekeyReport()

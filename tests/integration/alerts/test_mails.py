@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from flask_lms.alerts import mailer, mute, rules
+from flask_lms.alerts import rules, sending, unsubscribe
 from tests.alerts_support import Stage
 
 from .every_kind import NAME, bring_about
@@ -76,7 +76,7 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmailMessag
     ):
         stage = Stage(host=host)
         bring_about(stage)
-        mailer.send_due(stage.state)
+        sending.send_due(stage.state)
         assert {mail.kind for mail in stage.mails()} == {kind.value for kind in rules.Kind}
         assert {mail.state for mail in stage.mails()} == {"sent"}
         assert len(inbox.raw) == len(stage.mails())
@@ -200,7 +200,7 @@ def test_a_mail_in_german(tmp_path, make_stage, inbox):
     id = stage.configuration("Konzern-LMS", language="de")
     stage.deliveries(id, 37)
     stage.refuse(id)
-    assert mailer.send_due(stage.state) == 1
+    assert sending.send_due(stage.state) == 1
     (mail,) = inbox.mails
     assert mail["Content-Language"] == "de"
     assert mail["Subject"] == "[Harbor Training] Serverfehler: Konzern-LMS – 37 Ergebnisse warten"
@@ -215,15 +215,15 @@ def test_a_mail_in_german(tmp_path, make_stage, inbox):
 def test_one_click_of_a_mail_program_stops_further_mails(stage, inbox: Inbox):
     id = stage.configuration()
     stage.refuse(id)
-    mailer.send_due(stage.state)
+    sending.send_due(stage.state)
     url = inbox.mails[0]["List-Unsubscribe"].strip("<>")
     token = url.rsplit("/", 1)[1]
-    assert mute.read(stage.state, token) == (id, "ana@acme.example")
+    assert unsubscribe.read(stage.state, token) == (id, "ana@acme.example")
     client = stage.host.app.test_client()
     path = url.removeprefix("https://host.example")
     assert client.post(path, data={"List-Unsubscribe": "One-Click"}).status_code == 200
     stage.session.rollback()
     stage.up(id)
-    assert mailer.send_due(stage.state) == 0
+    assert sending.send_due(stage.state) == 0
     assert [m.reason for m in stage.mails()] == [None, "muted"]
     assert stage.now - stage.mails()[0].sent_at < timedelta(minutes=1)

@@ -18,10 +18,10 @@ import pytest
 import sqlalchemy as sa
 import trustme
 
-from flask_lms import signals
-from flask_lms.alerts import mailer, operators
-from flask_lms.clock import DatabaseClock
-from flask_lms.models import Mail
+from flask_lms import events
+from flask_lms.alerts import operators, sending
+from flask_lms.database.models import Mail
+from flask_lms.database.types import DatabaseClock
 from tests.alerts_support import Stage
 
 from .smtp_server import Inbox, free_port, smtp_server
@@ -39,9 +39,9 @@ def test_a_mail_leaves_once_and_its_row_and_signal_say_so(stage: Stage, inbox: I
     id = stage.configuration(contacts=("ana@acme.example", "bo@acme.example"))
     stage.refuse(id)
     heard = []
-    with signals.alert_sent.connected_to(lambda app, event: heard.append(event)):
-        assert mailer.send_due(stage.state) == 2
-    assert mailer.send_due(stage.state) == 0
+    with events.alert_sent.connected_to(lambda app, event: heard.append(event)):
+        assert sending.send_due(stage.state) == 2
+    assert sending.send_due(stage.state) == 0
     assert len(inbox.raw) == 2
     assert [(m.state, m.attempts, m.reason) for m in stage.mails()] == [("sent", 1, None)] * 2
     assert [(e.kind, e.recipient, e.configuration_id) for e in heard] == [
@@ -59,7 +59,7 @@ def test_starttls_with_a_trusted_certificate(make_stage, tmp_path, monkeypatch):
             inbox.port, MAIL_USE_TLS=True, MAIL_USERNAME="harbor", MAIL_PASSWORD="right"
         )
         stage.refuse(stage.configuration())
-        assert mailer.send_due(stage.state) == 1
+        assert sending.send_due(stage.state) == 1
     assert inbox.was_secure == [True]
     assert inbox.users == ["harbor"]
 
@@ -70,7 +70,7 @@ def test_starttls_with_the_authority_of_lms_ca_bundle(make_stage, tmp_path):
     with smtp_server(server_tls(authority)) as inbox:
         stage = make_stage(inbox.port, MAIL_USE_TLS=True, LMS_CA_BUNDLE=str(tmp_path / "ca.pem"))
         stage.refuse(stage.configuration())
-        assert mailer.send_due(stage.state) == 1
+        assert sending.send_due(stage.state) == 1
 
 
 @pytest.mark.parametrize("name", ["localhost", "other.example"])
@@ -86,13 +86,13 @@ def test_nothing_is_sent_over_an_untrusted_or_foreign_certificate(
             inbox.port, MAIL_USE_TLS=True, MAIL_USERNAME="harbor", MAIL_PASSWORD="right"
         )
         stage.refuse(stage.configuration())
-        assert mailer.send_due(stage.state) == 0
+        assert sending.send_due(stage.state) == 0
     assert inbox.raw == []
     assert inbox.users == []  # not even the password
     (mail,) = stage.mails()
     assert (mail.state, mail.attempts) == ("waiting", 1)
     stage.clock.advance(minutes=5)
-    found = mailer.problem(stage.state)
+    found = sending.problem(stage.state)
     assert found is not None
     assert "certificate" in found.reason.lower()
 
@@ -109,10 +109,10 @@ def test_a_wrong_password_is_a_problem_of_the_server_not_of_the_mail(make_stage,
             MAIL_PASSWORD="wrong-canary",
         )
         stage.refuse(stage.configuration())
-        assert mailer.send_due(stage.state) == 0
+        assert sending.send_due(stage.state) == 0
     assert stage.mails()[0].state == "waiting"
     stage.clock.advance(minutes=5)
-    found = mailer.problem(stage.state)
+    found = sending.problem(stage.state)
     assert found is not None
     assert "535" in found.reason
     assert "canary" not in found.reason
@@ -125,7 +125,7 @@ def test_a_mail_server_that_accepts_and_never_answers_is_left_in_time(make_stage
         stage = make_stage(hung.getsockname()[1], LMS_MAIL_TIMEOUT_SECONDS=1)
         stage.refuse(stage.configuration())
         begun = time.monotonic()
-        assert mailer.send_due(stage.state) == 0
+        assert sending.send_due(stage.state) == 0
         assert time.monotonic() - begun < 5
     assert stage.mails()[0].state == "waiting"
 
@@ -137,12 +137,12 @@ def test_a_mail_server_that_is_down_delays_and_keeps_the_order(make_stage):
     stage.refuse(id)
     waits = []
     for _ in range(6):
-        mailer.send_due(stage.state)
+        sending.send_due(stage.state)
         waits.append(stage.mails()[0].due_at - stage.now)
         stage.clock.advance(seconds=waits[-1].total_seconds())
     assert [wait // timedelta(minutes=1) for wait in waits] == [1, 5, 15, 60, 60, 60]
     stage.up(id)
-    found = mailer.problem(stage.state)
+    found = sending.problem(stage.state)
     assert found is not None
     assert found.waiting == 2
     stage.mails()[0].due_at = stage.now + timedelta(minutes=50)
@@ -153,15 +153,15 @@ def test_a_mail_server_that_is_down_delays_and_keeps_the_order(make_stage):
     controller = Controller(inbox, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        assert mailer.send_due(stage.state) > 0
-        while mailer.send_due(stage.state):
+        assert sending.send_due(stage.state) > 0
+        while sending.send_due(stage.state):
             pass
         stage.clock.advance(minutes=1)
-        while mailer.send_due(stage.state):
+        while sending.send_due(stage.state):
             pass
     finally:
         controller.stop()
-    assert mailer.problem(stage.state) is None
+    assert sending.problem(stage.state) is None
     assert {m.state for m in stage.mails()} == {"sent"}
     for who in ("ana@acme.example", "bo@acme.example"):
         subjects = [m["Subject"] for m in inbox.mails if m["To"] == who]
@@ -175,7 +175,7 @@ def test_after_four_days_a_mail_is_given_up_and_its_row_says_so(make_stage):
     stage = make_stage(free_port())
     stage.refuse(stage.configuration())
     for _ in range(4 * 25):
-        mailer.send_due(stage.state)
+        sending.send_due(stage.state)
         stage.clock.advance(hours=1)
     (mail,) = stage.mails()
     assert (mail.state, mail.reason) == ("failed", "too_late")
@@ -185,21 +185,21 @@ def test_after_four_days_a_mail_is_given_up_and_its_row_says_so(make_stage):
 def test_an_address_that_does_not_exist_fails_and_the_other_gets_its_mail(stage, inbox):
     inbox.on_recipient = lambda a: "550 no such user" if a.startswith("gone") else None
     stage.refuse(stage.configuration(contacts=("gone@acme.example", "ana@acme.example")))
-    assert mailer.send_due(stage.state) == 1
+    assert sending.send_due(stage.state) == 1
     gone, ana = stage.mails()
     assert (gone.state, gone.reason) == ("failed", "550 no such user")
     assert ana.state == "sent"
-    assert mailer.problem(stage.state) is None
+    assert sending.problem(stage.state) is None
 
 
 def test_a_greylisted_address_is_tried_again(stage, inbox):
     answers = iter(["451 come back later"])
     inbox.on_recipient = lambda a: next(answers, None)
     stage.refuse(stage.configuration())
-    assert mailer.send_due(stage.state) == 0
-    assert mailer.send_due(stage.state) == 0
+    assert sending.send_due(stage.state) == 0
+    assert sending.send_due(stage.state) == 0
     stage.clock.advance(minutes=1)
-    assert mailer.send_due(stage.state) == 1
+    assert sending.send_due(stage.state) == 1
     assert [(m.state, m.attempts) for m in stage.mails()] == [("sent", 2)]
 
 
@@ -207,7 +207,7 @@ def test_a_server_that_takes_a_mail_and_hangs_up_gets_it_twice_at_most(stage, in
     inbox.hangs_up = True
     stage.refuse(stage.configuration())
     for _ in range(20):
-        mailer.send_due(stage.state)
+        sending.send_due(stage.state)
         stage.clock.advance(hours=1)
     assert len(inbox.raw) == 2
     assert [(m.state, m.reason) for m in stage.mails()] == [("failed", "unknown")]
@@ -216,7 +216,7 @@ def test_a_server_that_takes_a_mail_and_hangs_up_gets_it_twice_at_most(stage, in
 def test_a_host_template_at_fault_fails_its_mail_and_no_other(stage, inbox, caplog):
     id = stage.configuration()
     stage.refuse(id)
-    mailer.send_test(stage.state, stage.get(id), None)
+    sending.send_test(stage.state, stage.get(id), None)
     stage.host.app.jinja_env.globals["flask_lms_test"] = None
     loader = stage.host.app.jinja_env.loader
     real = loader.get_source
@@ -228,7 +228,7 @@ def test_a_host_template_at_fault_fails_its_mail_and_no_other(stage, inbox, capl
 
     loader.get_source = broken
     try:
-        assert mailer.send_due(stage.state) == 1
+        assert sending.send_due(stage.state) == 1
     finally:
         loader.get_source = real
     assert [(m.kind, m.state, m.reason) for m in stage.mails()] == [
@@ -246,7 +246,7 @@ def test_a_host_whose_mail_class_sends_in_its_own_way_is_left_to_it(stage, inbox
     taken = []
     stage.state.mail = OwnMail(stage.host.app)
     stage.refuse(stage.configuration())
-    assert mailer.send_due(stage.state) == 1
+    assert sending.send_due(stage.state) == 1
     assert inbox.raw == []
     assert taken[0].subject == "[Harbor Training] Server Error: Corporate LMS"
     assert taken[0].msgId == stage.mails()[0].message_id
@@ -258,7 +258,7 @@ def test_two_mailers_at_once_send_each_mail_once(stage, inbox):
 
     def work():
         with app.app_context():
-            mailer.send_due(state)
+            sending.send_due(state)
             stage.host.db.session.remove()
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -371,9 +371,9 @@ def test_the_problem_ends_with_the_first_mail_that_is_taken(stage, inbox):
         stage.state, stage.session, "mail", {"reason": "x"}, stage.now, patience=None
     )
     stage.session.commit()
-    assert mailer.problem(stage.state) is None  # seconds old
+    assert sending.problem(stage.state) is None  # seconds old
     stage.clock.advance(minutes=3)
-    assert mailer.problem(stage.state) is not None
+    assert sending.problem(stage.state) is not None
     stage.refuse(stage.configuration())
-    assert mailer.send_due(stage.state) == 1
-    assert mailer.problem(stage.state) is None
+    assert sending.send_due(stage.state) == 1
+    assert sending.problem(stage.state) is None

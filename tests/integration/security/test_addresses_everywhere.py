@@ -14,10 +14,9 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from flask_lms.delivery.sender import Sender
+from flask_lms.database.models import Attempt, Configuration, Delivery, DeliveryState, Status
+from flask_lms.delivery.deliver import Deliverer
 from flask_lms.errors import InvalidConfiguration
-from flask_lms.models import Attempt, Configuration, Delivery, Status
-from flask_lms.models import State as DeliveryState
 from flask_lms.transport import Transport
 from tests.address_cases import ALLOWED, BLOCKED, AddressCase, Names, Tripwire
 from tests.host import Host, make_host, result
@@ -94,7 +93,7 @@ def test_an_address_that_is_in_the_database_is_never_connected_to(
     session.commit()
     shared.lms.record(result(f"r{next(_NUMBERS)}"))
     session.commit()
-    Sender(shared.state).drain(made.id)
+    Deliverer(shared.state).deliver(made.id)
     report = shared.lms.configurations.test(made.id)
     assert _touched(tripwire) == []
     assert report.cause in ("blocked", "dns")
@@ -123,6 +122,6 @@ def test_a_listed_host_is_reached_by_test_and_worker(
     shared.lms.configurations.send_waiting(made.id)
     shared.lms.record(result(f"r{next(_NUMBERS)}"))
     shared.db.session.commit()
-    Sender(shared.state).drain(made.id)
+    Deliverer(shared.state).deliver(made.id)
     assert any(request.startswith(b"POST") for request in tripwire.requests)
     shared.lms.configurations.delete(made.id)

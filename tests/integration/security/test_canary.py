@@ -26,14 +26,14 @@ from redis import Redis
 
 from example_app.valkey import Valkey
 from flask_lms import Administrator
-from flask_lms.alerts import incidents, mailer
-from flask_lms.connectors import TestReport
-from flask_lms.delivery import sender
+from flask_lms.alerts import outages, sending
+from flask_lms.connectors.base import TestReport
+from flask_lms.database.models import Delivery
+from flask_lms.delivery import deliver
+from flask_lms.delivery.worker import make_sender, work_off
+from flask_lms.encryption import Encryption
 from flask_lms.errors import InvalidConfiguration
-from flask_lms.models import Delivery
 from flask_lms.transport import Transport
-from flask_lms.vault import Vault
-from flask_lms.worker import make_sender, work_off
 from tests.host import Host, make_host, result
 from tests.transport_support import Behaviour, Server, read_request
 
@@ -200,10 +200,10 @@ def _everything_goes_wrong(
     for _ in range(12):
         clock.advance(minutes=31)
         work_off(host.app)
-        incidents.tick(host.state, clock.now(host.db.session()))
-        mailer.send_due(host.state)
+        outages.tick(host.state, clock.now(host.db.session()))
+        sending.send_due(host.state)
     _a_fault_of_our_own(run, worker, monkeypatch)
-    host.state.vault = Vault(["A" * 43 + "="])
+    host.state.encryption = Encryption(["A" * 43 + "="])
     run.reports.append(services.test(run.ids[0]))
     clock.advance(hours=25)
     work_off(host.app)
@@ -217,7 +217,7 @@ def _a_fault_of_our_own(run: Run, worker: Any, monkeypatch: pytest.MonkeyPatch) 
     def break_down(*args: Any, **kw: Any) -> Any:
         raise RuntimeError("out of order")
 
-    for place, name in ((Transport, "request"), (sender, "settle")):
+    for place, name in ((Transport, "request"), (deliver, "settle")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, break_down)
             run.redis.flushall()

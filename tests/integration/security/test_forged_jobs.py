@@ -14,8 +14,8 @@ import pytest
 from redis import Redis
 
 from example_app.valkey import Valkey
-from flask_lms.models import State as DeliveryState
-from flask_lms.worker import make_sender
+from flask_lms.database.models import DeliveryState
+from flask_lms.delivery.worker import make_sender
 from tests.address_cases import Tripwire
 from tests.host import Host, make_host, result
 from tests.transport_support import answering, serving
@@ -81,22 +81,22 @@ FORGED = {
     "exec": _call("builtins.exec", "open('{marker}', 'w')"),
     "eval": _call("builtins.eval", "open('{marker}', 'w')"),
     "a module that runs at import": _call("antigravity.fly"),
-    "a neighbour of our function": _call("flask_lms.jobs.make_job_class", "x"),
-    "through our function": _call("flask_lms.jobs.deliver.__globals__"),
-    "another spelling of ours": _call(" flask_lms.jobs.deliver", "x"),
-    "ours by another way": _call("flask_lms.worker.work_off", "x"),
-    "a method of an instance": _call("flask_lms.jobs.deliver", instance="a text"),
+    "a neighbour of our function": _call("flask_lms.delivery.wake.make_job_class", "x"),
+    "through our function": _call("flask_lms.delivery.wake.deliver.__globals__"),
+    "another spelling of ours": _call(" flask_lms.delivery.wake.deliver", "x"),
+    "ours by another way": _call("flask_lms.delivery.worker.work_off", "x"),
+    "a method of an instance": _call("flask_lms.delivery.wake.deliver", instance="a text"),
     "no function": _call(None),
-    "a list for a function": _call(["flask_lms.jobs.deliver"]),
+    "a list for a function": _call(["flask_lms.delivery.wake.deliver"]),
     "a number for a function": _call(7),
     "an object for a function": _call({"a": "b"}),
-    "ours with a path for an id": _call("flask_lms.jobs.deliver", "../../etc/passwd"),
-    "ours with SQL for an id": _call("flask_lms.jobs.deliver", "' OR 1=1 --"),
-    "ours with a list for an id": _call("flask_lms.jobs.deliver", [1]),
-    "ours with nothing": _call("flask_lms.jobs.deliver"),
-    "ours with too much": _call("flask_lms.jobs.deliver", "a", "b", c="d"),
-    "ours for nobody": _call("flask_lms.jobs.deliver", uuid.uuid4().hex),
-    "too short a tuple": json.dumps(["flask_lms.jobs.deliver"]).encode(),
+    "ours with a path for an id": _call("flask_lms.delivery.wake.deliver", "../../etc/passwd"),
+    "ours with SQL for an id": _call("flask_lms.delivery.wake.deliver", "' OR 1=1 --"),
+    "ours with a list for an id": _call("flask_lms.delivery.wake.deliver", [1]),
+    "ours with nothing": _call("flask_lms.delivery.wake.deliver"),
+    "ours with too much": _call("flask_lms.delivery.wake.deliver", "a", "b", c="d"),
+    "ours for nobody": _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex),
+    "too short a tuple": json.dumps(["flask_lms.delivery.wake.deliver"]).encode(),
     "no tuple": b"{}",
     "no JSON": b"\xff\x00nonsense",
     "nothing": b"",
@@ -126,7 +126,9 @@ def test_a_pickle_is_not_opened(host_with_redis: Host, valkey: Valkey) -> None:
     redis = Redis.from_url(valkey.url)
     evil = pickle.dumps(Pickled())
     _forge(redis, evil)
-    _forge(redis, _call("flask_lms.jobs.deliver", uuid.uuid4().hex), result=evil, meta=evil)
+    _forge(
+        redis, _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex), result=evil, meta=evil
+    )
     _forge(redis, pickle.dumps((f"{HERE}.fire", None, (), {})))
     _work(host_with_redis)
     assert CALLED == []
@@ -148,7 +150,7 @@ def test_callbacks_and_webhooks_of_a_job_are_not_called(
         "timeout": 5,
         "secret": None,
     }
-    data = _call("flask_lms.jobs.deliver", uuid.uuid4().hex if ends_well else "no id")
+    data = _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex if ends_well else "no id")
     for field in ("success", "failure", "stopped"):
         callback = {
             f"{field}_callback_name": f"{HERE}.fire",
@@ -190,7 +192,7 @@ def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: Host, valke
     (id,) = redis.lrange("rq:queue:lms", 0, -1)
     job = redis.hgetall(f"rq:job:{id.decode()}")
     data = json.loads(zlib.decompress(job[b"data"]))
-    assert data == ["flask_lms.jobs.deliver", None, [configuration.id.hex], {}]
+    assert data == ["flask_lms.delivery.wake.deliver", None, [configuration.id.hex], {}]
     everything = b"".join(job.values()) + b"".join(redis.keys())
     for word in (b"jane", b"Jane", b"canary", b"lms.example.com", b"acme"):
         assert word not in everything

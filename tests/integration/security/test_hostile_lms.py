@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from flask_lms.delivery.sender import Sender
-from flask_lms.models import Health, Status
-from flask_lms.models import State as DeliveryState
+from flask_lms.database.models import ConfigurationHealth, DeliveryState, Status
+from flask_lms.delivery.deliver import Deliverer
 from flask_lms.transport import Transport
 from tests.host import Host, make_host, result
 from tests.transport_support import Authority, Behaviour, answering, read_request, serving
@@ -96,7 +95,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
         yield made
 
 
-def _deliver(host: Host, url: str, **settings: Any) -> Health:
+def _deliver(host: Host, url: str, **settings: Any) -> ConfigurationHealth:
     """Record one result and let the worker try as often as it takes to call it down."""
     clock = host.freeze()
     made = host.attach(url, **settings)
@@ -104,7 +103,7 @@ def _deliver(host: Host, url: str, **settings: Any) -> Health:
     host.db.session.commit()
     for _ in range(3):
         started = time.monotonic()
-        Sender(host.state).drain(made.id)
+        Deliverer(host.state).deliver(made.id)
         assert time.monotonic() - started < 3
         clock.advance(minutes=40)
     host.db.session.expire_all()

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from flask_lms.alerts import mute
-from flask_lms.models import Audit, Configuration, Delivery, State
+from flask_lms.alerts import unsubscribe
+from flask_lms.database.models import Audit, Configuration, Delivery, DeliveryState
 from tests.pages.site import ANA, BEN, SETTINGS, Site, fill
 
 #: Words that stand in the victim's data and nowhere else.
@@ -62,7 +62,7 @@ def seed(site: Site) -> tuple[Ids, Ids]:
         services.attach(own.id, "dock-0")
         session = site.db.session
         per_state: list[uuid.UUID] = []
-        for state in State:
+        for state in DeliveryState:
             per_state += session.scalars(
                 sa.select(Delivery.id).where(Delivery.state == state).limit(2)
             )
@@ -114,7 +114,7 @@ def addresses(site: Site, rule: Rule, path: Ids) -> Iterator[str]:
 
 def _token(site: Site, path: Ids) -> str:
     with site.app.app_context():
-        return mute.make(site.state, path.configurations[0], path.emails[0])
+        return unsubscribe.make(site.state, path.configurations[0], path.emails[0])
 
 
 def fields(named: Ids, act: str, **more: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from flask_wtf import CSRFProtect
 
 from flask_lms import ObjectiveResult, Participant
-from flask_lms.alerts import mute
-from flask_lms.models import State
+from flask_lms.alerts import unsubscribe
+from flask_lms.database.models import DeliveryState
 from flask_lms.services.configurations import Configurations
 from tests.pages.security.support import routes, rows_of
 from tests.pages.site import BEN, Site, create, deliver, make_site
@@ -90,7 +90,7 @@ def _after(act: str, path: str) -> Callable[[Site, FlaskClient], Post]:
     return prepare
 
 
-def _delivery(act: str, state: State) -> Callable[[Site, FlaskClient], Post]:
+def _delivery(act: str, state: DeliveryState) -> Callable[[Site, FlaskClient], Post]:
     def prepare(site: Site, client: FlaskClient) -> Post:
         id = deliver(site, create(site, url=URL), state)
         return f"/lms/deliveries/{act}", {"only": str(id), "confirmed": "1"}
@@ -122,8 +122,8 @@ POSTS: dict[str, Callable[[Site, FlaskClient], Post]] = {
     "backfill": _attached("/objectives/past", past="yes", since="2025-01-01", confirmed="1"),
     "detach": _attached("/objectives/detach", confirmed="1"),
     "objective": _objective,
-    "delivery_act": _delivery("send-again", State.REJECTED),
-    "delivery_act cancel": _delivery("cancel", State.PENDING),
+    "delivery_act": _delivery("send-again", DeliveryState.REJECTED),
+    "delivery_act cancel": _delivery("cancel", DeliveryState.PENDING),
     "alerts": _configuration("/alerts", act="mute", email="ana.ruiz@harbor.example"),
     "alerts test": _configuration("/alerts", act="test"),
 }
@@ -178,7 +178,7 @@ def test_a_draft_is_of_its_administrator_alone(site: Site) -> None:
 def test_the_link_of_a_mail_needs_no_session_and_no_csrf_token(site: Site) -> None:
     id = create(site, url=URL)
     with site.app.app_context():
-        token = mute.make(site.state, id, "ana.ruiz@harbor.example")
+        token = unsubscribe.make(site.state, id, "ana.ruiz@harbor.example")
     site.who = None
     before = rows_of(site, "harbor")
     client = site.client()

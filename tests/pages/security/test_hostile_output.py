@@ -15,10 +15,18 @@ import pytest
 import sqlalchemy as sa
 
 from flask_lms import Administrator
-from flask_lms.alerts import incidents, mailer
-from flask_lms.clock import FixedClock
+from flask_lms.alerts import outages, sending
+from flask_lms.database.models import (
+    Attempt,
+    Audit,
+    Configuration,
+    ConfigurationHealth,
+    Delivery,
+    Mail,
+    Status,
+)
+from flask_lms.database.types import FixedClock
 from flask_lms.errors import InvalidConfiguration, InvalidResult
-from flask_lms.models import Attempt, Audit, Configuration, Delivery, Health, Mail, Status
 from tests.pages.security.support import Ids, addresses, assert_stays_here, routes, seed
 from tests.pages.site import ANA, SETTINGS, Site, make_site
 from tests.transport_support import answering, serving
@@ -98,7 +106,7 @@ def _poison(site: Site) -> None:
              "http_status": 401, "seconds": 5}  # fmt: skip
     values: tuple[tuple[Any, dict[str, Any]], ...] = (
         (Configuration, {"name": HOSTILE[:100], "paused_by": HOSTILE, "updated_by": HOSTILE}),
-        (Health, {"facts": facts}),
+        (ConfigurationHealth, {"facts": facts}),
         (Delivery, {"objective_name": HOSTILE[:255], "participant_name": HOSTILE[:255],
                     "participant_id": HOSTILE[:255], "result_id": HOSTILE[:255],
                     "reason_words": HOSTILE, "settled_by": HOSTILE[:255]}),
@@ -171,7 +179,7 @@ def test_an_answer_of_an_lms_is_text_in_a_connection_test(
 ) -> None:
     body = f"<html>{HOSTILE}</html>".encode()
     answer = b"HTTP/1.1 401 No\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
-    monkeypatch.setattr("flask_lms.admin.connection_test._MOST_A_MINUTE", 10**6)
+    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
     with serving(answering(answer % (len(body), body))) as lms:
         with site.app.app_context():
             settings = {**SETTINGS, "url": lms.url(path="")}
@@ -236,10 +244,10 @@ def test_a_mail_shows_it_as_text_and_its_headers_stay_whole(
         clock = FixedClock(site.state.clock.now(session()))
         monkeypatch.setattr(site.state, "clock", clock)
         assert services.test(made.id, by=eve).cause == "credentials"
-        mailer.send_test(site.state, made, eve)
+        sending.send_test(site.state, made, eve)
         for _ in range(3):
-            incidents.tick(site.state, clock.advance(minutes=6))
-            mailer.send_due(site.state)
+            outages.tick(site.state, clock.advance(minutes=6))
+            sending.send_due(site.state)
         session.rollback()
     assert len(mails) >= 2
     assert any("alert(1)" in mail.body for mail in mails)

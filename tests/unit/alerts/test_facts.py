@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_lms.alerts.facts import clean, plain
+from flask_lms.alerts.texts import clean, plain
 
 
 def test_words_of_an_answer_and_participants_are_left_out():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flask_lms.alerts.messages import subject, wrap
 from flask_lms.alerts.rules import Kind
-from flask_lms.alerts.wording import duration
+from flask_lms.alerts.texts import duration, subject, wrap
 
 FACTS = {
     "name": "Corporate LMS", "status": "cant_connect", "waiting": 37, "duration_seconds": 260_000,

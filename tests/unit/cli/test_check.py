@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from flask_lms.cli.diagnostics import Finding, Level, weak_setups
 
 from example_app.valkey import Valkey
 from flask_lms import LMS
-from flask_lms.clock import DatabaseClock
-from flask_lms.models import Base, Worker
-from flask_lms.services import checks
-from flask_lms.services.findings import Finding, Level, weak_setups
+from flask_lms.cli import diagnostics
+from flask_lms.database.models import Base, Worker
+from flask_lms.database.types import DatabaseClock
+from flask_lms.encryption import Encryption
 from flask_lms.settings import Settings
-from flask_lms.vault import Vault
 from tests.host import make_host
 from tests.unit.services.conftest import Desk
 
@@ -27,7 +27,7 @@ from .conftest import Run
 def findings(desk: Desk) -> dict[str, list[Finding]]:
     desk.host.state.clock = DatabaseClock()
     found: dict[str, list[Finding]] = {}
-    for finding in checks.check(desk.host.state):
+    for finding in diagnostics.check(desk.host.state):
         found.setdefault(finding.name, []).append(finding)
         assert finding.remedy or finding.level in (Level.OK, Level.SKIPPED), finding
     return found
@@ -69,7 +69,7 @@ def test_redis_away_is_a_fault_with_its_remedy(desk: Desk, run: Run) -> None:
 
 
 def test_each_missing_slot_is_named(desk: Desk) -> None:
-    desk.host.lms._slots._functions.pop("objective_loader")
+    desk.host.lms._callbacks._functions.pop("objective_loader")
     finding = only(findings(desk), "slots")
     assert finding.level is Level.FAULT
     assert finding.remedy == "Decorate a function with @lms.objective_loader."
@@ -93,7 +93,7 @@ def test_missing_tables_and_columns_are_named(desk: Desk) -> None:
 def test_a_database_that_does_not_answer_is_a_fault(tmp_path: Any) -> None:
     with make_host(f"sqlite:///{tmp_path / 'a.db'}") as host:
         host.state.db = SimpleNamespace(engines={None: _broken_engine()})  # type: ignore[assignment]
-        [finding] = checks._tables(host.state)
+        [finding] = diagnostics._tables(host.state)
     assert (finding.level, finding.name) == (Level.FAULT, "database")
 
 
@@ -112,7 +112,7 @@ def test_clocks_that_are_apart_are_noticed(desk: Desk, seconds: int, level: Leve
             return super().now(session) + timedelta(seconds=seconds)
 
     desk.host.state.clock = Off()
-    [finding] = checks._clock(desk.host.state)
+    [finding] = diagnostics._clock(desk.host.state)
     assert finding.level is level
 
 
@@ -120,14 +120,14 @@ def test_secrets_that_no_key_reads_are_a_fault_and_old_ones_a_warning(desk: Desk
     desk.create()
     old = Fernet.generate_key()
     two = desk.create("Two")
-    two.secrets = Vault([old]).lock({"secret": "x"})
+    two.secrets = Encryption([old]).encrypt({"secret": "x"})
     desk.host.db.session.commit()
     finding = only(findings(desk), "secrets")
     assert finding.level is Level.FAULT
     assert "Two (acme)" in finding.sentence
-    from flask_lms.vault import derive_keys
+    from flask_lms.encryption import derive_keys
 
-    desk.host.state.vault = Vault([*derive_keys(desk.host.app.config), old])
+    desk.host.state.encryption = Encryption([*derive_keys(desk.host.app.config), old])
     found = findings(desk)["secrets"]
     assert [one.level for one in found] == [Level.WARNING, Level.OK]
     assert "1 of 2" in found[0].sentence
@@ -217,5 +217,5 @@ def test_a_bind_of_its_own_is_looked_at(tmp_path: Any) -> None:
         LMS_BIND_KEY="lms",
         SQLALCHEMY_BINDS=binds,
     ) as host:
-        [finding] = checks._tables(host.state)
+        [finding] = diagnostics._tables(host.state)
     assert finding.level is Level.OK

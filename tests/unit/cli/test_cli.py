@@ -12,9 +12,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from flask_lms import ObjectiveResult, Participant
-from flask_lms.models import State, Status
+from flask_lms.database.models import DeliveryState, Status
+from flask_lms.encryption import Encryption
 from flask_lms.testing import FakeLRS
-from flask_lms.vault import Vault
 from tests.host import result
 from tests.unit.services.conftest import Desk
 
@@ -47,7 +47,9 @@ def test_the_worker_is_started_with_its_options(
     desk: Desk, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("flask_lms.worker.run", lambda app, **options: seen.append((app, options)))
+    monkeypatch.setattr(
+        "flask_lms.delivery.worker.run", lambda app, **options: seen.append((app, options))
+    )
     assert run("worker", "--processes", "2").exit_code == 0
     assert seen == [(desk.host.app, {"burst": False, "processes": 2})]
     assert run("worker", "--processes", "0").exit_code == 2
@@ -147,21 +149,23 @@ def test_send_waiting_tries_one_or_all_now(desk: Desk, run: Run) -> None:
 
 def test_requeue_asks_first_and_sends_rejected_ones_again(desk: Desk, run: Run) -> None:
     made = desk.create()
-    rejected, sent = desk.put(made, State.REJECTED), desk.put(made, State.DELIVERED)
+    rejected, sent = desk.put(made, DeliveryState.REJECTED), desk.put(made, DeliveryState.DELIVERED)
     asked = run("requeue", input="n\n")
     assert asked.exit_code == 1
     assert "This sends 1 result again and checks 0 again." in asked.output
-    assert desk.deliveries.get(rejected.id).state is State.REJECTED
+    assert desk.deliveries.get(rejected.id).state is DeliveryState.REJECTED
     done = run("requeue", "--yes")
     assert "Now waiting to be sent: 1 result." in done.output
-    assert desk.deliveries.get(rejected.id).state is State.PENDING
-    assert desk.deliveries.get(sent.id).state is State.DELIVERED
+    assert desk.deliveries.get(rejected.id).state is DeliveryState.PENDING
+    assert desk.deliveries.get(sent.id).state is DeliveryState.DELIVERED
 
 
 def test_requeue_takes_every_filter(desk: Desk, run: Run) -> None:
     made = desk.create()
-    hit = desk.put(made, State.DELIVERED, objective_id="fire", reason="x", participant_id="E1")
-    miss = desk.put(made, State.DELIVERED)
+    hit = desk.put(
+        made, DeliveryState.DELIVERED, objective_id="fire", reason="x", participant_id="E1"
+    )
+    miss = desk.put(made, DeliveryState.DELIVERED)
     found = json.loads(
         run(
             "requeue", "--yes", "--json", "--configuration", "Corporate LMS", "--state",
@@ -171,7 +175,7 @@ def test_requeue_takes_every_filter(desk: Desk, run: Run) -> None:
         ).output
     )  # fmt: skip
     assert found["sent_again"] == 1
-    assert desk.deliveries.get(miss.id).state is State.DELIVERED
+    assert desk.deliveries.get(miss.id).state is DeliveryState.DELIVERED
     assert run("requeue", "--since", "yesterday").exit_code == 2
 
 
@@ -219,7 +223,7 @@ def test_backfill_without_its_slot_names_the_decorator(desk: Desk, run: Run) -> 
 
 def test_purge_asks_and_tells(desk: Desk, run: Run) -> None:
     made = desk.create()
-    old = desk.put(made, State.DELIVERED, at=desk.later(days=-91))
+    old = desk.put(made, DeliveryState.DELIVERED, at=desk.later(days=-91))
     kept = desk.put(made, at=desk.later(days=-91))
     assert run("purge", input="n\n").exit_code == 1
     assert desk.deliveries.get(old.id).statement is not None
@@ -231,12 +235,12 @@ def test_purge_asks_and_tells(desk: Desk, run: Run) -> None:
 def test_rekey_puts_all_under_the_newest_key_or_says_which_it_cannot(desk: Desk, run: Run) -> None:
     desk.create("One")
     keys = [Fernet.generate_key().decode(), *desk.host.state.settings.encryption_keys]
-    old = desk.host.state.vault
-    desk.host.state.vault = SimpleNamespace(  # type: ignore[assignment]
-        unlock=old.unlock, is_current=lambda token: False, relock=old.relock
+    old = desk.host.state.encryption
+    desk.host.state.encryption = SimpleNamespace(  # type: ignore[assignment]
+        decrypt=old.decrypt, is_current=lambda token: False, rotate=old.rotate
     )
     assert "1 encrypted anew, 0 were under the newest key." in run("rekey").output
-    desk.host.state.vault = Vault(keys[:1])
+    desk.host.state.encryption = Encryption(keys[:1])
     done = run("rekey")
     assert done.exit_code == 1
     assert "No key reads the secret of One (acme)." in done.output
@@ -247,7 +251,7 @@ def test_rekey_puts_all_under_the_newest_key_or_says_which_it_cannot(desk: Desk,
 def test_a_counter_is_shown_on_a_terminal_only(
     desk: Desk, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.put(desk.create(), State.REJECTED)
+    desk.put(desk.create(), DeliveryState.REJECTED)
     monkeypatch.setattr("flask_lms.cli.parts._is_terminal", lambda: True)
     assert "\r1 of 1 results" in run("requeue", "--yes").output
     monkeypatch.undo()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors import TRANSPORT_CAUSES, Cause, TestReport
-from flask_lms.delivery import breaker
-from flask_lms.delivery.breaker import Vitals
-from flask_lms.models import Health, Status
+from flask_lms.connectors.base import TRANSPORT_CAUSES, Cause, TestReport
+from flask_lms.database.models import ConfigurationHealth, Status
+from flask_lms.delivery import decide
+from flask_lms.delivery.decide import Vitals
 from tests.host import START
 
 REFUSED = TRANSPORT_CAUSES["refused"]
@@ -22,7 +22,7 @@ FACTS = {"host": "lrs.example.org"}
 
 def fail(vitals: Vitals, cause: Cause, times: int = 1, jitter: float = 0.0) -> Vitals:
     for _ in range(times):
-        vitals = breaker.failed(vitals, cause, FACTS, START, jitter=jitter)
+        vitals = decide.failed(vitals, cause, FACTS, START, jitter=jitter)
     return vitals
 
 
@@ -70,14 +70,14 @@ def test_a_destination_that_is_down_gets_one_statement_at_a_time() -> None:
 
 
 def test_after_the_first_success_requests_grow_from_one_to_ten_to_full() -> None:
-    vitals = breaker.succeeded(fail(Vitals(), REFUSED, 5), START)
+    vitals = decide.succeeded(fail(Vitals(), REFUSED, 5), START)
     assert vitals.ramp == 10
-    assert breaker.succeeded(vitals, START).ramp is None
+    assert decide.succeeded(vitals, START).ramp is None
 
 
 def test_one_success_clears_everything_at_once() -> None:
     later = START + timedelta(hours=1)
-    vitals = breaker.succeeded(fail(Vitals(), REFUSED, 9), later)
+    vitals = decide.succeeded(fail(Vitals(), REFUSED, 9), later)
     assert (vitals.status, vitals.cause, vitals.failures) == (Status.CONNECTED, None, 0)
     assert (vitals.failing_since, vitals.next_attempt_at) == (None, None)
     assert (vitals.since, vitals.last_success_at) == (later, later)
@@ -85,8 +85,8 @@ def test_one_success_clears_everything_at_once() -> None:
 
 def test_the_time_of_a_status_stays_while_the_status_stays() -> None:
     first = fail(Vitals(), REFUSED)
-    later = breaker.failed(first, DNS, FACTS, START + timedelta(hours=1), jitter=0.0)
-    later = breaker.failed(later, DNS, FACTS, START + timedelta(hours=1), jitter=0.0)
+    later = decide.failed(first, DNS, FACTS, START + timedelta(hours=1), jitter=0.0)
+    later = decide.failed(later, DNS, FACTS, START + timedelta(hours=1), jitter=0.0)
     assert later.since == START
     assert later.cause == "dns"
     assert later.failing_since == START
@@ -99,31 +99,31 @@ def test_a_request_to_slow_down_is_kept_up_to_six_hours_and_is_no_failure(
     asked: float | None, seconds: float
 ) -> None:
     rate = Cause(code="rate", status=Status.SERVER_ERROR, sentence="")
-    vitals = breaker.asked_to_slow_down(Vitals(), rate, FACTS, asked, START)
+    vitals = decide.asked_to_slow_down(Vitals(), rate, FACTS, asked, START)
     assert wait(vitals) == seconds
     assert vitals.failures == 0
     assert (vitals.status, vitals.cause) == (Status.SERVER_ERROR, "rate")
 
 
 def test_a_refused_statement_proves_that_the_connection_is_well() -> None:
-    vitals = breaker.answered(fail(Vitals(), REFUSED, 4), START)
+    vitals = decide.answered(fail(Vitals(), REFUSED, 4), START)
     assert (vitals.status, vitals.cause, vitals.failures) == (Status.CONNECTED, None, 0)
 
 
 def test_a_refused_statement_does_not_clear_a_fault_of_the_settings() -> None:
     settings = Cause(code="settings", status=Status.SERVER_ERROR, sentence="", is_settings=True)
-    vitals = breaker.answered(fail(Vitals(), settings), START)
+    vitals = decide.answered(fail(Vitals(), settings), START)
     assert vitals.status is Status.SERVER_ERROR
 
 
 def test_our_own_fault_charges_nobody() -> None:
     healthy = Vitals(status=Status.CONNECTED, since=START)
-    vitals = breaker.own_fault(healthy, START)
+    vitals = decide.own_fault(healthy, START)
     assert (vitals.status, vitals.failures, wait(vitals)) == (Status.CONNECTED, 0, 60)
 
 
 def test_a_second_timeout_asks_for_smaller_requests() -> None:
-    vitals = breaker.failed(
+    vitals = decide.failed(
         fail(Vitals(), TRANSPORT_CAUSES["timeout"]),
         TRANSPORT_CAUSES["timeout"],
         FACTS,
@@ -135,16 +135,16 @@ def test_a_second_timeout_asks_for_smaller_requests() -> None:
 
 
 def test_a_connection_test_clears_or_shows_an_error_at_once() -> None:
-    health = Health(status=Status.NOT_TESTED, facts={}, failures=0, singles=[])
+    health = ConfigurationHealth(status=Status.NOT_TESTED, facts={}, failures=0, singles=[])
     failed = TestReport(stages=(), cause="credentials", facts=FACTS)
-    breaker.settle_test(health, failed, CREDENTIALS, START)
+    decide.settle_test(health, failed, CREDENTIALS, START)
     assert (health.status, health.cause, health.facts) == (
         Status.SERVER_ERROR,
         "credentials",
         FACTS,
     )
     assert health.next_attempt_at is not None
-    breaker.settle_test(health, TestReport(stages=()), None, START)
+    decide.settle_test(health, TestReport(stages=()), None, START)
     assert (health.status, health.cause, health.next_attempt_at) == (
         Status.CONNECTED,
         None,
@@ -154,7 +154,7 @@ def test_a_connection_test_clears_or_shows_an_error_at_once() -> None:
 
 def test_vitals_survive_the_row() -> None:
     values: dict[str, Any] = {"failures": 4, "ramp": 1, "singles": ("a b",), "learnt_bytes": 9}
-    health = Health(status=Status.NOT_TESTED, facts={}, singles=[])
+    health = ConfigurationHealth(status=Status.NOT_TESTED, facts={}, singles=[])
     vitals = Vitals(status=Status.CANT_CONNECT, cause="dns", facts=FACTS, **values)
     vitals.write(health)
     assert Vitals.of(health) == vitals

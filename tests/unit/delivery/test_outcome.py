@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from flask_lms.connectors import Answer, Verdict
-from flask_lms.delivery.outcome import (
+from flask_lms.connectors.base import Answer, Verdict
+from flask_lms.delivery.decide import (
     REFUSAL_SECONDS,
     conflict,
     note_refusal,

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_lms import Administrator, signals
-from flask_lms.clock import FixedClock, new_id
-from flask_lms.models import Audit, Configuration, Delivery, State
-from flask_lms.services.audit import Audits
+from flask_lms import Administrator, events
+from flask_lms.audit import Audits
+from flask_lms.database.models import Audit, Configuration, Delivery, DeliveryState
+from flask_lms.database.types import FixedClock, new_id
+from flask_lms.events import AuditEvent, StatusChanged
 from flask_lms.services.configurations import Configurations
 from flask_lms.services.deliveries import Deliveries
 from flask_lms.services.objectives import Objectives
 from flask_lms.services.overview import Overview
-from flask_lms.signals import AuditEvent, StatusChanged
 from flask_lms.testing import FakeLRS
 from tests.engine.conftest import database_url
 from tests.host import Host, make_host
@@ -81,14 +81,14 @@ class Desk:
     def put(
         self,
         configuration: Configuration,
-        state: State = State.PENDING,
+        state: DeliveryState = DeliveryState.PENDING,
         *,
         at: datetime | None = None,
         **values: Any,
     ) -> Delivery:
         """A delivery as the engine leaves it."""
         moment = at or self.clock.time
-        settled = None if state is State.PENDING else moment
+        settled = None if state is DeliveryState.PENDING else moment
         row = Delivery(
             **{
                 "id": new_id(),
@@ -127,7 +127,7 @@ def host(database_url: str) -> Iterator[Host]:
 @pytest.fixture
 def desk(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     made = Desk(host=host, clock=host.freeze())
-    host.state.ring = made.rung.extend
+    host.state.wake.now = made.rung.extend
 
     def on_audit(app: object, event: AuditEvent) -> None:
         made.told.append(event)
@@ -136,8 +136,8 @@ def desk(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
         made.statuses.append(event)
 
     with (
-        signals.audit_event.connected_to(on_audit, host.app),
-        signals.configuration_status_changed.connected_to(on_status, host.app),
+        events.audit_event.connected_to(on_audit, host.app),
+        events.configuration_status_changed.connected_to(on_status, host.app),
     ):
         yield made
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flask_lms import Administrator, signals
-from flask_lms.services import audit
-from flask_lms.services.audit import AuditFilters, Audits
-from flask_lms.testing import FakeLRS, drain
+from flask_lms import Administrator, audit, events
+from flask_lms.audit import AuditFilters, Audits
+from flask_lms.testing import FakeLRS, deliver
 from tests.host import result
 
 from .conftest import ANA, BEN, Desk
@@ -72,20 +71,20 @@ def test_another_organizations_history_is_never_shown(desk: Desk) -> None:
 def test_the_host_is_told_after_the_commit_and_may_use_the_database(desk: Desk) -> None:
     names: list[str] = []
 
-    def on_audit(app: object, event: signals.AuditEvent) -> None:
+    def on_audit(app: object, event: events.AuditEvent) -> None:
         assert event.configuration_id is not None
         names.append(desk.configurations.get(event.configuration_id).name)
 
-    with signals.audit_event.connected_to(on_audit, desk.host.app):
+    with events.audit_event.connected_to(on_audit, desk.host.app):
         desk.create()
     assert names == ["Corporate LMS"]
 
 
 def test_a_receiver_that_raises_harms_nobody(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    def on_audit(app: object, event: signals.AuditEvent) -> None:
+    def on_audit(app: object, event: events.AuditEvent) -> None:
         raise RuntimeError("the host's own fault")
 
-    with signals.audit_event.connected_to(on_audit, desk.host.app):
+    with events.audit_event.connected_to(on_audit, desk.host.app):
         made = desk.create()
     assert desk.configurations.get(made.id).name == "Corporate LMS"
     assert "a receiver of lms-audit-event raised" in caplog.text
@@ -96,7 +95,7 @@ def test_an_automatic_change_of_status_is_in_the_history_and_told(desk: Desk, lr
     desk.configurations.attach(made.id, "ppe")
     desk.host.lms.record(result())
     desk.told.clear()
-    drain(desk.host.app)
+    deliver(desk.host.app)
     [row] = desk.history("status_changed")
     assert (row.administrator_id, row.administrator_name) == (None, None)
     assert row.changes == {"status": ["not_tested", "connected"]}

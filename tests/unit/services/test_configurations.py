@@ -7,10 +7,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from flask_lms import EditConflict, InvalidConfiguration, NotFound
-from flask_lms.models import Audit, Configuration, Health, State, Status
+from flask_lms.database.models import (
+    Audit,
+    Configuration,
+    ConfigurationHealth,
+    DeliveryState,
+    Status,
+)
+from flask_lms.i18n import Words
 from flask_lms.services.configurations import Configurations
 from flask_lms.testing import FakeLRS
-from flask_lms.words import Words
 
 from .conftest import ANA, BEN, SETTINGS, Desk
 
@@ -44,7 +50,7 @@ def test_a_new_configuration_has_its_health_row_and_is_audited(desk: Desk) -> No
 def test_the_secret_is_stored_encrypted_and_nowhere_else(desk: Desk) -> None:
     made = desk.create()
     assert made.secrets is not None
-    assert desk.host.state.vault.unlock(made.secrets) == {"secret": "s3cret-canary"}
+    assert desk.host.state.encryption.decrypt(made.secrets) == {"secret": "s3cret-canary"}
     desk.configurations.update(made.id, settings={"secret": "s3cret-canary-2"}, by=BEN)
     dump = repr([(r.changes, r.subject) for r in desk.history()]) + repr(made.settings)
     assert "canary" not in dump + made.secrets
@@ -108,7 +114,7 @@ def test_a_name_taken_at_the_same_moment_is_told_like_any_other(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.create("Corporate LMS")
-    monkeypatch.setattr("flask_lms.services.editing.check_name_is_free", lambda *args: None)
+    monkeypatch.setattr("flask_lms.services.configurations.check_name_is_free", lambda *args: None)
     with pytest.raises(InvalidConfiguration) as caught:
         desk.create("corporate lms")
     assert list(errors_of(caught)) == ["name"]
@@ -234,7 +240,7 @@ def test_an_edit_that_changes_nothing_leaves_no_trace(desk: Desk) -> None:
 def test_a_blank_secret_keeps_the_stored_one(desk: Desk) -> None:
     made = desk.create()
     desk.configurations.update(made.id, settings={"key": "k2", "secret": " "}, by=ANA)
-    assert desk.host.state.vault.unlock(made.secrets) == {"secret": "s3cret-canary"}
+    assert desk.host.state.encryption.decrypt(made.secrets) == {"secret": "s3cret-canary"}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +262,7 @@ def test_another_scheme_host_or_port_asks_for_the_secret_again(desk: Desk, url: 
     desk.host.db.session.rollback()
     assert desk.configurations.get(made.id).settings["url"] == "https://lrs.example.org/xapi"
     moved = desk.configurations.update(made.id, settings={"url": url, "secret": "new"}, by=ANA)
-    assert desk.host.state.vault.unlock(moved.secrets) == {"secret": "new"}
+    assert desk.host.state.encryption.decrypt(moved.secrets) == {"secret": "new"}
 
 
 def test_another_path_of_the_same_host_keeps_the_secret(desk: Desk) -> None:
@@ -270,7 +276,7 @@ def test_a_secret_that_no_key_reads_is_replaced_by_a_new_one(desk: Desk) -> None
     made.secrets = "gAAAA-of-another-key"
     desk.host.db.session.commit()
     desk.configurations.update(made.id, settings={"secret": "new"}, by=ANA)
-    assert desk.host.state.vault.unlock(made.secrets) == {"secret": "new"}
+    assert desk.host.state.encryption.decrypt(made.secrets) == {"secret": "new"}
 
 
 def test_saving_tries_at_once_and_forgets_the_limits_of_another_host(desk: Desk) -> None:
@@ -347,7 +353,7 @@ def test_a_deleted_configuration_frees_its_name_and_keeps_its_rows(desk: Desk) -
         desk.configurations.get(made.id)
     assert desk.configurations.list() == []
     assert desk.configurations.get(made.id, with_deleted=True).deleted_by == "Ana Ruiz"
-    assert desk.deliveries.get(waiting.id).state is State.PENDING
+    assert desk.deliveries.get(waiting.id).state is DeliveryState.PENDING
     assert desk.history("deleted")[0].changes == {"waiting": 1}
     assert desk.create("Corporate LMS").id != made.id
     with pytest.raises(InvalidConfiguration):
@@ -368,7 +374,7 @@ def test_a_deleted_configuration_can_be_brought_back(desk: Desk) -> None:
 def test_send_waiting_makes_all_due_now(desk: Desk) -> None:
     made = desk.create()
     row = desk.put(made, due_at=desk.later(hours=4))
-    desk.put(made, State.REJECTED, due_at=desk.later(hours=4))
+    desk.put(made, DeliveryState.REJECTED, due_at=desk.later(hours=4))
     made.health.next_attempt_at = desk.later(minutes=10)
     assert desk.configurations.send_waiting(made.id, by=ANA) == 1
     assert desk.deliveries.get(row.id).due_at == desk.clock.time
@@ -482,7 +488,7 @@ def test_a_test_of_settings_changed_meanwhile_says_nothing_of_the_new_ones(
 
     monkeypatch.setattr(connector, "test", slow)
     assert desk.configurations.test(made.id).is_connected
-    [health] = desk.host.db.session.scalars(sa.select(Health))
+    [health] = desk.host.db.session.scalars(sa.select(ConfigurationHealth))
     assert health.status is Status.NOT_TESTED
 
 
@@ -522,12 +528,12 @@ def test_detaching_cancels_what_waits_only_when_asked(desk: Desk) -> None:
     kept = desk.put(made, objective_id="ppe")
     gone, sent = (
         desk.put(made, objective_id="fire"),
-        desk.put(made, State.DELIVERED, objective_id="fire"),
+        desk.put(made, DeliveryState.DELIVERED, objective_id="fire"),
     )
     assert desk.configurations.detach(made.id, "ppe", by=ANA) == 0
     assert desk.configurations.detach(made.id, "fire", cancel_waiting=True, by=ANA) == 1
     states = [desk.deliveries.get(row.id).state for row in (kept, gone, sent)]
-    assert states == [State.PENDING, State.CANCELLED, State.DELIVERED]
+    assert states == [DeliveryState.PENDING, DeliveryState.CANCELLED, DeliveryState.DELIVERED]
     assert desk.deliveries.get(gone.id).settled_by == "Ana Ruiz"
     assert desk.configurations.links(made.id) == []
     assert desk.configurations.detach(made.id, "fire") == 0

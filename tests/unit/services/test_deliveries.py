@@ -10,10 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from flask_lms import NotFound, Participant
-from flask_lms.clock import new_id
-from flask_lms.models import Attempt, Delivery, State
-from flask_lms.services import bulk
-from flask_lms.services import deliveries as deliveries_module
+from flask_lms.database.models import Attempt, Delivery, DeliveryState
+from flask_lms.database.types import new_id
+from flask_lms.services import deliveries
 from flask_lms.services.deliveries import Deliveries, Filters
 from tests.host import result
 
@@ -22,8 +21,8 @@ from .conftest import ANA, Desk
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries_module, "_CHUNK", 3)
-    monkeypatch.setattr(bulk, "CHUNK", 3)
+    monkeypatch.setattr(deliveries, "_CHUNK", 3)
+    monkeypatch.setattr(deliveries, "CHUNK", 3)
 
 
 def test_a_list_is_newest_first_and_pages_without_gaps(desk: Desk) -> None:
@@ -42,7 +41,7 @@ def test_each_filter_finds_its_own(desk: Desk) -> None:
     plain = desk.put(one)
     fire = desk.put(one, objective_id="fire")
     max_ = desk.put(one, participant_id="E001", participant_name="Max 100% Müller")
-    rejected = desk.put(two, State.REJECTED, reason="rejected")
+    rejected = desk.put(two, DeliveryState.REJECTED, reason="rejected")
     old = desk.put(two, at=desk.later(days=-3), id=_id_at(desk, days=-3))
 
     def found(**filters: object) -> set[uuid.UUID]:
@@ -51,7 +50,7 @@ def test_each_filter_finds_its_own(desk: Desk) -> None:
     assert found() == {row.id for row in (plain, fire, max_, rejected, old)}
     assert found(configuration_id=one.id) == {plain.id, fire.id, max_.id}
     assert found(configuration_id=str(two.id)) == {rejected.id, old.id}
-    assert found(states=(State.REJECTED, State.NOT_SENT)) == {rejected.id}
+    assert found(states=(DeliveryState.REJECTED, DeliveryState.NOT_SENT)) == {rejected.id}
     assert found(states=("pending",), configuration_id=two.id) == {old.id}
     assert found(objective_id="fire") == {fire.id}
     assert found(participant="E001") == {max_.id}
@@ -95,8 +94,8 @@ def test_another_organizations_deliveries_are_never_found(desk: Desk) -> None:
     assert others.cancel(everything) == 0
     assert others.check_again(everything).checked == 0
     assert others.count_sendable(everything) == others.count_cancellable(everything) == 0
-    assert others.counts(row.configuration_id)[State.PENDING] == 0
-    assert desk.deliveries.get(row.id).state is State.PENDING
+    assert others.counts(row.configuration_id)[DeliveryState.PENDING] == 0
+    assert desk.deliveries.get(row.id).state is DeliveryState.PENDING
     assert [one.action for one in desk.history()] == ["created"]
 
 
@@ -115,15 +114,15 @@ def test_iterating_gives_each_row_once_in_chunks(desk: Desk, small_chunks: None)
 
 def test_counts_are_by_state_with_zeros(desk: Desk) -> None:
     one, two = desk.create("One"), desk.create("Two")
-    desk.put(one), desk.put(one), desk.put(two, State.REJECTED)
+    desk.put(one), desk.put(one), desk.put(two, DeliveryState.REJECTED)
     assert desk.deliveries.counts() == {
-        State.PENDING: 2,
-        State.DELIVERED: 0,
-        State.REJECTED: 1,
-        State.NOT_SENT: 0,
-        State.CANCELLED: 0,
+        DeliveryState.PENDING: 2,
+        DeliveryState.DELIVERED: 0,
+        DeliveryState.REJECTED: 1,
+        DeliveryState.NOT_SENT: 0,
+        DeliveryState.CANCELLED: 0,
     }
-    assert desk.deliveries.counts(two.id)[State.PENDING] == 0
+    assert desk.deliveries.counts(two.id)[DeliveryState.PENDING] == 0
 
 
 def test_the_attempts_of_a_delivery_are_those_that_carried_it(desk: Desk) -> None:
@@ -154,11 +153,11 @@ def test_send_again_sends_the_same_bytes_of_what_has_them(desk: Desk, small_chun
     made = desk.create()
     again = [
         desk.put(made, state, refusals=6, reason="rejected", reason_words="no", settled_by="x")
-        for state in (State.REJECTED, State.CANCELLED, State.DELIVERED) * 3
+        for state in (DeliveryState.REJECTED, DeliveryState.CANCELLED, DeliveryState.DELIVERED) * 3
     ]
     left = [
-        desk.put(made, State.NOT_SENT, statement=None),
-        desk.put(made, State.CANCELLED, statement=None),
+        desk.put(made, DeliveryState.NOT_SENT, statement=None),
+        desk.put(made, DeliveryState.CANCELLED, statement=None),
         desk.put(made),
     ]
     statements = {row.id: row.statement_id for row in again}
@@ -169,11 +168,11 @@ def test_send_again_sends_the_same_bytes_of_what_has_them(desk: Desk, small_chun
     assert progress == [3, 6, 9]
     for row in again:
         now = desk.deliveries.get(row.id)
-        assert (now.state, now.due_at, now.refusals) == (State.PENDING, desk.clock.time, 0)
+        assert (now.state, now.due_at, now.refusals) == (DeliveryState.PENDING, desk.clock.time, 0)
         assert (now.reason, now.reason_words, now.settled_at, now.settled_by) == (None,) * 4
         assert (now.statement, now.statement_id) == ('{"id": "x"}', statements[row.id])
     states = [desk.deliveries.get(row.id).state for row in left]
-    assert states == [State.NOT_SENT, State.CANCELLED, State.PENDING]
+    assert states == [DeliveryState.NOT_SENT, DeliveryState.CANCELLED, DeliveryState.PENDING]
     assert desk.rung == [made.id]
     [row] = desk.history("sent_again")
     assert (row.changes, row.administrator_name) == ({"deliveries": 9}, "Ana Ruiz")
@@ -181,12 +180,14 @@ def test_send_again_sends_the_same_bytes_of_what_has_them(desk: Desk, small_chun
 
 def test_send_again_keeps_to_the_states_that_were_chosen(desk: Desk) -> None:
     made = desk.create()
-    rejected, sent = desk.put(made, State.REJECTED), desk.put(made, State.DELIVERED)
-    chosen = Filters(configuration_id=made.id, states=(State.REJECTED, State.PENDING))
+    rejected, sent = desk.put(made, DeliveryState.REJECTED), desk.put(made, DeliveryState.DELIVERED)
+    chosen = Filters(
+        configuration_id=made.id, states=(DeliveryState.REJECTED, DeliveryState.PENDING)
+    )
     assert desk.deliveries.send_again(chosen, by=ANA) == 1
-    assert desk.deliveries.get(rejected.id).state is State.PENDING
-    assert desk.deliveries.get(sent.id).state is State.DELIVERED
-    assert desk.deliveries.send_again(Filters(states=(State.PENDING,))) == 0
+    assert desk.deliveries.get(rejected.id).state is DeliveryState.PENDING
+    assert desk.deliveries.get(sent.id).state is DeliveryState.DELIVERED
+    assert desk.deliveries.send_again(Filters(states=(DeliveryState.PENDING,))) == 0
     [row] = desk.history("sent_again")
     assert row.configuration_id == made.id
     assert row.changes == {"deliveries": 1, "filter_states": ["rejected", "pending"]}
@@ -194,15 +195,15 @@ def test_send_again_keeps_to_the_states_that_were_chosen(desk: Desk) -> None:
 
 def test_nothing_of_a_deleted_configuration_is_sent_again(desk: Desk) -> None:
     made = desk.create()
-    desk.put(made, State.REJECTED)
+    desk.put(made, DeliveryState.REJECTED)
     desk.configurations.delete(made.id)
     assert desk.deliveries.send_again(Filters()) == 0
 
 
 def test_an_operator_over_all_organizations_leaves_each_its_own_history(desk: Desk) -> None:
-    desk.put(desk.create(), State.REJECTED)
+    desk.put(desk.create(), DeliveryState.REJECTED)
     desk.organization_id = "globex"
-    desk.put(desk.create(), State.REJECTED)
+    desk.put(desk.create(), DeliveryState.REJECTED)
     assert Deliveries(desk.host.state).send_again(Filters(), by="operator") == 2
     assert {row.organization_id for row in desk.history("sent_again")} == {"acme", "globex"}
 
@@ -212,7 +213,7 @@ def test_a_break_in_the_middle_leaves_a_trace_of_what_was_done(
 ) -> None:
     made = desk.create()
     for _ in range(7):
-        desk.put(made, State.REJECTED)
+        desk.put(made, DeliveryState.REJECTED)
 
     def stop(done: int) -> None:
         if done == 6:
@@ -221,7 +222,7 @@ def test_a_break_in_the_middle_leaves_a_trace_of_what_was_done(
     with pytest.raises(KeyboardInterrupt):
         desk.deliveries.send_again(Filters(), by=ANA, on_progress=stop)
     assert desk.history("sent_again")[0].changes["deliveries"] == 6
-    assert desk.deliveries.counts()[State.PENDING] == 6
+    assert desk.deliveries.counts()[DeliveryState.PENDING] == 6
 
 
 # -- cancel ---------------------------------------------------------------------------------------
@@ -229,15 +230,15 @@ def test_a_break_in_the_middle_leaves_a_trace_of_what_was_done(
 
 def test_cancel_takes_what_waits_or_cannot_be_sent(desk: Desk) -> None:
     made = desk.create()
-    waiting, unsent = desk.put(made), desk.put(made, State.NOT_SENT, statement=None)
-    sent, rejected = desk.put(made, State.DELIVERED), desk.put(made, State.REJECTED)
+    waiting, unsent = desk.put(made), desk.put(made, DeliveryState.NOT_SENT, statement=None)
+    sent, rejected = desk.put(made, DeliveryState.DELIVERED), desk.put(made, DeliveryState.REJECTED)
     assert desk.deliveries.count_cancellable() == 2
     assert desk.deliveries.cancel(Filters(), by=ANA) == 2
     assert [desk.deliveries.get(r.id).state for r in (waiting, unsent, sent, rejected)] == [
-        State.CANCELLED,
-        State.CANCELLED,
-        State.DELIVERED,
-        State.REJECTED,
+        DeliveryState.CANCELLED,
+        DeliveryState.CANCELLED,
+        DeliveryState.DELIVERED,
+        DeliveryState.REJECTED,
     ]
     assert desk.deliveries.get(waiting.id).settled_by == "Ana Ruiz"
     assert desk.rung == []
@@ -264,7 +265,7 @@ def test_a_corrected_address_is_picked_up(desk: Desk) -> None:
     assert (done.queued, done.still_not_sent) == (1, 0)
     now = desk.deliveries.get(row.id)
     assert (now.state, now.due_at, now.reason, now.result) == (
-        State.PENDING,
+        DeliveryState.PENDING,
         desk.clock.time,
         None,
         None,
@@ -293,15 +294,15 @@ def test_all_statements_of_a_corrected_result_are_queued(desk: Desk) -> None:
     assert desk.deliveries.check_again(Filters()).queued == 1
     rows = desk.deliveries.list().items
     assert {row.kind for row in rows} == {"result", "completed"}
-    assert {row.state for row in rows} == {State.PENDING}
+    assert {row.state for row in rows} == {DeliveryState.PENDING}
     assert len({row.statement_id for row in rows}) == 2
 
 
 def test_a_result_that_is_no_longer_kept_stays_not_sent(desk: Desk) -> None:
-    row = desk.put(desk.create(), State.NOT_SENT, statement=None, reason="no_email")
+    row = desk.put(desk.create(), DeliveryState.NOT_SENT, statement=None, reason="no_email")
     done = desk.deliveries.check_again(Filters())
     assert (done.queued, done.still_not_sent) == (0, 1)
-    assert desk.deliveries.get(row.id).state is State.NOT_SENT
+    assert desk.deliveries.get(row.id).state is DeliveryState.NOT_SENT
 
 
 def test_a_result_that_is_no_longer_wanted_is_cancelled(desk: Desk) -> None:
@@ -312,7 +313,7 @@ def test_a_result_that_is_no_longer_wanted_is_cancelled(desk: Desk) -> None:
     done = desk.deliveries.check_again(Filters())
     assert (done.queued, done.still_not_sent, done.not_wanted) == (0, 0, 1)
     [row] = desk.deliveries.list().items
-    assert (row.state, row.reason) == (State.CANCELLED, "not_wanted")
+    assert (row.state, row.reason) == (DeliveryState.CANCELLED, "not_wanted")
 
 
 def test_listing_costs_one_query_however_many_rows(desk: Desk) -> None:
@@ -355,8 +356,8 @@ def test_deliveries_in_the_far_past_are_old(desk: Desk) -> None:
 def test_a_search_through_many_rows_stops_early_and_says_how_far_it_came(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliveries_module, "_FIRST_WINDOW", 3)
-    monkeypatch.setattr(deliveries_module, "_NEXT_WINDOW", 5)
+    monkeypatch.setattr(deliveries, "_FIRST_WINDOW", 3)
+    monkeypatch.setattr(deliveries, "_NEXT_WINDOW", 5)
     made = desk.create()
     oldest = desk.put(made, participant_name="Zoë Rare", at=desk.later(minutes=-1))
     for _ in range(6):
@@ -392,9 +393,9 @@ def test_ids_that_differ_in_case_only_are_two(desk: Desk) -> None:
     assert desk.deliveries.count(Filters(objective_id="aB3")) == 1
     assert desk.deliveries.count(Filters(participant="xY")) == 1
     desk.configurations.detach(made.id, "aB3", cancel_waiting=True)
-    assert desk.deliveries.counts()[State.CANCELLED] == 1
+    assert desk.deliveries.counts()[DeliveryState.CANCELLED] == 1
     desk.organization_id = "ACME"
-    desk.put(desk.create("Corporate LMS"), State.REJECTED)
-    assert desk.deliveries.counts()[State.PENDING] == 0
-    assert Deliveries(desk.host.state).send_again(Filters(states=(State.REJECTED,))) == 1
+    desk.put(desk.create("Corporate LMS"), DeliveryState.REJECTED)
+    assert desk.deliveries.counts()[DeliveryState.PENDING] == 0
+    assert Deliveries(desk.host.state).send_again(Filters(states=(DeliveryState.REJECTED,))) == 1
     assert [row.organization_id for row in desk.history("sent_again")] == ["ACME"]

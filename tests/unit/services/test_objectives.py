@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from flask_lms import MissingSlot, NotFound, Objective, ObjectiveResult, Participant
-from flask_lms.models import State
+from flask_lms import MissingCallback, NotFound, Objective, ObjectiveResult, Participant
+from flask_lms.database.models import DeliveryState
 from flask_lms.services.objectives import Objectives
 from tests.host import result
 
@@ -32,7 +32,7 @@ def test_a_page_has_the_hosts_objectives_with_their_links(desk: Desk) -> None:
 def test_the_attached_ones_are_shown_even_when_the_host_has_them_no_more(desk: Desk) -> None:
     made = desk.create()
     desk.configurations.attach_many(made.id, ["ppe", "fire"])
-    objectives = desk.host.lms._slots._functions
+    objectives = desk.host.lms._callbacks._functions
 
     def without_ppe(organization_id: str, objective_id: str) -> Objective | None:
         return Objective(id="fire", name="Fire Safety") if objective_id == "fire" else None
@@ -111,8 +111,8 @@ def test_past_results_go_to_the_chosen_configuration_alone_and_once(
     assert (done.queued, done.duplicates) == (3, 1)
     assert [unsent.result_id for unsent in done.not_sent] == ["old-3"]
     assert progress == [5]
-    assert desk.deliveries.counts(one.id)[State.PENDING] == 4
-    assert desk.deliveries.counts(two.id)[State.PENDING] == 1
+    assert desk.deliveries.counts(one.id)[DeliveryState.PENDING] == 4
+    assert desk.deliveries.counts(two.id)[DeliveryState.PENDING] == 1
     again = desk.objectives.backfill(one.id, "ppe", None, by=ANA)
     assert (again.queued, again.duplicates) == (0, 5)
     assert desk.history("backfilled")[0].changes == {
@@ -144,5 +144,5 @@ def test_without_its_slot_there_is_no_back_fill(desk: Desk) -> None:
     made = desk.create()
     desk.configurations.attach(made.id, "ppe")
     assert not desk.objectives.can_backfill()
-    with pytest.raises(MissingSlot, match="past_results_loader"):
+    with pytest.raises(MissingCallback, match="past_results_loader"):
         desk.objectives.backfill(made.id, "ppe", None)

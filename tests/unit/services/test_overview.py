@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_lms import NotFound
-from flask_lms.models import Configuration, State, Status, Worker
+from flask_lms.database.models import Configuration, DeliveryState, Status, Worker
 from flask_lms.services.overview import Day, Overview, health
 
 from .conftest import Desk
@@ -49,7 +49,7 @@ def seen_worker(desk: Desk, seconds_ago: float) -> None:
 def test_broken_ones_come_first_then_those_that_need_attention_then_by_name(desk: Desk) -> None:
     with_status(desk, "alpha", Status.CONNECTED)
     with_status(desk, "Beta", Status.NOT_TESTED)
-    desk.put(with_status(desk, "Gamma", Status.CONNECTED), State.REJECTED)
+    desk.put(with_status(desk, "Gamma", Status.CONNECTED), DeliveryState.REJECTED)
     with_status(desk, "Zeta", Status.SERVER_ERROR)
     with_status(desk, "Eta", Status.CANT_CONNECT)
     desk.configurations.pause(with_status(desk, "Aaa", Status.CANT_CONNECT).id)
@@ -62,11 +62,11 @@ def test_a_row_has_its_numbers(desk: Desk) -> None:
     desk.configurations.attach_many(made.id, ["ppe", "fire"])
     desk.put(made, at=desk.later(hours=-2))
     desk.put(made)
-    desk.put(made, State.REJECTED)
-    desk.put(made, State.NOT_SENT)
-    desk.put(made, State.CANCELLED, at=desk.later(minutes=-1))
-    desk.put(made, State.DELIVERED, at=desk.later(minutes=-3))
-    desk.put(made, State.DELIVERED, at=desk.later(days=-3))
+    desk.put(made, DeliveryState.REJECTED)
+    desk.put(made, DeliveryState.NOT_SENT)
+    desk.put(made, DeliveryState.CANCELLED, at=desk.later(minutes=-1))
+    desk.put(made, DeliveryState.DELIVERED, at=desk.later(minutes=-3))
+    desk.put(made, DeliveryState.DELIVERED, at=desk.later(days=-3))
     made.health.next_attempt_at = desk.later(minutes=9)
     desk.host.db.session.commit()
     [row] = desk.overview.rows()
@@ -95,7 +95,7 @@ def test_rows_cost_the_same_queries_for_one_and_for_many(desk: Desk) -> None:
 
 
 def test_a_summary_counts_over_all(desk: Desk) -> None:
-    desk.put(with_status(desk, "One", Status.CONNECTED), State.REJECTED)
+    desk.put(with_status(desk, "One", Status.CONNECTED), DeliveryState.REJECTED)
     desk.put(with_status(desk, "Two", Status.CANT_CONNECT))
     paused = with_status(desk, "Three", Status.CONNECTED)
     desk.put(paused)
@@ -123,7 +123,7 @@ def test_a_worker_is_missed_after_two_minutes_while_something_waits(
 
 def test_the_list_can_be_searched_and_filtered(desk: Desk) -> None:
     with_status(desk, "Alpha", Status.CONNECTED)
-    desk.put(with_status(desk, "Beta", Status.CANT_CONNECT), State.NOT_SENT)
+    desk.put(with_status(desk, "Beta", Status.CANT_CONNECT), DeliveryState.NOT_SENT)
 
     def names(**filters: str) -> list[str]:
         return [row.configuration.name for row in desk.overview.rows(**filters)]
@@ -136,14 +136,16 @@ def test_the_list_can_be_searched_and_filtered(desk: Desk) -> None:
 
 def test_each_day_tells_what_was_settled_on_it_or_still_waits(desk: Desk) -> None:
     made = desk.create()
-    desk.put(made, State.DELIVERED, at=datetime(2026, 3, 1, 23, 59, 59, tzinfo=timezone.utc))
-    desk.put(made, State.DELIVERED, at=datetime(2026, 3, 2, 0, 0, 0, tzinfo=timezone.utc))
-    desk.put(made, State.DELIVERED, at=datetime(2026, 3, 2, 8, 0, 0, tzinfo=timezone.utc))
-    desk.put(made, State.REJECTED)
-    desk.put(made, State.NOT_SENT, at=desk.later(days=-2))
-    desk.put(made, State.CANCELLED)
+    desk.put(
+        made, DeliveryState.DELIVERED, at=datetime(2026, 3, 1, 23, 59, 59, tzinfo=timezone.utc)
+    )
+    desk.put(made, DeliveryState.DELIVERED, at=datetime(2026, 3, 2, 0, 0, 0, tzinfo=timezone.utc))
+    desk.put(made, DeliveryState.DELIVERED, at=datetime(2026, 3, 2, 8, 0, 0, tzinfo=timezone.utc))
+    desk.put(made, DeliveryState.REJECTED)
+    desk.put(made, DeliveryState.NOT_SENT, at=desk.later(days=-2))
+    desk.put(made, DeliveryState.CANCELLED)
     desk.put(made, at=desk.later(days=-1))
-    desk.put(made, State.DELIVERED, at=desk.later(days=-10))
+    desk.put(made, DeliveryState.DELIVERED, at=desk.later(days=-10))
     assert desk.overview.daily(made.id, days=3) == [
         Day(date=date(2026, 2, 28), not_sent=1),
         Day(date=date(2026, 3, 1), sent=1, waiting=1),
@@ -160,13 +162,13 @@ def test_the_checklist_follows_the_first_steps(desk: Desk) -> None:
     desk.put(made)
     half = desk.overview.checklist(made.id)
     assert (half.is_connected, half.has_objective, half.has_sent) == (True, True, False)
-    desk.put(made, State.DELIVERED)
+    desk.put(made, DeliveryState.DELIVERED)
     assert desk.overview.checklist(made.id).is_done
 
 
 def test_another_organizations_numbers_are_not_found(desk: Desk) -> None:
     made = desk.create()
-    desk.put(made, State.REJECTED)
+    desk.put(made, DeliveryState.REJECTED)
     others = Overview(desk.host.state, "globex")
     for call in (others.numbers, others.daily, others.checklist, others.row):
         with pytest.raises(NotFound):

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from flask_lms.connectors.xapi.actor import Unidentified, agent, mail_address
-from flask_lms.entities import Participant
+from flask_lms.values import Participant
 
 HOME = "https://host.example/xapi"
 

@@ -6,8 +6,8 @@ import pytest
 
 from flask_lms.connectors.base import TRANSPORT_CAUSES
 from flask_lms.connectors.xapi.causes import CAUSES, FACTS
-from flask_lms.models import Status
-from flask_lms.words import Words
+from flask_lms.database.models import Status
+from flask_lms.i18n import Words
 
 
 @pytest.mark.parametrize("code", CAUSES)

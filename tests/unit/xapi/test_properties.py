@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
+from flask_lms.connectors.xapi.fields import clean_url
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,10 +16,10 @@ from flask_lms.connectors.base import Answer, Verdict
 from flask_lms.connectors.xapi.actor import mail_address
 from flask_lms.connectors.xapi.answers import Received, read_answer, retry_after
 from flask_lms.connectors.xapi.causes import CAUSES
-from flask_lms.connectors.xapi.comparison import is_same
+from flask_lms.connectors.xapi.client import is_same
 from flask_lms.connectors.xapi.redaction import Redactor
-from flask_lms.connectors.xapi.settings import clean_url
-from flask_lms.entities import (
+from flask_lms.errors import InvalidConfiguration, InvalidResult
+from flask_lms.values import (
     Activity,
     Objective,
     ObjectiveResult,
@@ -27,7 +28,6 @@ from flask_lms.entities import (
     Step,
     StepResult,
 )
-from flask_lms.errors import InvalidConfiguration, InvalidResult
 from tests.xapi_rules import faults
 from tests.xapi_support import NOW, connector, context, statements
 from tests.xapi_support import settings as make_settings

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import trustme
 from cryptography import x509
+from flask_lms.connectors.xapi.fields import clean_url
 
 from flask_lms.connectors.base import Cleaned
-from flask_lms.connectors.xapi.settings import clean_url
 from flask_lms.errors import InvalidConfiguration
-from flask_lms.words import Words
+from flask_lms.i18n import Words
 from tests.xapi_support import connector
 
 GIVEN = {"url": "https://lrs.example.org/xapi", "key": "k", "secret": "s"}

@@ -7,16 +7,9 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.xapi import statement as module
+from flask_lms.connectors.xapi import statement
 from flask_lms.connectors.xapi.statement import duration, score, statement_id, timestamp
-from flask_lms.entities import (
-    Activity,
-    Objective,
-    Participant,
-    Score,
-    Step,
-    StepResult,
-)
+from flask_lms.values import Activity, Objective, Participant, Score, Step, StepResult
 from tests.xapi_rules import faults
 from tests.xapi_support import (
     BASE,
@@ -84,7 +77,7 @@ def test_the_whole_statement_of_a_result_in_which_everything_is_set() -> None:
             },
         },
         "context": {
-            "registration": str(module.registration_id("acme", "E001", "session-9")),
+            "registration": str(statement.registration_id("acme", "E001", "session-9")),
             "platform": "Headset 4",
             "language": "en-GB",
             "revision": "3",
@@ -153,7 +146,8 @@ def test_the_bytes_are_the_same_whenever_and_for_whomever_they_are_built() -> No
 def test_ids_never_change_with_a_release() -> None:
     assert str(statement_id("result", "acme", "r1", 0)) == "cbb0d547-db1d-5cc8-969b-18a60476a2af"
     assert (
-        str(module.registration_id("acme", "E001", "s")) == "b12b12e1-0c42-59dd-b9f6-89690b1d06a0"
+        str(statement.registration_id("acme", "E001", "s"))
+        == "b12b12e1-0c42-59dd-b9f6-89690b1d06a0"
     )
 
 

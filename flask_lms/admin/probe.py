@@ -1,0 +1,150 @@
+"""Connection test: each stage with its outcome, what the LMS said, and what to do."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import current_app, request
+from flask.typing import ResponseReturnValue
+
+from ..connectors.base import Connector, Stage, TestReport
+from ..database.models import Configuration
+from ..errors import InvalidConfiguration
+from ..i18n import gettext, translate
+from ..services.configurations import Configurations
+from . import pages
+from .forms import ActForm, connector_form, typed
+from .wording import Badge, cause_sentence, fill
+
+_MOST_A_MINUTE = 5
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A test report in words.
+
+    :param lead: the outcome in a sentence.
+    """
+
+    is_connected: bool
+    lead: str
+    stages: Sequence[tuple[Stage, Badge]]
+    remedies: Sequence[str] = ()
+    words: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remarks:
+    """What is odd but allowed in settings.
+
+    :param hints: sentences.
+    :param same: other configurations with the same address and key.
+    """
+
+    hints: Sequence[str] = ()
+    same: Sequence[Configuration] = ()
+
+
+def may_test() -> bool:
+    """Counts a test; False when this administrator had five in the last minute.
+
+    Counted by each process for itself, by the database's clock: it keeps a button from being held
+    down, it is no meter.
+    """
+    recent: dict[tuple[str, str], list[datetime]] = current_app.extensions.setdefault(
+        "lms_tests", {}
+    )
+    now = pages.now()
+    for owner in [one for one, times in recent.items() if times[-1] <= now - _MINUTE]:
+        del recent[owner]
+    administrator = pages.administrator()
+    key = (administrator.organization_id, administrator.id)
+    times = [at for at in recent.get(key, []) if at > now - _MINUTE]
+    if len(times) >= _MOST_A_MINUTE:
+        return False
+    recent[key] = [*times, now]
+    return True
+
+
+def present(report: TestReport, connector: Connector | None) -> Report:
+    """The report as the page shows it."""
+    badges = {
+        "ok": Badge(tone="ok", icon="check", label=gettext("OK")),
+        "failed": Badge(tone="bad", icon="cross", label=gettext("Failed")),
+        "skipped": Badge(tone="off", icon="minus", label=gettext("Skipped")),
+    }
+    stages = [(stage, badges[stage.state.value]) for stage in report.stages]
+    if report.is_connected:
+        lead = gettext("Connected. Nothing was stored in your LMS.")
+        return Report(is_connected=True, lead=lead, stages=stages, words=report.words)
+    type = connector.type if connector else ""
+    cause = pages.state().registry.cause(type, report.cause)
+    return Report(
+        is_connected=False,
+        lead=cause_sentence(cause, report.cause, report.facts) or "",
+        stages=stages,
+        remedies=[fill(step, report.facts) for step in (cause.remedy if cause else ())],
+        words=None if report.words in [stage.words for stage in report.stages] else report.words,
+    )
+
+
+def remarks(
+    connector: Connector,
+    values: Mapping[str, Any],
+    service: Configurations,
+    except_id: uuid.UUID | None = None,
+) -> Remarks:
+    """Look at settings as they were typed."""
+    try:
+        cleaned = connector.clean(
+            values, allow_http=pages.state().settings.allow_http, has_secrets=True
+        )
+    except InvalidConfiguration:
+        return Remarks()
+    same = service.same_target(pages.organization_id(), connector.type, cleaned.settings, except_id)
+    return Remarks(hints=[translate(hint) for hint in cleaned.hints], same=same)
+
+
+def tell(text: str, remarks: Remarks) -> None:
+    """Say what was done and what is odd about it on the next page."""
+    also = [
+        gettext("“%(name)s” sends to the same address with the same key.", name=other.name)
+        for other in remarks.same
+    ]
+    odd = [*remarks.hints, *also]
+    pages.notice(" ".join([text, *odd]), "warn" if odd else "ok")
+
+
+def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """The test of a saved configuration: works paused and broken."""
+    state = pages.state()
+    service = Configurations(state, pages.organization_id())
+    configuration = service.get(configuration_id)
+    connector = state.registry.get(configuration.type)
+    form = ActForm()
+    report, is_limited, odd = None, False, Remarks()
+    if request.method == "POST" and form.validate_on_submit():
+        is_limited = not may_test()
+        if not is_limited:
+            report = present(service.test(configuration_id, pages.administrator()), connector)
+            configuration = service.get(configuration_id)
+        if connector is not None:
+            # "Save and test" posts on to here, so what was typed is at hand.
+            was_saved = "act" in request.form
+            values = typed(connector_form(connector), connector) if was_saved else None
+            odd = remarks(connector, values or configuration.settings, service, configuration.id)
+    return pages.render(
+        "test.html",
+        form=form,
+        forms=[form],
+        configuration=configuration,
+        report=report,
+        is_limited=is_limited,
+        was_saved="act" in request.form,
+        remarks=odd,
+    )

@@ -1,0 +1,48 @@
+"""What one app's Flask-LMS consists of; handed to services and engine as their only argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask
+from flask_mail import Mail
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as HostSession
+from sqlalchemy.orm import scoped_session
+
+from .callbacks import Callbacks
+from .connectors.registry import Registry
+from .database.types import Clock
+from .delivery.wake import Wake
+from .encryption import Encryption
+from .settings import Settings
+from .transport import Transport
+
+
+@dataclass(kw_only=True)
+class AppState:
+    """The parts of one app, wired by ``extension``.
+
+    :param worker: names this process's worker; every process that sends adds its own id.
+    :param is_stopping: whether this worker was told to end: then no further request is begun.
+    """
+
+    app: Flask
+    db: SQLAlchemy
+    mail: Mail
+    settings: Settings
+    callbacks: Callbacks
+    clock: Clock
+    encryption: Encryption
+    registry: Registry
+    transport: Transport
+    wake: Wake
+
+    worker: str = ""
+    is_stopping: Callable[[], bool] = lambda: False
+
+    @property
+    def session(self) -> scoped_session[HostSession]:
+        """The host's session of this context."""
+        return self.db.session

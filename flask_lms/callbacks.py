@@ -1,0 +1,244 @@
+"""The host's callbacks. Each is registered once, by decorator, and checked when it registers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any, Protocol, TypeVar, overload
+
+from werkzeug.wrappers import Response
+
+from .errors import MissingCallback, SetupError
+from .values import Administrator, Objective, ObjectiveResult, Page, Participant
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _ObjectivesLoader(Protocol):
+    """Search, offset and limit are passed by name."""
+
+    def __call__(
+        self, organization_id: str, /, *, search: str | None, offset: int, limit: int
+    ) -> Page[Objective]: ...
+
+
+# What fits into each slot. The decorators give back the very type they were given.
+Who = TypeVar("Who", bound=Callable[[], Administrator | Response | None])
+Several = TypeVar("Several", bound=_ObjectivesLoader)
+One = TypeVar("One", bound=Callable[[str, str], Objective | None])
+Person = TypeVar("Person", bound=Callable[[str, str], Participant | None])
+Past = TypeVar("Past", bound=Callable[[str, str, datetime | None], Iterable[ObjectiveResult]])
+Nonce = TypeVar("Nonce", bound=Callable[[], str])
+Translate = TypeVar("Translate", bound=Callable[[str, str | None, int | None], str | None])
+
+#: Slot → how it is called. Optional ones may stay empty.
+_CALLS: dict[str, tuple[object, ...]] = {
+    "administrator_loader": (),
+    "objectives_loader": ("organization_id", "search", "offset", "limit"),
+    "objective_loader": ("organization_id", "objective_id"),
+    "participant_loader": ("organization_id", "participant_id"),
+    "past_results_loader": ("organization_id", "objective_id", "since"),
+    "csp_nonce": (),
+    "translator": ("message", "plural", "n"),
+}
+_BY_NAME = {"search", "offset", "limit"}
+
+
+class Callbacks:
+    """What one ``LMS`` object was given by its host; nothing of an app."""
+
+    def __init__(self) -> None:
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def register(self, slot: str, function: F, *, replace: bool = False) -> F:
+        """Keep ``function`` in ``slot``.
+
+        :raises SetupError: it can't be called as it will be, or the slot is taken.
+        """
+        if slot in self._functions and not replace:
+            raise SetupError(
+                f"@lms.{slot} is registered already ({_name(self._functions[slot])}). "
+                "Pass replace=True to put another in its place."
+            )
+        names = _CALLS[slot]
+        try:
+            inspect.signature(function).bind(
+                *[n for n in names if n not in _BY_NAME],
+                **{str(n): None for n in names if n in _BY_NAME},
+            )
+        except TypeError:
+            wanted = ", ".join(f"{n}=…" if n in _BY_NAME else str(n) for n in names)
+            raise SetupError(
+                f"@lms.{slot} is called as {_name(function)}({wanted}); "
+                f"its signature {inspect.signature(function)} doesn't allow that."
+            ) from None
+        self._functions[slot] = function
+        return function
+
+    def has(self, slot: str) -> bool:
+        return slot in self._functions
+
+    def missing(self) -> list[str]:
+        """The required decorators that were not used."""
+        required = ("administrator_loader", "objectives_loader", "objective_loader")
+        return [slot for slot in required if slot not in self._functions]
+
+    def _required(self, slot: str) -> Callable[..., Any]:
+        try:
+            return self._functions[slot]
+        except KeyError:
+            raise MissingCallback(
+                f"Flask-LMS needs to ask the host: decorate a function with @lms.{slot}."
+            ) from None
+
+    def administrator(self) -> Any:
+        """The administrator on this request, None, or the host's own ``Response``.
+
+        :raises InvalidResult: the host returned something else.
+        """
+        function = self._functions.get("administrator_loader")
+        found = None if function is None else function()
+        return found
+
+    def objectives(
+        self, organization_id: str, search: str | None = None, offset: int = 0, limit: int = 50
+    ) -> Page[Objective]:
+        """The host's objectives of an organization."""
+        page = self._required("objectives_loader")(
+            organization_id, search=search, offset=offset, limit=limit
+        )
+        if not isinstance(page, Page):
+            raise SetupError(
+                "@lms.objectives_loader must return a flask_lms.Page(items=[...], total=...), "
+                f"it returned {type(page).__name__}."
+            )
+        return page
+
+    def objective(self, organization_id: str, objective_id: str) -> Objective | None:
+        """One objective, or None when it doesn't exist in that organization."""
+        found = self._required("objective_loader")(organization_id, objective_id)
+        if found is not None and not isinstance(found, Objective):
+            raise SetupError(
+                "@lms.objective_loader must return a flask_lms.Objective or None, "
+                f"it returned {type(found).__name__}."
+            )
+        return found
+
+    def participant(self, organization_id: str, participant_id: str) -> Participant | None:
+        """The participant as the host knows them now; None: unknown, or no such slot."""
+        function = self._functions.get("participant_loader")
+        found = None if function is None else function(organization_id, participant_id)
+        if found is not None and not isinstance(found, Participant):
+            raise SetupError(
+                "@lms.participant_loader must return a flask_lms.Participant or None, "
+                f"it returned {type(found).__name__}."
+            )
+        return found
+
+    def past_results(
+        self, organization_id: str, objective_id: str, since: datetime | None
+    ) -> Iterator[ObjectiveResult]:
+        """The results of an objective since a time, for back-fill."""
+        return iter(self._required("past_results_loader")(organization_id, objective_id, since))
+
+    def csp_nonce(self) -> str | None:
+        """The nonce of this response's Content-Security-Policy, when the host has one."""
+        function = self._functions.get("csp_nonce")
+        return None if function is None else str(function())
+
+    def translate(self, message: str, plural: str | None, n: int | None) -> str | None:
+        """The host's translation of a message id; None: it has none, or no such slot."""
+        function = self._functions.get("translator")
+        found = None if function is None else function(message, plural, n)
+        return None if found is None else str(found)
+
+
+class CallbackDecorators:
+    """The decorators by which a host fills its slots: ``@lms.x`` or ``@lms.x(replace=True)``."""
+
+    _callbacks: Callbacks
+
+    def _slot(self, slot: str, function: Callable[..., Any] | None, replace: bool) -> Any:
+        if function is None:
+            return functools.partial(self._callbacks.register, slot, replace=replace)
+        return self._callbacks.register(slot, function, replace=replace)
+
+    @overload
+    def administrator_loader(self, function: Who, /, *, replace: bool = ...) -> Who: ...
+
+    @overload
+    def administrator_loader(self, /, *, replace: bool = ...) -> Callable[[Who], Who]: ...
+
+    def administrator_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``() -> Administrator | None | Response``: who is on this request."""
+        return self._slot("administrator_loader", function, replace)
+
+    @overload
+    def objectives_loader(self, function: Several, /, *, replace: bool = ...) -> Several: ...
+
+    @overload
+    def objectives_loader(self, /, *, replace: bool = ...) -> Callable[[Several], Several]: ...
+
+    def objectives_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, search=None, offset=0, limit=50) -> Page[Objective]``."""
+        return self._slot("objectives_loader", function, replace)
+
+    @overload
+    def objective_loader(self, function: One, /, *, replace: bool = ...) -> One: ...
+
+    @overload
+    def objective_loader(self, /, *, replace: bool = ...) -> Callable[[One], One]: ...
+
+    def objective_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, objective_id) -> Objective | None``."""
+        return self._slot("objective_loader", function, replace)
+
+    @overload
+    def participant_loader(self, function: Person, /, *, replace: bool = ...) -> Person: ...
+
+    @overload
+    def participant_loader(self, /, *, replace: bool = ...) -> Callable[[Person], Person]: ...
+
+    def participant_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, participant_id) -> Participant | None`` (optional)."""
+        return self._slot("participant_loader", function, replace)
+
+    @overload
+    def past_results_loader(self, function: Past, /, *, replace: bool = ...) -> Past: ...
+
+    @overload
+    def past_results_loader(self, /, *, replace: bool = ...) -> Callable[[Past], Past]: ...
+
+    def past_results_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id, objective_id, since) -> Iterator[ObjectiveResult]``
+        (optional): enables back-fill. ``since`` None: all of them.
+        """
+        return self._slot("past_results_loader", function, replace)
+
+    @overload
+    def csp_nonce(self, function: Nonce, /, *, replace: bool = ...) -> Nonce: ...
+
+    @overload
+    def csp_nonce(self, /, *, replace: bool = ...) -> Callable[[Nonce], Nonce]: ...
+
+    def csp_nonce(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``() -> str``: the nonce of this response's Content-Security-Policy
+        (optional).
+        """
+        return self._slot("csp_nonce", function, replace)
+
+    @overload
+    def translator(self, function: Translate, /, *, replace: bool = ...) -> Translate: ...
+
+    @overload
+    def translator(self, /, *, replace: bool = ...) -> Callable[[Translate], Translate]: ...
+
+    def translator(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(message, plural, n) -> str | None`` (optional; Flask-Babel needs none)."""
+        return self._slot("translator", function, replace)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))

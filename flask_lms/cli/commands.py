@@ -1,0 +1,427 @@
+"""Commands that look: check, status and test."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+from flask.cli import AppGroup, ScriptInfo
+
+from ..app_state import AppState
+from ..connectors.base import StageState
+from ..database.models import Configuration, DeliveryState
+from ..delivery import retention
+from ..delivery.worker import run
+from ..errors import InvalidConfiguration, LMSError
+from ..services.configurations import Configurations
+from ..services.deliveries import Deliveries, Filters
+from ..services.objectives import Objectives
+from ..services.overview import ConfigurationRow, Overview, health
+from . import diagnostics
+from .diagnostics import Finding, Level
+from .keys import rekey
+from .parts import (
+    OPERATOR,
+    Time,
+    count,
+    current_state,
+    echo_json,
+    find_configuration,
+    iso,
+    json_option,
+    organization_option,
+    progress,
+    yes_option,
+)
+
+_COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "red", Level.SKIPPED: "cyan"}
+
+
+@json_option
+def check_command(as_json: bool) -> None:
+    """Look for faults of the installation; exit code 1 when there is one."""
+    found: list[Finding] = []
+    for finding in diagnostics.check(current_state()):
+        found.append(finding)
+        if not as_json:
+            _show_finding(finding)
+    faults = sum(one.level is Level.FAULT for one in found)
+    warnings = sum(one.level is Level.WARNING for one in found)
+    if as_json:
+        echo_json({"ok": not faults, "findings": [asdict(one) for one in found]})
+    elif faults:
+        click.echo(
+            f"\n{count(faults, 'fault')}, {count(warnings, 'warning')}. Do what the arrows say."
+        )
+    else:
+        click.echo(f"\nNo fault, {count(warnings, 'warning')}.")
+    if faults:
+        raise SystemExit(1)
+
+
+def _show_finding(finding: Finding) -> None:
+    level = click.style(f"{finding.level.value:8}", fg=_COLOURS[finding.level])
+    click.echo(f"{level} {finding.name}: {finding.sentence}")
+    if finding.remedy:
+        click.echo(f"         → {finding.remedy}")
+
+
+@organization_option
+@json_option
+def status(organization: str | None, as_json: bool) -> None:
+    """How every configuration is doing."""
+    state = current_state()
+    overview = Overview(state, organization)
+    rows = overview.rows()
+    summary = overview.summary(rows)
+    if as_json:
+        whole = asdict(health(state, organization))
+        echo_json({**whole, "list": [_row_as_json(state, row) for row in rows]})
+        return
+    for row in rows:
+        _show_row(state, row)
+    if rows:
+        click.echo()
+    click.echo(
+        f"{summary.connected} of {summary.total} connected, "
+        f"{count(summary.waiting, 'result')} waiting, "
+        f"{count(summary.attention, 'result')} rejected or not sent."
+    )
+    if summary.is_worker_missing:
+        click.echo("Results wait and no worker is running: start flask lms worker.", err=True)
+
+
+def _row_as_json(state: AppState, row: ConfigurationRow) -> dict[str, Any]:
+    health = row.configuration.health
+    return {
+        "id": str(row.configuration.id),
+        "organization_id": row.configuration.organization_id,
+        "name": row.configuration.name,
+        "type": row.configuration.type,
+        "status": row.status.value,
+        "is_paused": row.configuration.is_paused,
+        "cause": health.cause,
+        "sentence": _cause(state, row.configuration)[0],
+        "since": iso(health.since),
+        "waiting": row.waiting,
+        "attention": row.attention,
+        "objectives": row.objectives,
+        "last_sent_at": iso(row.last_sent_at),
+        "next_try_at": iso(row.next_try_at),
+        "oldest_waiting_at": iso(row.oldest_waiting_at),
+    }
+
+
+def _show_row(state: AppState, row: ConfigurationRow) -> None:
+    configuration = row.configuration
+    label = "paused" if configuration.is_paused else row.status.value.replace("_", " ")
+    colour = {"connected": "green", "paused": "cyan"}.get(label)
+    if row.status.is_error and not configuration.is_paused:
+        colour = "red"
+    click.echo(
+        click.style(f"{label:13}", fg=colour)
+        + f" {configuration.name} ({configuration.organization_id}): "
+        + f"{row.waiting} waiting, {row.attention} rejected or not sent"
+    )
+    sentence, remedies = _cause(state, configuration)
+    for line in (sentence, *remedies):
+        if line:
+            click.echo(f"              → {line}")
+    if row.next_try_at:
+        click.echo(f"              Next try at {row.next_try_at:%Y-%m-%d %H:%M} UTC.")
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "…"
+
+
+def _cause(state: AppState, configuration: Configuration) -> tuple[str | None, list[str]]:
+    """What is wrong and what to do."""
+    health = configuration.health
+    return _sentences(state, configuration.type, health.cause, health.facts)
+
+
+def _sentences(
+    state: AppState, type: str, code: str | None, facts: Any
+) -> tuple[str | None, list[str]]:
+    cause = state.registry.cause(type, code)
+    if code is None or cause is None:
+        return code, []
+    known = _Facts(facts or {})
+    return cause.sentence % known, [step % known for step in cause.remedy]
+
+
+@click.argument("name")
+@organization_option
+@json_option
+def test(name: str, organization: str | None, as_json: bool) -> None:
+    """Test the connection of a configuration (its NAME or id); exit code 1 when it fails."""
+    state = current_state()
+    configuration = find_configuration(name, organization)
+    type = configuration.type
+    report = Configurations(state).test(configuration.id, by=OPERATOR)
+    sentence, remedies = _sentences(state, type, report.cause, report.facts)
+    if as_json:
+        echo_json(
+            {
+                "ok": report.is_connected,
+                "cause": report.cause,
+                "sentence": sentence,
+                "remedy": remedies,
+                "stages": [asdict(stage) for stage in report.stages],
+            }
+        )
+    else:
+        marks = {StageState.OK: "✓", StageState.FAILED: "✗", StageState.SKIPPED: "–"}
+        for stage in report.stages:
+            took = "" if stage.duration_ms is None else f" ({stage.duration_ms} ms)"
+            words = f": {stage.words}" if stage.words else ""
+            click.echo(f"{marks[stage.state]} {stage.name}{took}{words}")
+        click.echo(sentence or "Connected. Nothing was stored in the LMS.")
+        for line in remedies:
+            click.echo(f"→ {line}")
+    if not report.is_connected:
+        raise SystemExit(1)
+
+
+# -- Commands that send: worker, send-waiting, requeue and backfill.
+
+
+@click.option("--burst", is_flag=True, help="Send what is due, then end; without Redis.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="Sender processes; default LMS_WORKER_PROCESSES.",
+)
+@click.pass_obj
+def worker(info: ScriptInfo, burst: bool, processes: int | None) -> None:
+    """Send results, retry, mail alerts and clean up; run any number, anywhere."""
+    try:
+        done = run(info.load_app(), burst=burst, processes=processes)
+    except LMSError as error:
+        raise click.ClickException(str(error)) from None
+    if done is not None:
+        click.echo(
+            f"{done.delivered:,} delivered and {done.rejected:,} rejected in "
+            f"{count(done.requests, 'request')}; {count(done.mails, 'mail')} sent."
+        )
+
+
+@click.argument("name", required=False)
+@organization_option
+@json_option
+def send_waiting(name: str | None, organization: str | None, as_json: bool) -> None:
+    """Try now instead of at the next planned time: one configuration (its NAME or id), or all."""
+    service = Configurations(current_state())
+    chosen = [find_configuration(name, organization)] if name else service.list(organization)
+    ids = [one.id for one in chosen if not one.is_paused]
+    if name and not ids:
+        raise click.ClickException(f"{name} is paused: resume it on its page first.")
+    waiting = 0
+    with progress("configurations", len(ids)) as show:
+        for done, id in enumerate(ids, 1):
+            waiting += service.send_waiting(id, by=OPERATOR)
+            show(done)
+    if as_json:
+        echo_json({"configurations": len(ids), "waiting": waiting})
+    else:
+        told = count(len(ids), "configuration")
+        click.echo(f"{count(waiting, 'result')} of {told} will be tried now.")
+
+
+@click.option("--id", "ids", metavar="ID", multiple=True, help="One delivery; may be repeated.")
+@click.option("--configuration", metavar="NAME", help="Of one configuration, by name or id.")
+@organization_option
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(["rejected", "cancelled", "delivered", "not_sent"]),
+    help="In this state; may be repeated. Default: rejected. not_sent ones are checked again.",
+)
+@click.option("--objective", metavar="ID", help="Of this objective.")
+@click.option("--participant", metavar="ID", help="Of this participant.")
+@click.option("--reason", metavar="CODE", help="With this reason.")
+@click.option("--since", type=Time(), help="Recorded at this time or later (UTC).")
+@click.option("--until", type=Time(), help="Recorded before this time (UTC).")
+@yes_option
+@json_option
+def requeue(
+    configuration: str | None,
+    organization: str | None,
+    states: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Send again what was rejected, cancelled or sent before; the same bytes, the same ids."""
+    service = Deliveries(current_state(), organization)
+    wanted = [DeliveryState(one) for one in states or ("rejected",)]
+    about = find_configuration(configuration, organization) if configuration else None
+    filters = Filters(
+        configuration_id=about.id if about else None,
+        states=wanted,
+        objective_id=chosen.pop("objective"),
+        **chosen,
+    )
+    sendable, checkable = service.count_sendable(filters), service.count_checkable(filters)
+    if not as_json:
+        click.echo(f"This sends {count(sendable, 'result')} again and checks {checkable} again.")
+    if sendable + checkable and not yes:
+        click.confirm("Continue?", abort=True, err=True)
+    with progress("results", sendable) as show:
+        sent = service.send_again(filters, by=OPERATOR, on_progress=show)
+    with progress("results", checkable) as show:
+        checked = service.check_again(filters, by=OPERATOR, on_progress=show)
+    if as_json:
+        echo_json({"sent_again": sent, "checked_again": asdict(checked)})
+        return
+    click.echo(f"Now waiting to be sent: {count(sent + checked.queued, 'result')}.")
+    if checked.still_not_sent:
+        click.echo(
+            f"{checked.still_not_sent} still can't be sent: correct them in the host, as the page "
+            "Deliveries says, then run this again."
+        )
+
+
+@click.argument("name")
+@click.argument("objective")
+@click.option("--since", type=Time(), help="Only results since then (UTC).")
+@organization_option
+@yes_option
+@json_option
+def backfill(
+    name: str,
+    objective: str,
+    since: datetime | None,
+    organization: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Send past results of an attached OBJECTIVE (its id) to a configuration (its NAME or id)."""
+    configuration = find_configuration(name, organization)
+    service = Objectives(current_state(), configuration.organization_id)
+    id, total = configuration.id, service.count_past(objective, since)
+    if not as_json:
+        click.echo(f"This sends {count(total, 'result')} to {configuration.name}.")
+    if total and not yes:
+        click.confirm("Continue?", abort=True, err=True)
+    with progress("results", total) as show:
+        done = service.backfill(id, objective, since, by=OPERATOR, on_progress=show)
+    counts = {
+        "queued": done.queued,
+        "not_sent": len(done.not_sent),
+        "duplicates": done.duplicates,
+    }
+    if as_json:
+        echo_json(counts)
+        return
+    click.echo(
+        "{queued} queued, {not_sent} not sent, {duplicates} were there already.".format(**counts)
+    )
+    if done.not_sent:
+        click.echo("The page Deliveries tells for each why it isn't sent, and what to do.")
+
+
+# -- Commands that keep house: purge and rekey.
+
+
+@yes_option
+@json_option
+def purge(yes: bool, as_json: bool) -> None:
+    """Forget now what is older than LMS_RETENTION_DAYS and LMS_CONTENT_RETENTION_DAYS."""
+    state = current_state()
+    days, content = state.settings.retention_days, state.settings.content_retention_days
+    if not yes:
+        click.confirm(
+            f"This deletes what was sent or cancelled more than {days} days ago, and contents of "
+            f"more than {content} days ago. Continue?",
+            abort=True,
+            err=True,
+        )
+    seen = 0
+    with progress("rows") as show:
+
+        def add(rows: int) -> None:
+            nonlocal seen
+            seen += rows
+            show(seen)
+
+        done = retention.purge(state, state.clock.now(state.session()), add)
+    if as_json:
+        echo_json(asdict(done))
+    else:
+        click.echo(
+            f"Deleted {count(done.deliveries, 'delivery', 'deliveries')}, "
+            f"{count(done.attempts, 'attempt')}, {count(done.incidents, 'incident')} and "
+            f"{count(done.mails, 'mail')}; erased "
+            f"{count(done.contents, 'content')}; cancelled {done.cancelled} of configurations "
+            "deleted long ago."
+        )
+
+
+@json_option
+def rekey_secrets(as_json: bool) -> None:
+    """Encrypt all stored secrets with the newest key; may be stopped and run again."""
+    with progress("secrets") as show:
+        done = rekey(current_state(), on_progress=lambda seen, total: show(seen))
+    if as_json:
+        echo_json(asdict(done))
+    else:
+        click.echo(f"{done.done} encrypted anew, {done.already} were under the newest key.")
+        for name in done.unreadable:
+            click.echo(f"No key reads the secret of {name}.", err=True)
+        if done.unreadable:
+            click.echo(
+                "→ Put the old key after the new one in LMS_ENCRYPTION_KEYS (or "
+                "SECRET_KEY_FALLBACKS) and run this again, or have these secrets entered again.",
+                err=True,
+            )
+        else:
+            click.echo("Older keys can be removed now, once all processes were restarted.")
+    if done.unreadable:
+        raise SystemExit(1)
+
+
+# -- ``flask lms …``: what operators run. The same services as the pages.
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def make_cli() -> AppGroup:
+    """The command group ``lms``."""
+    group = AppGroup("lms", help="Send objective results to Learning Management Systems.")
+    group.command("worker", with_appcontext=False)(_told(worker))
+    for name, command in (
+        ("check", check_command),
+        ("status", status),
+        ("test", test),
+        ("send-waiting", send_waiting),
+        ("requeue", requeue),
+        ("backfill", backfill),
+        ("purge", purge),
+        ("rekey", rekey_secrets),
+    ):
+        group.command(name)(_told(command))
+    return group
+
+
+def _told(command: F) -> F:
+    """An error of ours is a sentence and exit code 1, not a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except InvalidConfiguration as error:
+            said = [str(one) for sentences in error.errors.values() for one in sentences]
+            raise click.ClickException("\n".join(said)) from None
+        except LMSError as error:
+            raise click.ClickException(str(error)) from None
+
+    return run  # type: ignore[return-value]

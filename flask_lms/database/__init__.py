@@ -1,0 +1,1 @@
+"""The tables, their types, and how they come into the host's ``db``."""

@@ -1,0 +1,1 @@
+"""A result becomes rows of the outbox, in the host's own transaction."""

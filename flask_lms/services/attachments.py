@@ -1,0 +1,181 @@
+"""Which objectives' results go to which configuration."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
+
+from ..app_state import AppState
+from ..audit import By, change
+from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
+from ..database.types import exactly
+from ..errors import NotFound
+
+#: Up to so many are looked up one by one; for more the host's list is walked.
+_FEW = 20
+_WALK = 500
+
+
+def attach(
+    state: AppState, configuration: Configuration, objective_id: str, by: By
+) -> ObjectiveLink:
+    """One link; the existing one when there is one.
+
+    :raises NotFound: the organization has no such objective.
+    """
+    configuration_id = configuration.id
+    found = _find(state, configuration_id, [objective_id]).get(objective_id)
+    if found is not None:
+        return found
+    if not _known(state, configuration.organization_id, [objective_id]):
+        raise NotFound("There is no such objective.")
+    _add(state, configuration, [objective_id], by)
+    return _find(state, configuration_id, [objective_id])[objective_id]
+
+
+def attach_many(
+    state: AppState, configuration: Configuration, objective_ids: Sequence[str], by: By
+) -> int:
+    """Links to all that the organization has; returns how many are new."""
+    wanted = list(dict.fromkeys(str(objective_id) for objective_id in objective_ids))
+    found = _find(state, configuration.id, wanted)
+    missing = [objective_id for objective_id in wanted if objective_id not in found]
+    known = _known(state, configuration.organization_id, missing)
+    return _add(state, configuration, [one for one in missing if one in known], by)
+
+
+def detach(
+    state: AppState,
+    configuration: Configuration,
+    objective_id: str,
+    cancel_waiting: bool,
+    by: By,
+) -> int:
+    """Remove a link; returns how many waiting results were cancelled."""
+    link = _find(state, configuration.id, [objective_id]).get(objective_id)
+    if link is None and not cancel_waiting:
+        return 0
+    cancelled = 0
+    with change(state, by) as made:
+        if link is not None:
+            made.session.delete(link)
+        if cancel_waiting:
+            result = made.session.execute(
+                sa.update(Delivery)
+                .where(
+                    Delivery.configuration_id == configuration.id,
+                    exactly(Delivery.objective_id, objective_id),
+                    Delivery.state == DeliveryState.PENDING,
+                )
+                .values(state=DeliveryState.CANCELLED, settled_at=made.now, settled_by=made.by_name)
+                .execution_options(synchronize_session=False)
+            )
+            cancelled = result.rowcount  # type: ignore[attr-defined]
+        named = _named(state, configuration.organization_id, objective_id)
+        made.note("detached", configuration, {"objective": named, "cancelled": cancelled})
+    return cancelled
+
+
+def of_configuration(state: AppState, configuration: Configuration) -> Sequence[ObjectiveLink]:
+    """A configuration's links, oldest first."""
+    return state.session.scalars(
+        sa.select(ObjectiveLink)
+        .where(ObjectiveLink.configuration_id == configuration.id)
+        .order_by(ObjectiveLink.attached_at, ObjectiveLink.id)
+    ).all()
+
+
+def of_objectives(
+    state: AppState, organization_id: str, objective_ids: Iterable[str]
+) -> dict[str, list[ObjectiveLink]]:
+    """Objective → its links with their configurations, by name; those deleted are left out."""
+    rows = state.session.scalars(
+        sa.select(ObjectiveLink)
+        .join(ObjectiveLink.configuration)
+        .options(joinedload(ObjectiveLink.configuration))
+        .where(
+            exactly(ObjectiveLink.organization_id, organization_id),
+            ObjectiveLink.objective_id.in_(list(objective_ids)),
+            Configuration.deleted_at.is_(None),
+        )
+    ).all()
+    by_objective: dict[str, list[ObjectiveLink]] = {}
+    for link in sorted(rows, key=lambda one: one.configuration.name.casefold()):
+        by_objective.setdefault(link.objective_id, []).append(link)
+    return by_objective
+
+
+def _find(
+    state: AppState, configuration_id: uuid.UUID, objective_ids: Sequence[str]
+) -> dict[str, ObjectiveLink]:
+    rows: list[ObjectiveLink] = []
+    for start in range(0, len(objective_ids), _WALK):
+        rows += state.session.scalars(
+            sa.select(ObjectiveLink).where(
+                ObjectiveLink.configuration_id == configuration_id,
+                ObjectiveLink.objective_id.in_(objective_ids[start : start + _WALK]),
+            )
+        )
+    return {link.objective_id: link for link in rows}
+
+
+def _known(state: AppState, organization_id: str, objective_ids: Sequence[str]) -> set[str]:
+    """Those of ``objective_ids`` that the host has in this organization."""
+    if len(objective_ids) <= _FEW:
+        return {
+            one
+            for one in objective_ids
+            if state.callbacks.objective(organization_id, one) is not None
+        }
+    wanted, known, offset = set(objective_ids), set[str](), 0
+    while known != wanted:
+        page = state.callbacks.objectives(organization_id, None, offset, _WALK)
+        known |= wanted & {objective.id for objective in page.items}
+        offset += len(page.items)
+        if not page.items or offset >= page.total:
+            break
+    return known
+
+
+def _named(state: AppState, organization_id: str, objective_id: str) -> str:
+    """The objective for the history: its name as it is now, and its id."""
+    found = state.callbacks.objective(organization_id, objective_id)
+    return f"{found.name} ({objective_id})" if found else objective_id
+
+
+def _add(
+    state: AppState, configuration: Configuration, objective_ids: Sequence[str], by: By
+) -> int:
+    if not objective_ids:
+        return 0
+    configuration_id = configuration.id
+    try:
+        with change(state, by) as made:
+            made.session.add_all(
+                ObjectiveLink(
+                    organization_id=configuration.organization_id,
+                    configuration_id=configuration_id,
+                    objective_id=objective_id,
+                    attached_at=made.now,
+                    attached_by=made.by_name,
+                )
+                for objective_id in objective_ids
+            )
+            made.session.flush()
+            if len(objective_ids) == 1:
+                named = _named(state, configuration.organization_id, objective_ids[0])
+                made.note("attached", configuration, {"objective": named})
+            else:
+                made.note("attached", configuration, {"objectives": len(objective_ids)})
+    except IntegrityError:
+        # Somebody attached one of them at the same time.
+        left = _find(state, configuration_id, objective_ids)
+        missing = [one for one in objective_ids if one not in left]
+        if len(missing) == len(objective_ids):
+            raise
+        return _add(state, configuration, missing, by)
+    return len(objective_ids)
