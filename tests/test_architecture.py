@@ -13,30 +13,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 #: Every file, in an order in which each knows only those before it. What stands low is known by
 #: many and knows little; a file that isn't listed yet fails until it has a place.
-ORDER = """
-errors.py events.py database/types.py values.py i18n.py checks.py settings.py encryption.py
-database/models.py database/attach.py callbacks.py
-transport/faults.py transport/gate.py transport/wire.py transport/__init__.py
-connectors/base.py connectors/registry.py
-connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
-connectors/xapi/statement.py connectors/xapi/answers.py connectors/xapi/causes.py
-connectors/xapi/fields.py connectors/xapi/client.py connectors/xapi/probe.py
-connectors/xapi/connector.py connectors/xapi/__init__.py
-delivery/wake.py app_state.py
-audit.py recording/after_commit.py recording/record.py
-alerts/rules.py alerts/incidents.py alerts/unsubscribe.py alerts/texts.py alerts/queue.py
-alerts/summaries.py alerts/operators.py alerts/outages.py alerts/sending.py
-status.py
-delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py delivery/retention.py
-delivery/ticker.py delivery/worker.py
-services/attachments.py services/configurations.py services/objectives.py services/deliveries.py
-services/overview.py
-cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
-admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
-admin/probe.py admin/deliveries.py admin/configurations.py admin/history.py admin/editing.py admin/objectives.py
-admin/alerts.py admin/toolbox.py admin/__init__.py
-extension.py __init__.py testing.py
-""".split()
+ORDER = ["errors.py", "events.py", "database/types.py", "values.py", "i18n.py", "checks.py", "settings.py", "encryption.py", "database/models.py", "database/attach.py", "callbacks.py", "transport/faults.py", "transport/gate.py", "transport/wire.py", "transport/__init__.py", "connectors/base.py", "connectors/registry.py", "connectors/xapi/vocabulary.py", "connectors/xapi/redaction.py", "connectors/xapi/actor.py", "connectors/xapi/statement.py", "connectors/xapi/answers.py", "connectors/xapi/causes.py", "connectors/xapi/fields.py", "connectors/xapi/client.py", "connectors/xapi/probe.py", "connectors/xapi/connector.py", "connectors/xapi/__init__.py", "delivery/wake.py", "app_state.py", "audit.py", "recording/after_commit.py", "recording/record.py", "alerts/rules.py", "alerts/incidents.py", "alerts/unsubscribe.py", "alerts/texts.py", "alerts/queue.py", "alerts/summaries.py", "alerts/operators.py", "alerts/outages.py", "alerts/sending.py", "status.py", "delivery/lease.py", "delivery/decide.py", "delivery/settle.py", "delivery/deliver.py", "delivery/retention.py", "delivery/ticker.py", "delivery/worker.py", "services/attachments.py", "services/configurations.py", "services/objectives.py", "services/deliveries.py", "services/overview.py", "cli/parts.py", "cli/keys.py", "cli/diagnostics.py", "cli/commands.py", "admin/charts.py", "admin/forms.py", "admin/pages.py", "admin/wording.py", "admin/csv_files.py", "admin/help.py", "admin/probe.py", "admin/deliveries.py", "admin/configurations.py", "admin/history.py", "admin/editing.py", "admin/objectives.py", "admin/alerts.py", "admin/toolbox.py", "admin/__init__.py", "extension.py", "__init__.py", "testing.py"]
 #: Packages that hold nothing but a sentence.
 EMPTY = {f"{name}/__init__.py" for name in
          ("alerts", "cli", "connectors", "database", "delivery", "recording", "services")}  # fmt: skip

@@ -11,9 +11,8 @@ from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from flask_lms.connectors.xapi.connector import XapiConnector
-
 from flask_lms.connectors.base import BuildContext, Statement
+from flask_lms.connectors.xapi.connector import XapiConnector
 from flask_lms.values import (
     Activity,
     Objective,

@@ -67,7 +67,7 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
     numbers = figures.numbers(configuration)
     days = request.args.get("days", "", str)
     shown = int(days) if days in map(str, _DAYS) else _DAYS[0]
-    daily = [charts.Numbers(**vars(day)) for day in figures.daily(configuration, shown)]
+    daily = [charts.DayCounts(**vars(day)) for day in figures.daily(configuration, shown)]
     filters = Filters(configuration_id=configuration_id)
     attached = Objectives(state, organization_id).page(limit=_FEW, attached_to=configuration_id)
     return pages.render(

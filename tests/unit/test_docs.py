@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from flask_lms.cli.commands import make_cli
 
 from flask_lms import Recorded
+from flask_lms.cli.commands import make_cli
 from flask_lms.settings import Settings
 
 TOP = Path(__file__).parent.parent.parent

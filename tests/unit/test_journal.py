@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from flask_lms.recording.after_commit import writes
 
 

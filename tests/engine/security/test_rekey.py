@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
-from flask_lms.cli.keys import RekeyReport, rekey
 
+from flask_lms.cli.keys import RekeyReport, rekey
 from flask_lms.database.models import Configuration
 from flask_lms.encryption import Encryption
 from tests.host import Host

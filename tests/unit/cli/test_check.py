@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from flask_lms.cli.diagnostics import Finding, Level, weak_setups
 
 from example_app.valkey import Valkey
 from flask_lms import LMS
 from flask_lms.cli import diagnostics
+from flask_lms.cli.diagnostics import Finding, Level, weak_setups
 from flask_lms.database.models import Base, Worker
 from flask_lms.database.types import DatabaseClock
 from flask_lms.encryption import Encryption

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
-from flask_lms.connectors.xapi.connector import XapiConnector
-from flask_lms.connectors.xapi.fields import FIELDS
 from werkzeug.datastructures import MultiDict
 
+from flask_lms.connectors.xapi.connector import XapiConnector
+from flask_lms.connectors.xapi.fields import FIELDS
 from tests.xapi_support import connector
 
 FILLED = {"url": "https://a.example/xapi", "key": "k", "secret": "canary", "send_name": "y"}

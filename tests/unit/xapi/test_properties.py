@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask_lms.connectors.xapi.fields import clean_url
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from flask_lms.connectors.xapi.actor import mail_address
 from flask_lms.connectors.xapi.answers import Received, read_answer, retry_after
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.connectors.xapi.client import is_same
+from flask_lms.connectors.xapi.fields import clean_url
 from flask_lms.connectors.xapi.redaction import Redactor
 from flask_lms.errors import InvalidConfiguration, InvalidResult
 from flask_lms.values import (

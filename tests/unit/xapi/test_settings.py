@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import trustme
 from cryptography import x509
-from flask_lms.connectors.xapi.fields import clean_url
 
 from flask_lms.connectors.base import Cleaned
+from flask_lms.connectors.xapi.fields import clean_url
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.i18n import Words
 from tests.xapi_support import connector
