@@ -13,10 +13,35 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 #: Every file, in an order in which each knows only those before it. What stands low is known by
 #: many and knows little; a file that isn't listed yet fails until it has a place.
-ORDER = ["errors.py", "events.py", "database/types.py", "values.py", "i18n.py", "checks.py", "settings.py", "encryption.py", "database/models.py", "database/attach.py", "callbacks.py", "transport/faults.py", "transport/gate.py", "transport/wire.py", "transport/__init__.py", "connectors/base.py", "connectors/registry.py", "connectors/xapi/vocabulary.py", "connectors/xapi/redaction.py", "connectors/xapi/actor.py", "connectors/xapi/statement.py", "connectors/xapi/answers.py", "connectors/xapi/causes.py", "connectors/xapi/fields.py", "connectors/xapi/client.py", "connectors/xapi/probe.py", "connectors/xapi/connector.py", "connectors/xapi/__init__.py", "delivery/wake.py", "app_state.py", "audit.py", "recording/after_commit.py", "recording/record.py", "alerts/rules.py", "alerts/incidents.py", "alerts/unsubscribe.py", "alerts/texts.py", "alerts/queue.py", "alerts/summaries.py", "alerts/operators.py", "alerts/outages.py", "alerts/sending.py", "status.py", "delivery/lease.py", "delivery/decide.py", "delivery/settle.py", "delivery/deliver.py", "delivery/retention.py", "delivery/ticker.py", "delivery/worker.py", "services/attachments.py", "services/configurations.py", "services/objectives.py", "services/deliveries.py", "services/overview.py", "cli/parts.py", "cli/keys.py", "cli/diagnostics.py", "cli/commands.py", "admin/charts.py", "admin/forms.py", "admin/pages.py", "admin/wording.py", "admin/csv_files.py", "admin/help.py", "admin/probe.py", "admin/deliveries.py", "admin/configurations.py", "admin/history.py", "admin/editing.py", "admin/objectives.py", "admin/alerts.py", "admin/toolbox.py", "admin/__init__.py", "extension.py", "__init__.py", "testing.py"]
+ORDER = """
+errors.py events.py database/types.py values.py i18n.py checks.py settings.py encryption.py
+database/models.py database/attach.py callbacks.py
+transport/faults.py transport/gate.py transport/wire.py transport/__init__.py
+connectors/base.py connectors/registry.py
+connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
+connectors/xapi/statement.py connectors/xapi/answers.py connectors/xapi/causes.py
+connectors/xapi/fields.py connectors/xapi/client.py connectors/xapi/probe.py
+connectors/xapi/connector.py connectors/xapi/__init__.py
+delivery/wake.py app_state.py
+audit.py recording/after_commit.py recording/record.py
+alerts/rules.py alerts/incidents.py alerts/unsubscribe.py alerts/texts.py alerts/queue.py
+alerts/summaries.py alerts/operators.py alerts/outages.py alerts/sending.py
+status.py
+delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py delivery/retention.py
+delivery/ticker.py delivery/worker.py
+services/attachments.py services/configurations.py services/objectives.py services/deliveries.py
+services/overview.py
+cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
+admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
+admin/probe.py admin/deliveries.py admin/configurations.py admin/history.py admin/editing.py
+admin/objectives.py admin/alerts.py admin/toolbox.py admin/__init__.py
+extension.py __init__.py testing.py
+""".split()  # noqa: SIM905
 #: Packages that hold nothing but a sentence.
-EMPTY = {f"{name}/__init__.py" for name in
-         ("alerts", "cli", "connectors", "database", "delivery", "recording", "services")}  # fmt: skip
+EMPTY = {
+    f"{name}/__init__.py"
+    for name in ("alerts", "cli", "connectors", "database", "delivery", "recording", "services")
+}
 
 #: Functions of values: no web, no database, no network, no queue.
 PURE = (
@@ -161,3 +186,18 @@ def test_broad_excepts_are_at_the_borders_only(path):
         and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
     ]
     assert shown(path) in borders or not broad, "\n".join(broad)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=shown)
+def test_modules_keep_no_state(path):
+    """No ``global``, and no empty list, dict or set at the top that something could fill."""
+    tree = ast.parse(path.read_text())
+    wrong = [f"line {n.lineno}: global" for n in ast.walk(tree) if isinstance(n, ast.Global)]
+    for node in tree.body:
+        value = getattr(node, "value", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and (
+            (isinstance(value, ast.List | ast.Set) and not value.elts)
+            or (isinstance(value, ast.Dict) and not value.keys)
+        ):
+            wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
+    assert not wrong, "\n".join(wrong)
