@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from flask_lms import Administrator, ObjectiveResult
+from flask_lms import Administrator, ObjectiveResult, status
 from flask_lms import Objective as HandedIn
 from flask_lms.alerts import outages
 from flask_lms.app_state import AppState as LMSState
@@ -29,7 +29,6 @@ from flask_lms.database.models import (
     Status,
 )
 from flask_lms.database.types import DatabaseClock, FixedClock
-from flask_lms.events import StatusChanged
 
 from .demo_lms import DemoLMS
 from .lms_adapter import lms
@@ -182,17 +181,9 @@ class Teller:
     def _turn(self, plan: Plan, to: Status, cause: str | None, at: datetime) -> None:
         configuration = _configuration(plan)
         health = configuration.health
-        event = StatusChanged(
-            organization_id=configuration.organization_id,
-            configuration_id=configuration.id,
-            name=configuration.name,
-            old=health.status.value,
-            new=to.value,
-            cause=cause,
-            at=at,
-        )
+        old = health.status
         health.status, health.cause, health.since = to, cause, at
-        self.state.on_status_change(db.session(), configuration, event)
+        status.changed(self.state, db.session(), configuration, old, at)
         db.session.commit()
 
 
