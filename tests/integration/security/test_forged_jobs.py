@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms.database.models import DeliveryState
 from flask_lms.delivery.worker import make_sender
 from tests.address_cases import Tripwire
