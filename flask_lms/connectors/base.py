@@ -43,6 +43,16 @@ class Verdict(str, enum.Enum):
     FAILED = "failed"
 
 
+class Stored(enum.Enum):
+    """What an LMS has under a statement's id."""
+
+    SAME = "same"
+    DIFFERS = "differs"
+    ABSENT = "absent"
+    #: It answers, but our key may not read.
+    UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """One request's answer as the connector reads it.
@@ -255,8 +265,8 @@ class Connector(Protocol):
         settings: Mapping[str, Any],
         secrets: Mapping[str, str],
         transport: Transport,
-    ) -> bool | None:
-        """After a conflict on one: is the stored one the same? None: can't be known."""
+    ) -> Stored | Answer:
+        """After a conflict on one: what is stored? An answer: it can't be asked."""
 
     def test(
         self, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
@@ -378,6 +388,11 @@ _TRANSPORT = (
         sentence=N_("This platform has no connector for LMS type “%(type)s” any more."),
         remedy=(N_("Ask your platform's operator to install it again."),),
         is_settings=True,
+    ),
+    Cause(
+        code="not_verified",
+        status=None,
+        sentence=N_("Your LMS says that it has this result, but our key may not read it there."),
     ),
     Cause(
         code="connector_failed",

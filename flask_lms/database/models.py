@@ -151,8 +151,8 @@ class ConfigurationHealth(Base):
     ramp: Mapped[int | None] = mapped_column(sa.Integer)
     #: Limit learnt from 413 answers; NULL: none learnt.
     learnt_bytes: Mapped[int | None] = mapped_column(sa.Integer)
-    #: Different single statements refused since one was last accepted, the newest last, at most 20:
-    #: "<digest of the answer> <delivery id>".
+    #: Different statements refused alone since one was last accepted, the newest last, at most 20:
+    #: "<digest of the answer> <end of the delivery's id>", and "vouched" once a witness was taken.
     singles: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     #: The lease: a fencing token that only grows, its holder and its end.
     lease_token: Mapped[int] = mapped_column(sa.Integer, default=0)
@@ -230,11 +230,12 @@ class Delivery(Base):
     state: Mapped[DeliveryState] = mapped_column(
         _Text(DeliveryState), default=DeliveryState.PENDING
     )
-    #: Code of why it is rejected, not sent or cancelled.
+    #: Code of why it is rejected, not sent or cancelled; ``not_verified``: delivered by the LMS's
+    #: word alone.
     reason: Mapped[str | None] = mapped_column(sa.String(40))
     #: The LMS's words, or what fills the reason's sentence.
     reason_words: Mapped[str | None] = mapped_column(sa.String(2000))
-    #: Sent alone: a void, or after a refusal of the batch it was in.
+    #: Never in one request with others, such as a void; one with refusals goes alone too.
     is_single: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     #: Requests that carried it, and refusals of it alone.
     attempts: Mapped[int] = mapped_column(sa.Integer, default=0)

@@ -15,19 +15,21 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from rq.timeouts import BaseTimeoutException
 
 from ..app_state import AppState
 from ..connectors.base import Answer, Connector, Statement, Verdict
 from ..database.models import Configuration, Delivery, DeliveryState
 from ..errors import SecretUnreadable
 from . import decide, lease
-from .decide import Plan, conflict, plan
-from .settle import Request, Settled, settle
+from .decide import Plan, compared, plan
+from .settle import Request, Settled, may_be_stored, settle
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 #: After so long, or so many statements, a drain gives way to the next configuration.
 FAIR_SECONDS = 60.0
@@ -111,16 +113,16 @@ class Deliverer:
         started = self.monotonic()
         requests = delivered = rejected = 0
         again: deque[list[Any]] = deque()
-        is_witness = False
+        witness: uuid.UUID | None = None
         while (
             self.monotonic() - started < FAIR_SECONDS
             and delivered < FAIR_STATEMENTS
             and not self.state.is_stopping()
         ):
-            load = self._read(configuration_id, again, is_witness=is_witness)
+            load = self._read(configuration_id, again, witness=witness)
             if load is None:
                 break
-            settled = self._send(load, token, again, is_witness=is_witness)
+            settled = self._send(load, token, again, is_witness=witness is not None)
             requests += 1
             if settled is None:
                 return DeliverReport(
@@ -128,7 +130,7 @@ class Deliverer:
                 )
             delivered += settled.delivered
             rejected += settled.rejected
-            is_witness = settled.needs_witness
+            witness = settled.witness
             if settled.is_held_back:
                 break
         return DeliverReport(requests=requests, delivered=delivered, rejected=rejected)
@@ -155,7 +157,7 @@ class Deliverer:
     # -- read ----------------------------------------------------------------------------------
 
     def _read(
-        self, configuration_id: uuid.UUID, again: deque[list[Any]], *, is_witness: bool
+        self, configuration_id: uuid.UUID, again: deque[list[Any]], *, witness: uuid.UUID | None
     ) -> _Load | None:
         """The next request's rows; None when there is nothing to do now."""
         session = self.state.session
@@ -169,8 +171,12 @@ class Deliverer:
             session.rollback()
             return None
         connector = self.state.registry.get(configuration.type)
-        rows = [] if is_witness else self._still_waiting(again)
-        rows = rows or self._due_rows(configuration, connector, now, newest=is_witness)
+        rows: Sequence[Any] = []
+        if witness is not None:
+            sendable = (DeliveryState.PENDING, DeliveryState.DELIVERED)
+            found = _ROWS.where(Delivery.id == witness, Delivery.state.in_(sendable))
+            rows = session.execute(found).all()
+        rows = rows or self._still_waiting(again) or self._due_rows(configuration, connector, now)
         try:
             secrets = self.state.encryption.decrypt(configuration.secrets)
         except SecretUnreadable:
@@ -206,10 +212,10 @@ class Deliverer:
         configuration: Configuration,
         connector: Connector | None,
         now: datetime,
-        *,
-        newest: bool,
     ) -> list[Any]:
-        """The oldest due rows that fit one request; while everything is refused, the newest one."""
+        """The oldest due rows that fit one request; while everything is refused, the newest one
+        that was refused least often, and no void as long as there is another.
+        """
         health, settings = configuration.health, self.state.settings
         own = connector.limits(configuration.settings) if connector else (1, None)
         most = min(n for n in (settings.batch_statements, own[0], health.ramp) if n is not None)
@@ -217,8 +223,9 @@ class Deliverer:
             n for n in (settings.batch_bytes, own[1], health.learnt_bytes) if n is not None
         )
         order: tuple[Any, ...] = (Delivery.due_at, Delivery.id)
-        if newest or health.cause == decide.SETTINGS:
-            most, order = 1, (Delivery.refusals, Delivery.id.desc())
+        if health.cause == decide.SETTINGS:
+            is_void = sa.case((Delivery.kind == "void", 1), else_=0)
+            most, order = 1, (is_void, Delivery.refusals, Delivery.id.desc())
         found = self.state.session.execute(
             _ROWS.where(
                 Delivery.configuration_id == configuration.id,
@@ -241,10 +248,10 @@ class Deliverer:
         took_ms = round((self.monotonic() - started) * 1000)
         jitter = self.chance() * 2 - 1
         decided = plan(answer, [row.refusals for row in load.rows], jitter)
-        if decided.compare is not None:
+        if decided.compare is not None and load.rows[0].state is DeliveryState.PENDING:
             if not self._keep_lease(load.configuration_id, token):
                 return None
-            decided = self._compared(load, answer)
+            answer, decided = self._compared(load, answer, jitter)
         request = Request(
             configuration_id=load.configuration_id,
             rows=load.rows,
@@ -271,12 +278,21 @@ class Deliverer:
             return Answer(verdict=Verdict.FAILED, cause="unknown_type", facts=facts)
         if load.secrets is None:
             return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
+        connector, secrets = load.connector, load.secrets
         statements = [_statement(row) for row in load.rows]
+        return self._asked(
+            load, lambda: connector.send(statements, load.settings, secrets, self.state.transport)
+        )
+
+    def _asked(self, load: _Load, ask: Callable[[], _T]) -> _T | Answer:
+        """What a connector returns; others write connectors: their fault must show, and be an
+        attempt like any other.
+        """
         try:
-            return load.connector.send(
-                statements, load.settings, load.secrets, self.state.transport
-            )
-        except Exception:  # others write connectors: their fault must show, not stop the drain
+            return ask()
+        except BaseTimeoutException:  # of RQ, for the whole job: it says nothing of the LMS
+            raise
+        except Exception:
             _log.exception("the connector of type %s failed; its statements wait", load.type)
             facts = {"type": load.type}
             return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
@@ -288,19 +304,20 @@ class Deliverer:
         session.commit()
         return is_kept
 
-    def _compared(self, load: _Load, answer: Answer) -> Plan:
-        """After a conflict on one: the same statement is stored already, or another one is."""
-        assert load.connector is not None
-        assert load.secrets is not None
-        same = load.connector.compare(
-            _statement(load.rows[0]),
-            load.settings,
-            load.secrets,
-            self.state.transport,
+    def _compared(self, load: _Load, answer: Answer, jitter: float) -> tuple[Answer, Plan]:
+        """After a conflict on one: the same is stored already, or another one, or none."""
+        connector, secrets, row = load.connector, load.secrets, load.rows[0]
+        assert connector is not None
+        assert secrets is not None
+        may_be = may_be_stored(self.state.session(), load.configuration_id, row)
+        self.state.session.rollback()
+        stored = self._asked(
+            load,
+            lambda: connector.compare(
+                _statement(row), load.settings, secrets, self.state.transport
+            ),
         )
-        if same is not False:
-            return Plan(delivered=(0,))
-        return conflict(answer.words)
+        return compared(answer, stored, may_be_stored=may_be, refusals=row.refusals, jitter=jitter)
 
 
 _ROWS = sa.select(
@@ -312,6 +329,9 @@ _ROWS = sa.select(
     Delivery.is_single,
     Delivery.refusals,
     Delivery.result_id,
+    Delivery.state,
+    Delivery.attempts,
+    Delivery.recorded_at,
 )
 
 
@@ -322,14 +342,17 @@ def _statement(row: Any) -> Statement:
 
 
 def _fitting(rows: Sequence[Any], most_bytes: int) -> list[Any]:
-    """The first rows that go together in one request: at least one; a single one goes alone."""
+    """The first rows that go together in one request: at least one; a single one, and one
+    that was refused alone, goes alone.
+    """
     taken: list[Any] = []
     size = 2  # the brackets
     for row in rows:
         size += row.size + 1
-        if taken and (row.is_single or size > most_bytes):
+        is_single = row.is_single or row.refusals
+        if taken and (is_single or size > most_bytes):
             break
         taken.append(row)
-        if row.is_single:
+        if is_single:
             break
     return taken

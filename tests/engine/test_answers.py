@@ -142,15 +142,21 @@ def test_foreign_ids_count_as_delivered_with_a_note(host: Host, lrs: FakeLRS) ->
     assert attempt.verdict == "accepted"
 
 
-def test_partial_success_rejects_what_it_names(host: Host, lrs: FakeLRS) -> None:
+def test_partial_success_refuses_what_it_names_alone(host: Host, lrs: FakeLRS) -> None:
+    clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "r1", "r2", "r3")
     body = json.dumps({"errors": [{"index": 1, "message": "verb unknown"}]}).encode()
     lrs.answer(FakeAnswer(200, JSON, body))
     drain(host, configuration)
-    assert states(host) == {"delivered": 2, "rejected": 1}
+    assert states(host) == {"delivered": 2, "pending": 1}
     refused = host.deliveries()[1]
-    assert "verb unknown" in str(refused.reason_words)
+    assert (refused.reason_words, refused.refusals) == ("verb unknown", 1)
+    assert health(host, configuration).status is Status.CONNECTED
+    clock.advance(minutes=1)
+    drain(host, configuration)
+    assert states(host) == {"delivered": 3}
+    assert [statement["id"] for statement in lrs.statements] == [str(refused.statement_id)]
 
 
 def test_an_index_in_a_refusal_sets_only_that_one_aside(host: Host, lrs: FakeLRS) -> None:
@@ -231,14 +237,54 @@ def test_a_request_that_is_too_large_is_halved_and_the_limit_remembered(host: Ho
         assert 413 not in [r.status for r in lrs.received][-(lrs.requests - before) :]
 
 
-def test_one_statement_that_is_too_large_is_rejected(host: Host) -> None:
-    with PickyLRS() as lrs:
-        lrs.most = 0
-        configuration = host.attach(**lrs.settings)
-        record(host, "r1")
+def too_large(host: Host, lrs: PickyLRS, *, takes_smaller: bool) -> list[str]:
+    """What becomes of one that is too large in two days."""
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "large", session_name="x" * 200)
+    lrs.most_bytes = len(str(host.deliveries()[0].statement)) - 1
+    for minutes in (0, 1, 10, 60, 240, 720, 720, 720):
+        clock.advance(minutes=minutes)
         drain(host, configuration)
-        [delivery] = host.deliveries()
-        assert (delivery.state.value, delivery.reason) == ("rejected", "too_large")
+        assert not health(host, configuration).status.is_error
+        if takes_smaller and minutes == 60:
+            record(host, "small")
+            drain(host, configuration)
+    [large, *_] = host.deliveries()
+    assert large.reason == "too_large"
+    return [delivery.state.value for delivery in host.deliveries()]
+
+
+def test_one_that_is_too_large_is_rejected_after_a_day_in_which_smaller_ones_were_taken(
+    host: Host,
+) -> None:
+    with PickyLRS() as lrs:
+        assert too_large(host, lrs, takes_smaller=True) == ["rejected", "delivered"]
+
+
+def test_one_that_is_too_large_waits_as_long_as_nothing_smaller_was_taken(host: Host) -> None:
+    with PickyLRS() as lrs:
+        assert too_large(host, lrs, takes_smaller=False) == ["pending"]
+
+
+def test_a_learnt_limit_grows_back_hour_by_hour(host: Host) -> None:
+    clock = host.freeze()
+    with PickyLRS() as lrs:
+        lrs.most_bytes = 6000
+        configuration = host.attach(**lrs.settings)
+        record(host, *(f"r{n}" for n in range(40)))
+        drain(host, configuration)
+        learnt = health(host, configuration).learnt_bytes
+        lrs.most_bytes = None
+        limits = []
+        for hour in range(11):
+            clock.advance(minutes=61)
+            record(host, f"h{hour}")
+            drain(host, configuration)
+            limits.append(health(host, configuration).learnt_bytes)
+        assert limits[:3] == [learnt * 2, learnt * 4, learnt * 8]
+        assert limits[-1] is None
+        assert_everything_arrived(host, lrs)
 
 
 @pytest.mark.parametrize("asked", [90, 3600])

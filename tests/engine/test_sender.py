@@ -321,6 +321,9 @@ def test_our_own_broken_network_charges_nobody(host: Host, monkeypatch: pytest.M
             )
         )
     record(host, "r1")
+    for configuration in made[:2]:
+        health(host, configuration).last_success_at = clock.time
+    host.db.session.commit()
     import socket
 
     def no_dns(*args: Any, **kwargs: Any) -> Any:
@@ -332,6 +335,11 @@ def test_our_own_broken_network_charges_nobody(host: Host, monkeypatch: pytest.M
             drain(host, configuration)
         clock.advance(seconds=61)
     assert {health(host, c).status for c in made} == {Status.NOT_TESTED}
+    for _ in range(8):  # more than ten minutes: whoever is to blame, they are told
+        for configuration in made:
+            drain(host, configuration)
+        clock.advance(seconds=61)
+    assert {health(host, c).status for c in made} == {Status.CANT_CONNECT}
     assert states(host) == {"pending": 4}
 
 

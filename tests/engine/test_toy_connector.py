@@ -23,6 +23,7 @@ from flask_lms.connectors.base import (
     Stage,
     StageState,
     Statement,
+    Stored,
     TestReport,
     Verdict,
 )
@@ -94,8 +95,8 @@ class ToyConnector:
             (folder / statement.id.hex).write_text(json.dumps([secrets["word"], statement.text]))
         return Answer(verdict=Verdict.ACCEPTED)
 
-    def compare(self, *args: object) -> bool | None:
-        return None
+    def compare(self, *args: object) -> Stored:
+        return Stored.ABSENT
 
     def test(
         self, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: object

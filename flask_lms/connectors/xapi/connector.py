@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from ...i18n import N_
 from ...values import Activity, Objective, ObjectiveResult, Participant, Step, StepResult
-from ..base import Answer, BuildContext, Built, Cause, Cleaned, Stage, Statement, TestReport
+from ..base import (
+    Answer,
+    BuildContext,
+    Built,
+    Cause,
+    Cleaned,
+    Stage,
+    Statement,
+    Stored,
+    TestReport,
+)
 from . import client, fields, probe
 from . import statement as statement_module
 from .causes import CAUSES
@@ -77,7 +87,7 @@ class XapiConnector:
         settings: Mapping[str, Any],
         secrets: Mapping[str, str],
         transport: Transport,
-    ) -> bool | None:
+    ) -> Stored | Answer:
         return client.compare(statement, settings, secrets, transport)
 
     def test(
