@@ -10,9 +10,10 @@ from datetime import date, datetime, time, timedelta
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import Cause
+from ..connectors.base import TRANSPORT_CAUSES, Cause
 from ..database.models import Attempt, Configuration, DeliveryState
 from ..database.types import UTC
+from ..delivery.decide import NOT_VERIFIED
 from ..i18n import N_, gettext, ngettext
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries, Filters
@@ -130,8 +131,8 @@ def _owner(configuration: Configuration | None) -> dict[str, str]:
 
 
 def reasons() -> list[tuple[str, str]]:
-    """Why deliveries can be rejected or not sent: (code, words without facts)."""
-    found: dict[str, Cause] = {}
+    """What can be said of deliveries: (code, words without facts)."""
+    found: dict[str, Cause] = {NOT_VERIFIED: TRANSPORT_CAUSES[NOT_VERIFIED]}
     for connector in pages.state().registry:
         found.update((c.code, c) for c in connector.causes.values() if c.status is None)
     return [(code, wording.in_general(cause).rstrip(".")) for code, cause in found.items()]

@@ -371,14 +371,16 @@ def status_line(configuration: Configuration, waiting: int, registry: Registry) 
 
 
 def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform: str) -> str | None:
-    """Why a delivery is not sent, rejected or cancelled, in one or two sentences."""
+    """Why a delivery is not sent, rejected or cancelled, in one or two sentences; or what is to be
+    known of one that was sent.
+    """
     cause = registry.cause(type, delivery.reason)
     if delivery.state is DeliveryState.NOT_SENT:
         facts = {**facts_of(delivery.reason_words), "platform": platform}
         steps = cause.remedy if cause else ()
         parts = [cause_sentence(cause, delivery.reason, facts), *(fill(s, facts) for s in steps)]
         return " ".join(part for part in parts if part)
-    if delivery.state is DeliveryState.REJECTED:
+    if delivery.state in (DeliveryState.REJECTED, DeliveryState.DELIVERED):
         return cause_sentence(cause, delivery.reason, {"words": delivery.reason_words or "–"})
     if delivery.state is DeliveryState.CANCELLED:
         if delivery.settled_by:
@@ -399,7 +401,8 @@ def delivery_sentence(
     reason = delivery_reason(delivery, configuration.type, registry, platform)
     settled = date_time(delivery.settled_at or now)
     if delivery.state is DeliveryState.DELIVERED:
-        return gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
+        stored = gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
+        return f"{stored} {reason}" if reason else stored
     if delivery.state is DeliveryState.REJECTED:
         return _rejected_sentence(delivery, configuration, registry, settled)
     if delivery.state is DeliveryState.NOT_SENT:

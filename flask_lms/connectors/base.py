@@ -392,7 +392,9 @@ _TRANSPORT = (
     Cause(
         code="not_verified",
         status=None,
-        sentence=N_("Your LMS says that it has this result, but our key may not read it there."),
+        sentence=N_(
+            "Not verified: your LMS says that it has this result, but our key may not read it."
+        ),
     ),
     Cause(
         code="connector_failed",

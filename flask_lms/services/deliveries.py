@@ -20,6 +20,7 @@ from ..audit import By, Change, Slice, as_id, change, tell
 from ..connectors.base import Statement
 from ..database.models import Attempt, Configuration, Delivery, DeliveryState
 from ..database.types import exactly, new_id
+from ..delivery.decide import NOT_VERIFIED
 from ..errors import InvalidResult, NotFound
 from ..recording import record
 
@@ -94,7 +95,10 @@ def conditions(session: Session, filters: Filters, organization_id: str | None) 
         found.append(Delivery.configuration_id == as_id(filters.configuration_id))
     if filters.objective_id:
         found.append(exactly(Delivery.objective_id, filters.objective_id))
-    if filters.reason:
+    if filters.reason == NOT_VERIFIED:
+        scanned.append(Delivery.reason == filters.reason)
+        states = states or [DeliveryState.DELIVERED]
+    elif filters.reason:
         # An index finds these states, which are few beside those sent.
         found.append(Delivery.reason == filters.reason)
         states = states or list(_WITH_REASON)
