@@ -390,6 +390,13 @@ _TRANSPORT = (
         is_settings=True,
     ),
     Cause(
+        code="interrupted",
+        status=None,
+        sentence=N_(
+            "A worker of this platform stopped in the middle of a request that may have carried it."
+        ),
+    ),
+    Cause(
         code="not_verified",
         status=None,
         sentence=N_(

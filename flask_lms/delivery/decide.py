@@ -57,6 +57,11 @@ class Plan:
     too_large: bool = False
     is_unverified: bool = False
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether the LMS certainly took something, so that it is well."""
+        return bool(self.delivered) and not self.is_unverified
+
 
 def plan(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
     """Decide by the answer's verdict.
@@ -133,7 +138,7 @@ def is_unclear(verdict: str, http_status: int | None, cause: str | None) -> bool
     if verdict != Verdict.FAILED.value:
         return verdict in (Verdict.ACCEPTED.value, Verdict.PARTIAL.value)
     if http_status is None:
-        return cause in ("timeout", "reset")
+        return cause in ("timeout", "reset", "interrupted")
     return http_status >= 500 or http_status == 408 or cause == "cut_off"
 
 

@@ -330,7 +330,6 @@ _ROWS = sa.select(
     Delivery.refusals,
     Delivery.result_id,
     Delivery.state,
-    Delivery.attempts,
     Delivery.recorded_at,
 )
 

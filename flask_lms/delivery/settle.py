@@ -108,15 +108,20 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
     configuration = session.get(Configuration, request.configuration_id, populate_existing=True)
     assert configuration is not None
     change = _Change(session=session, configuration=configuration, now=now)
+    before = Vitals.of(configuration.health)
     if request.rows[0].state is DeliveryState.DELIVERED:
         request = replace(request, plan=Plan())  # nothing is to be found out of the statement
+    elif request.plan.is_unverified and before.cause == decide.SETTINGS:
+        # While it refuses everything its word isn't enough.
+        words, refusals = request.answer.words, request.rows[0].refusals
+        alone = decide.refused_alone(words, refusals, request.jitter)
+        request = replace(request, plan=Plan(refused={0: alone}))
     _write_attempt(change, request)
     delivered = _write_delivered(change, request)
-    before = Vitals.of(configuration.health)
     after, witness = _vitals(state, change, request, before)
     after.write(configuration.health)
     rejected = _write_refused(change, request, after, is_undecided=witness is not None)
-    if request.plan.delivered and decide.was_refusing(before):
+    if request.plan.is_taken and decide.was_refusing(before):
         _make_due(change)
     event = status.changed(state, session, configuration, before.status, now)
     if event is not None:
@@ -135,7 +140,7 @@ def _vitals(
 ) -> tuple[Vitals, uuid.UUID | None]:
     """What the answer makes of the destination's health, and the witness that is needed."""
     answer, now, session = request.answer, change.now, change.session
-    if request.plan.delivered:
+    if request.plan.is_taken:
         after = decide.succeeded(before, now)
         if decide.was_refusing(before):
             return replace(after, learnt_bytes=None), None
@@ -194,6 +199,8 @@ def _is_own_fault(state: AppState, session: Session, cause: Cause, now: datetime
     ).all()
     evidence = []
     for verdict, found, type, settings, last_success_at in rows:
+        if found == lease.INTERRUPTED:
+            continue
         connector = state.registry.get(type)
         destination = connector.destination(settings) if connector else type
         is_established = last_success_at is not None and last_success_at >= now - _ESTABLISHED
@@ -323,7 +330,7 @@ def earlier(session: Session, configuration_id: uuid.UUID, row: Any) -> Sequence
 
 def may_be_stored(session: Session, configuration_id: uuid.UUID, row: Any) -> bool:
     """Whether an earlier request with it was accepted, or had no clear answer."""
-    return row.attempts > 0 and any(
+    return any(
         decide.is_unclear(attempt.verdict, attempt.http_status, attempt.cause)
         for attempt in earlier(session, configuration_id, row)
     )

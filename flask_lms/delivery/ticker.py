@@ -58,7 +58,7 @@ class Ticker:
         """Heartbeat, ring or carry out what is due, decide on mails, forget what is old."""
         session = self.state.session
         now = self.state.clock.now(session())
-        if lease.release_dead(session(), f"{self.state.worker}/", _is_alive):
+        if lease.release_dead(session(), f"{self.state.worker}/", _is_alive, now):
             session.commit()
         due = lease.due(session(), now)
         session.rollback()

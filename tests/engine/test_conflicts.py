@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from rq.timeouts import JobTimeoutException
 
 from flask_lms import Administrator
 from flask_lms.database.models import Configuration, Status
+from flask_lms.delivery import deliver, lease
 from flask_lms.services.deliveries import Filters
 from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import drain, health, record, states
@@ -116,6 +118,67 @@ def test_one_that_may_be_stored_and_cannot_be_read_is_delivered_but_not_verified
     lrs.answer(CONFLICT, FakeAnswer(200, JSON, str(delivery.statement).encode()))
     drain(host, configuration)
     assert host.deliveries()[0].reason is None
+
+
+@pytest.mark.parametrize("way", ["its lease ran out", "it is known to be dead"])
+def test_one_whose_worker_died_after_sending_may_be_stored(
+    host: Host,
+    lrs: FakeLRS,
+    configuration: Configuration,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*args: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patched:  # after POST, before anything is written
+        patched.setattr(deliver, "settle", die)
+        patched.setattr(deliver.Deliverer, "_give_back", lambda *args: None)
+        with pytest.raises(Killed):
+            drain(host, configuration)
+    host.db.session.rollback()
+    assert len(lrs.statements) == 1
+    if way == "it is known to be dead":
+        session, now = host.db.session(), host.state.clock.now(host.db.session())
+        assert lease.release_dead(session, "", lambda holder: False, now) == 1
+        session.commit()
+    record(host, "recorded later")
+    lrs.answer(CONFLICT, CONFLICT, FakeAnswer(401), CONFLICT, FakeAnswer(401))
+    once_more(host, configuration, minutes=2)
+    [first, later] = host.deliveries()
+    assert (first.state.value, first.reason) == ("delivered", "not_verified")
+    attempts = [(one.verdict, one.cause) for one in host.lms.deliveries.attempts(first)]
+    assert ("failed", "interrupted") in attempts
+    if way == "it is known to be dead":
+        assert later.state.value == "pending"
+
+
+def test_while_an_lms_refuses_everything_its_word_is_not_enough(host: Host, lrs: FakeLRS) -> None:
+    """Sent once without a clear answer, then 409 to everything, and the key may not read."""
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "lost")
+    lrs.answer(LOST)
+    drain(host, configuration)
+    record(host, *(f"r{n}" for n in range(9)))
+    own, lost = lrs._respond, str(host.deliveries()[0].statement_id)
+    lrs._respond = lambda method, *rest: (  # type: ignore[method-assign, assignment]
+        CONFLICT if method == "POST" else FakeAnswer(401)
+    )
+    row = host.deliveries()[0]
+    row.due_at = clock.time + timedelta(minutes=30)
+    host.db.session.commit()
+    for _ in range(40):
+        once_more(host, configuration, minutes=5)
+    assert health(host, configuration).cause == "settings"
+    assert states(host) == {"pending": 10}
+    lrs._respond = own  # type: ignore[method-assign]
+    once_more(host, configuration, minutes=35)
+    assert states(host) == {"delivered": 10}
+    assert lost in {statement["id"] for statement in lrs.statements}
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_a_conflict_that_cannot_be_looked_into_counts_as_stored_only_if_it_may_h
     None
 ):
     answer, decided = compared(HELD, Stored.UNREADABLE, may_be_stored=True, refusals=0, jitter=0.0)
-    assert (decided.delivered, decided.is_unverified) == ((0,), True)
+    assert (decided.delivered, decided.is_unverified, decided.is_taken) == ((0,), True, False)
     answer, decided = compared(HELD, AWAY, may_be_stored=True, refusals=0, jitter=0.0)
     assert (answer, decided) == (AWAY, plan(AWAY, [0], 0.0))
     for stored in (Stored.UNREADABLE, AWAY):
@@ -131,6 +131,7 @@ def test_a_conflict_that_cannot_be_looked_into_counts_as_stored_only_if_it_may_h
     [
         ("failed", None, "timeout", True),
         ("failed", None, "reset", True),
+        ("failed", None, "interrupted", True),
         ("failed", None, "refused", False),
         ("failed", None, "dns", False),
         ("failed", 200, "cut_off", True),
