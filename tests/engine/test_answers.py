@@ -362,3 +362,15 @@ def test_what_answers_without_http_is_cant_connect(host: Host) -> None:
     now: Any = health(host, configuration)
     assert (now.status, now.cause) == (Status.CANT_CONNECT, "not_http")
     assert states(host) == {"pending": 1}
+
+
+def test_no_delivery_shows_what_an_answer_said_of_its_neighbours(host: Host, lrs: FakeLRS) -> None:
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1", "r2", "r3")
+    errors = [{"index": n, "message": f"who is {who}@acme.example?"} for n, who in enumerate("abc")]
+    lrs.answer(FakeAnswer(400, JSON, json.dumps({"errors": errors}).encode()))
+    drain(host, configuration)
+    for n, delivery in enumerate(host.deliveries()):
+        [attempt, *_] = host.lms.deliveries.attempts(delivery)
+        shown = f"{delivery.reason_words} {attempt.words}"
+        assert [who for who in "abc" if f"{who}@" in shown] == ["abc"[n]]

@@ -93,9 +93,9 @@ def work(host: Host, clock: FixedClock, *, minutes: float) -> None:
 
 
 def stand(
-    host: Host, lrs: Wall, case: str, *, has_worked: bool, minutes: float
+    host: Host, lrs: Wall, case: str, *, has_worked: bool, minutes: float, waiting: int = WAITING
 ) -> tuple[FixedClock, Any, int]:
-    """A configuration with 300 waiting before a wall; how many requests went out meanwhile."""
+    """A configuration with what waits before a wall; how many requests went out meanwhile."""
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     if has_worked:
@@ -103,7 +103,7 @@ def stand(
         drain(host, configuration)
         assert states(host) == {"delivered": 7}
         clock.advance(seconds=30)
-    record(host, *(f"r{n}" for n in range(WAITING)))
+    record(host, *(f"r{n}" for n in range(waiting)))
     lrs.wall = ANSWERS[case][0]
     before = lrs.requests
     work(host, clock, minutes=minutes)
@@ -115,11 +115,13 @@ def assert_kept(host: Host, has_worked: bool) -> None:
     assert states(host) == expected
 
 
-def assert_soon_well(host: Host, lrs: Wall, clock: FixedClock, configuration: Any) -> None:
+def assert_soon_well(
+    host: Host, lrs: Wall, clock: FixedClock, configuration: Any, *, minutes: int = 32
+) -> None:
     """The wall is gone: after the next probe all is sent, in full batches, and read back."""
     lrs.wall = None
     before = lrs.requests
-    for _ in range(32 * 12):
+    for _ in range(minutes * 12):
         drain_due(host)
         if not states(host)["pending"]:
             break
@@ -144,7 +146,8 @@ def test_one_answer_to_everything_for_a_minute(
         assert health(host, configuration).cause == cause
         assert health(host, configuration).status is Status.SERVER_ERROR
         assert_kept(host, has_worked)
-        assert_soon_well(host, lrs, clock, configuration)
+        minutes = 2 if cause in ("settings", "internal", "rate") else 32
+        assert_soon_well(host, lrs, clock, configuration, minutes=minutes)
 
 
 @pytest.mark.parametrize("case", ANSWERS)
@@ -161,14 +164,16 @@ def test_one_answer_to_everything_for_an_hour(host: Host, case: str) -> None:
 
 @pytest.mark.parametrize("case", ["400", "409", "413", "partial"])
 def test_nothing_is_given_up_in_three_days(host: Host, case: str) -> None:
+    """So few wait that each is tried, and refused, more than twenty times."""
     if host.db.engine.dialect.name != "sqlite":
         pytest.skip("the clock is the same on every database, SQLite stands for all")
     with Wall() as lrs:
-        clock, configuration, _ = stand(host, lrs, case, has_worked=False, minutes=5)
+        clock, configuration, _ = stand(host, lrs, case, has_worked=False, minutes=5, waiting=6)
         for _ in range(3 * 24 * 2):
             clock.advance(minutes=32)
             drain_due(host)
-        assert states(host) == {"pending": WAITING}
+        assert states(host) == {"pending": 6}
+        assert min(delivery.attempts for delivery in host.deliveries()) > 20
         assert health(host, configuration).cause == "settings"
         assert_soon_well(host, lrs, clock, configuration)
 
@@ -296,9 +301,21 @@ def test_poison_turns_no_healthy_lms_red_and_is_rejected_with_its_own_words(
         drain_due(host)
         assert states(host) == {"delivered": good + 5, "rejected": bad}
         assert len(lrs.statements) == good + 5
+        assert_alone(lrs)
         for delivery in host.deliveries():
             if delivery.state.value == "rejected" and names != "nobody":
                 assert delivery.reason_words == f"bad actor '{mbox(delivery)}'"
+
+
+def assert_alone(lrs: FakeLRS) -> None:
+    """What was refused alone goes alone from then on."""
+    refused: set[str] = set()
+    for request in lrs.received:
+        sent = request.json()
+        if isinstance(sent, list):
+            assert not refused & {statement["id"] for statement in sent}
+        elif request.status == 400:
+            refused.add(sent["id"])
 
 
 def mbox(delivery: Any) -> str:
