@@ -41,8 +41,10 @@ def test_what_was_not_delivered_is_kept_for_ever(host: Host, lrs: FakeLRS) -> No
     clock = host.freeze()
     configuration = host.attach(**lrs.settings)
     record(host, "refused")
-    lrs.answer(FakeAnswer(413))
-    drain(host, configuration)
+    lrs.answer_always(FakeAnswer(400))
+    for minutes in (0, 1, 10, 60, 240, 720):
+        clock.advance(minutes=minutes)
+        drain(host, configuration)
     record(host, "waiting")
     host.lms.record(result("nobody", participant=Participant(id="E001")))
     clock.advance(days=3650)
