@@ -13,7 +13,7 @@ from flask import Response, request
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 
-from ..checks import Errors, clean_emails, clean_name
+from .. import checks
 from ..connectors.base import Connector, TestReport
 from ..database.models import Configuration
 from ..errors import EditConflict, InvalidConfiguration
@@ -94,9 +94,9 @@ def connection(type: str) -> ResponseReturnValue:
 
 def _check(values: dict[str, Any]) -> dict[str, Any]:
     """The rules of step 1 alone; nothing is written."""
-    state, errors = pages.state(), Errors()
-    name = clean_name(values["name"], errors)
-    emails = clean_emails(values["contact_emails"], errors)
+    state, errors = pages.state(), checks.Errors()
+    name = errors.take("name", checks.name, values["name"])
+    emails = errors.take("contact_emails", checks.emails, values["contact_emails"])
     configurations.connector_of(state, values["type"], errors)
     if name:
         configurations.check_name_is_free(state, pages.organization_id(), name, None, errors)
