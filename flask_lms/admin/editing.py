@@ -18,7 +18,7 @@ from ..connectors.base import Connector, TestReport
 from ..database.models import Configuration
 from ..errors import EditConflict, InvalidConfiguration
 from ..i18n import date, date_time, gettext, language
-from ..services import configurations
+from ..services import configurations, connection_test
 from ..services.configurations import Configurations
 from . import pages, probe
 from .forms import BasicsForm, connector_form, is_genuine, seal, show_errors, typed, unseal
@@ -108,10 +108,11 @@ def _test_new(
     connector: Connector, form: FlaskForm, draft: dict[str, Any], settings: dict[str, Any]
 ) -> Response:
     report: TestReport | None = None
-    limited = not probe.may_test()
+    state, administrator = pages.state(), pages.administrator()
+    limited = connection_test.is_limited(state, administrator)
     if not limited:
-        service = Configurations(pages.state(), pages.organization_id())
-        report = service.test_settings(connector.type, settings)
+        service = Configurations(state, pages.organization_id())
+        report = service.test_settings(connector.type, settings, by=administrator)
     return _show_connection(connector, form, draft, report=report, is_limited=limited)
 
 
@@ -235,10 +236,13 @@ def _test_edited(
     service: Configurations,
 ) -> Response:
     report: TestReport | None = None
-    may = probe.may_test()
-    if may and form is not None and connector is not None:
-        report = service.test_settings(configuration.type, typed(form, connector), configuration.id)
-    return _show(configuration, connector, basics, form, report=report, is_limited=not may)
+    administrator = pages.administrator()
+    limited = connection_test.is_limited(pages.state(), administrator)
+    if not limited and form is not None and connector is not None:
+        report = service.test_settings(
+            configuration.type, typed(form, connector), configuration.id, administrator
+        )
+    return _show(configuration, connector, basics, form, report=report, is_limited=limited)
 
 
 def _conflict(
