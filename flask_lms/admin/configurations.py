@@ -13,7 +13,7 @@ from ..database.models import Configuration, Status
 from ..errors import InvalidConfiguration
 from ..i18n import N_, gettext, ngettext, translate
 from ..services.configurations import Configurations
-from ..services.deliveries import Deliveries, Filters
+from ..services.deliveries import Deliveries
 from ..services.objectives import Objectives
 from ..services.overview import Numbers, Overview
 from ..services.overview import health as health_of
@@ -68,7 +68,7 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
     days = request.args.get("days", "", str)
     shown = int(days) if days in map(str, _DAYS) else _DAYS[0]
     daily = [charts.DayCounts(**vars(day)) for day in figures.daily(configuration, shown)]
-    filters = Filters(configuration_id=configuration_id)
+    deliveries = Deliveries(state, organization_id)
     attached = Objectives(state, organization_id).page(limit=_FEW, attached_to=configuration_id)
     return pages.render(
         "overview.html",
@@ -79,7 +79,7 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
         chart=charts.draw(daily),
         days=shown,
         choices=_DAYS,
-        deliveries=Deliveries(state, organization_id).list(filters, limit=_FEW).items,
+        deliveries=deliveries.list(configuration_id=configuration_id, limit=_FEW).items,
         attached=attached,
         act=ActForm(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from flask import request
@@ -15,7 +15,7 @@ from ..database.models import Attempt, Configuration, DeliveryState
 from ..database.types import UTC
 from ..i18n import N_, gettext, ngettext
 from ..services.configurations import Configurations
-from ..services.deliveries import Deliveries, Filters
+from ..services.deliveries import Deliveries, DeliveryFilter
 from ..services.objectives import Objectives
 from . import csv_files, pages, wording
 from .forms import ActForm
@@ -49,20 +49,20 @@ NAMES = (
 )  # fmt: skip
 
 
-def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None) -> Filters:
+def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None) -> DeliveryFilter:
     """The filters of a list of deliveries; what is malformed is left out."""
     state = values.get("state", "")
-    states: tuple[DeliveryState, ...] = ()
+    states: tuple[DeliveryState, ...] | None = None
     if state == "attention":
         states = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
     elif state in {one.value for one in DeliveryState}:
         states = (DeliveryState(state),)
     until = day(values.get("until"))
-    return Filters(
+    return DeliveryFilter(
         configuration_id=configuration_id or as_uuid(values.get("configuration_id")),
         states=states,
         objective_id=values.get("objective_id", "").strip()[:255] or None,
-        participant=values.get("participant", "").strip()[:255] or None,
+        search=values.get("participant", "").strip()[:255] or None,
         reason=values.get("reason", "").strip()[:40] or None,
         since=day(values.get("since")),
         until=until and until + timedelta(days=1),
@@ -101,7 +101,7 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
 def _page(configuration: Configuration | None) -> ResponseReturnValue:
     chosen = filters(request.args, configuration.id if configuration else None)
     before = as_uuid(request.args.get("before"))
-    found = _deliveries().list(chosen, before=before, limit=_LIMIT)
+    found = _deliveries().list(before=before, limit=_LIMIT, **chosen)
     everything = _configurations().list(with_deleted=True)
     by_id = {one.id: one for one in everything}
     objectives = Objectives(pages.state(), pages.organization_id()).page(limit=_OBJECTIVES)
@@ -145,7 +145,7 @@ def as_csv() -> ResponseReturnValue:
     def rows() -> Iterator[Sequence[object]]:
         # Here, as the host may have ended its session before the first line is read.
         names = {one.id: one for one in _configurations().list(with_deleted=True)}
-        for one in _deliveries().iterate(filters(request.args)):
+        for one in _deliveries().iterate(**filters(request.args)):
             owner = names.get(one.configuration_id)
             type = owner.type if owner else ""
             yield (
@@ -221,18 +221,18 @@ class _Act:
     question: tuple[str, str]
     facts: tuple[str, ...]
     nothing: str
-    count: Callable[[Deliveries, Filters], int]
-    do: Callable[[Deliveries, Filters], str]
+    count: Callable[..., int]
+    do: Callable[[Deliveries, DeliveryFilter], str]
     is_danger: bool = False
 
 
-def _send_again(service: Deliveries, chosen: Filters) -> str:
-    n = service.send_again(chosen, pages.administrator())
+def _send_again(service: Deliveries, chosen: DeliveryFilter) -> str:
+    n = service.send_again(by=pages.administrator(), **chosen)
     return ngettext("%(n)s result is being sent again.", "%(n)s results are being sent again.", n)
 
 
-def _check_again(service: Deliveries, chosen: Filters) -> str:
-    done = service.check_again(chosen, pages.administrator())
+def _check_again(service: Deliveries, chosen: DeliveryFilter) -> str:
+    done = service.check_again(by=pages.administrator(), **chosen)
     text = ngettext(
         "%(n)s result is being sent now.", "%(n)s results are being sent now.", done.queued
     )
@@ -243,8 +243,8 @@ def _check_again(service: Deliveries, chosen: Filters) -> str:
     return text
 
 
-def _cancel(service: Deliveries, chosen: Filters) -> str:
-    n = service.cancel(chosen, pages.administrator())
+def _cancel(service: Deliveries, chosen: DeliveryFilter) -> str:
+    n = service.cancel(by=pages.administrator(), **chosen)
     return ngettext("%(n)s result was cancelled.", "%(n)s results were cancelled.", n)
 
 
@@ -286,17 +286,18 @@ _ACTS = {
 }
 
 
-def chosen_filters() -> Filters | None:
+def chosen_filters() -> DeliveryFilter | None:
     """The ticked ones, or with ``all`` everything that matches; None: nothing was ticked."""
     values = request.values
     found = filters(values)
     only = as_uuid(values.get("only"))
     if only is not None:
-        return Filters(ids=[only])
+        return {"ids": [only]}
     if values.get("all"):
-        return found
+        # Whoever means all of them says so: an act without a filter is refused.
+        return found if any(found.values()) else {"states": list(DeliveryState)}
     ids = [one for text in values.getlist("ids") if (one := as_uuid(text))]
-    return replace(found, ids=ids[:_MOST_TICKED]) if ids else None
+    return {**found, "ids": ids[:_MOST_TICKED]} if ids else None
 
 
 def confirm_act(act: str) -> ResponseReturnValue:
@@ -309,23 +310,18 @@ def confirm_act(act: str) -> ResponseReturnValue:
     if chosen is None:
         pages.notice(gettext("Choose at least one result."), "warn")
         return pages.go("deliveries", **carried)
-    count = spec.count(service, chosen)
+    count, ids = spec.count(service, **chosen), chosen.get("ids") or ()
     if not count:
         pages.notice(gettext(spec.nothing), "warn")
         return pages.go("deliveries", **carried)
 
     def do() -> ResponseReturnValue:
         pages.notice(spec.do(service, chosen))
-        if len(chosen.ids) == 1:
-            return pages.go("delivery", delivery_id=chosen.ids[0])
+        if len(ids) == 1:
+            return pages.go("delivery", delivery_id=ids[0])
         return pages.go("deliveries", **carried)
 
-    if (
-        count == 1
-        and len(chosen.ids) == 1
-        and not spec.is_danger
-        and ActForm().validate_on_submit()
-    ):
+    if count == 1 and len(ids) == 1 and not spec.is_danger and ActForm().validate_on_submit():
         return do()
     return pages.confirm(
         do,

@@ -15,7 +15,7 @@ from ..database.types import UTC
 from ..i18n import date as date_words
 from ..i18n import gettext, ngettext
 from ..services.configurations import Configurations
-from ..services.deliveries import Deliveries, Filters
+from ..services.deliveries import Deliveries, DeliveryFilter
 from ..services.objectives import Objectives
 from . import pages, wording
 from .deliveries import page_number
@@ -210,7 +210,7 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
     deliveries = Deliveries(pages.state(), pages.organization_id())
     waiting = None
     if len(ids) <= _FEW:
-        waiting = sum(deliveries.count(_waiting(configuration_id, one)) for one in ids)
+        waiting = sum(deliveries.count(**_waiting(configuration_id, one)) for one in ids)
 
     def act() -> ResponseReturnValue:
         cancels = request.form.get("waiting") == "cancel"
@@ -262,11 +262,11 @@ def _detach_title(ids: Sequence[str], name: str) -> str:
     return gettext("Detach “%(objective)s” from “%(name)s”?", objective=objective, name=name)
 
 
-def _waiting(configuration_id: uuid.UUID, objective_id: str) -> Filters:
-    return Filters(
+def _waiting(configuration_id: uuid.UUID, objective_id: str) -> DeliveryFilter:
+    return DeliveryFilter(
         configuration_id=configuration_id,
         objective_id=objective_id,
-        states=(DeliveryState.PENDING,),
+        state=DeliveryState.PENDING,
     )
 
 

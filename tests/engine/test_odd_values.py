@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 
 from flask_lms import Participant
-from flask_lms.services.deliveries import Filters
 from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import assert_everything_arrived, drain, health, record, states
 from tests.host import Host, result
@@ -38,7 +37,7 @@ def test_a_mapping_that_is_no_dict_is_taken_as_one(host: Host, lrs: FakeLRS) -> 
     host.lms.record(result("r2", participant=Participant(id="E001"), extensions=extensions))
     assert states(host) == {"pending": 1, "not_sent": 1}
     host.participants["E001"] = Participant(id="E001", email="mo@acme.example")
-    host.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    host.lms.deliveries.check_again(configuration_id=configuration.id)
     drain(host, configuration)
     assert_everything_arrived(host, lrs)
     assert [s["result"]["extensions"][IRI] for s in lrs.statements] == [{"tries": [1, 2]}] * 2

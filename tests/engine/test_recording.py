@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from flask_lms import InvalidValue, Objective, Participant, result_recorded
 from flask_lms.database.models import DeliveryState
-from flask_lms.services.deliveries import Filters
 from tests.host import Host, result
 
 URL = "http://127.0.0.1:9/xapi"
@@ -295,5 +294,5 @@ def test_a_revision_of_a_result_that_was_never_sent_voids_nothing(host: Host) ->
     assert host.lms.record(result(revision=2)).queued == 2
 
     host.participants["E001"] = Participant(id="E001", email="mo@acme.example")
-    checked = host.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    checked = host.lms.deliveries.check_again(configuration_id=configuration.id)
     assert (checked.queued, checked.not_wanted) == (0, 1)  # it would undo the correction

@@ -11,7 +11,6 @@ import pytest
 from flask_lms import statement_delivered
 from flask_lms.database.models import ConfigurationHealth, Status
 from flask_lms.delivery import deliver, lease
-from flask_lms.services.deliveries import Filters
 from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import (
     PickyLRS,
@@ -234,7 +233,7 @@ def test_one_cancelled_while_under_way_is_shown_as_what_it_is(host: Host, lrs: F
 
     def post_and_cancel(load: Any) -> Any:
         answer = post(load)
-        host.lms.deliveries.cancel(Filters(configuration_id=configuration.id))
+        host.lms.deliveries.cancel(configuration_id=configuration.id)
         return answer
 
     walk._post = post_and_cancel  # type: ignore[method-assign]
@@ -245,7 +244,7 @@ def test_one_cancelled_while_under_way_is_shown_as_what_it_is(host: Host, lrs: F
 def test_one_cancelled_before_is_never_sent(host: Host, lrs: FakeLRS) -> None:
     configuration = host.attach(**lrs.settings)
     record(host, "r1")
-    host.lms.deliveries.cancel(Filters(configuration_id=configuration.id))
+    host.lms.deliveries.cancel(configuration_id=configuration.id)
     drain(host, configuration)
     assert lrs.statements == []
     assert states(host) == {"cancelled": 1}
@@ -256,7 +255,7 @@ def test_send_again_sends_the_same_bytes(host: Host, lrs: FakeLRS) -> None:
     record(host, "r1")
     drain(host, configuration)
     lrs.reset()
-    assert host.lms.deliveries.send_again(Filters(configuration_id=configuration.id)) == 1
+    assert host.lms.deliveries.send_again(configuration_id=configuration.id) == 1
     drain(host, configuration)
     assert_everything_arrived(host, lrs)
 
@@ -267,10 +266,10 @@ def test_check_again_sends_a_result_whose_address_was_corrected(host: Host, lrs:
     configuration = host.attach(**lrs.settings)
     host.lms.record(result(participant=Participant(id="E001")))
     assert states(host) == {"not_sent": 1}
-    checked = host.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    checked = host.lms.deliveries.check_again(configuration_id=configuration.id)
     assert (checked.queued, checked.still_not_sent) == (0, 1)
     host.participants["E001"] = Participant(id="E001", email="mo@acme.example")
-    checked = host.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    checked = host.lms.deliveries.check_again(configuration_id=configuration.id)
     assert (checked.queued, checked.still_not_sent) == (1, 0)
     drain(host, configuration)
     assert_everything_arrived(host, lrs)
@@ -358,7 +357,7 @@ def test_one_cancelled_while_its_batch_is_halved_is_not_sent(host: Host) -> None
 
         def post_and_cancel(load: Any) -> Any:
             answer = post(load)
-            host.lms.deliveries.cancel(Filters(ids=[last.id]))
+            host.lms.deliveries.cancel(ids=[last.id])
             return answer
 
         walk._post = post_and_cancel  # type: ignore[method-assign]

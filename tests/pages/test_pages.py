@@ -599,3 +599,15 @@ def test_a_mail_server_that_is_down_shows_on_the_list_and_on_the_alerts_page(
             page = site.client().get(path)
             assert page.status_code == 200
             assert ("The mail server takes no mails at the moment" in page.text) is shown
+
+
+def test_all_results_of_the_organization_can_be_chosen_without_a_filter(site: Site) -> None:
+    client, one = site.client(), create(site)
+    deliver(site, one)
+    deliver(site, one, DeliveryState.NOT_SENT, number=2)
+    asked = post(client, "/lms/deliveries/cancel", {"all": "yes"})
+    assert "Cancel 2 results?" in text_of(asked)
+    done = act(client, "/lms/deliveries/cancel", all="yes", confirmed="yes")
+    assert "2 results were cancelled." in text_of(done)
+    again = act(client, "/lms/deliveries/check-again", all="yes", confirmed="yes")
+    assert "There is nothing to check again." in text_of(again)

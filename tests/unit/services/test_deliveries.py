@@ -13,15 +13,16 @@ from flask_lms import NotFound, Participant
 from flask_lms.database.models import Attempt, Delivery, DeliveryState
 from flask_lms.database.types import new_id
 from flask_lms.services import deliveries
-from flask_lms.services.deliveries import Deliveries, Filters
+from flask_lms.services.deliveries import Deliveries, DeliveryFilter
 from tests.host import result
 
 from .conftest import ANA, Desk
 
+EVERY: DeliveryFilter = {"states": list(DeliveryState)}
+
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "_CHUNK", 3)
     monkeypatch.setattr(deliveries, "CHUNK", 3)
 
 
@@ -45,7 +46,7 @@ def test_each_filter_finds_its_own(desk: Desk) -> None:
     old = desk.put(two, at=desk.later(days=-3), id=_id_at(desk, days=-3))
 
     def found(**filters: object) -> set[uuid.UUID]:
-        return {row.id for row in desk.deliveries.list(Filters(**filters)).items}  # type: ignore[arg-type]
+        return {row.id for row in desk.deliveries.list(**filters).items}  # type: ignore[arg-type]
 
     assert found() == {row.id for row in (plain, fire, max_, rejected, old)}
     assert found(configuration_id=one.id) == {plain.id, fire.id, max_.id}
@@ -53,15 +54,21 @@ def test_each_filter_finds_its_own(desk: Desk) -> None:
     assert found(states=(DeliveryState.REJECTED, DeliveryState.NOT_SENT)) == {rejected.id}
     assert found(states=("pending",), configuration_id=two.id) == {old.id}
     assert found(objective_id="fire") == {fire.id}
-    assert found(participant="E001") == {max_.id}
-    assert found(participant="100% mü") == {max_.id}
-    assert found(participant="%") == {max_.id}
-    assert found(participant="JANE") == {plain.id, fire.id, rejected.id, old.id}
+    assert found(search="E001") == {max_.id}
+    assert found(participant_id="E001") == {max_.id}
+    assert found(participant_id="E00") == found(participant_id="JANE@acme.example") == set()
+    assert found(state="rejected") == {rejected.id}
+    assert found(state="rejected", states=["pending"]) == found()
+    assert found(ids=[]) == found(states=[]) == set()
+    assert found(ids=None, states=None, reason="", search=None) == found()
+    assert found(search="100% mü") == {max_.id}
+    assert found(search="%") == {max_.id}
+    assert found(search="JANE") == {plain.id, fire.id, rejected.id, old.id}
     assert found(reason="rejected") == {rejected.id}
     assert found(since=desk.later(days=-1)) == {plain.id, fire.id, max_.id, rejected.id}
     assert found(until=desk.later(days=-1)) == {old.id}
     assert found(ids=[plain.id, str(fire.id)]) == {plain.id, fire.id}
-    assert desk.deliveries.count(Filters(configuration_id=one.id)) == 3
+    assert desk.deliveries.count(configuration_id=one.id) == 3
 
 
 def _id_at(desk: Desk, **span: float) -> uuid.UUID:
@@ -86,24 +93,39 @@ def test_another_organizations_deliveries_are_never_found(desk: Desk) -> None:
     others = Deliveries(desk.host.state, "ACME")
     with pytest.raises(NotFound):
         others.get(row.id)
-    everything = Filters(ids=[row.id], configuration_id=row.configuration_id)
+    everything = DeliveryFilter(ids=[row.id], configuration_id=row.configuration_id)
     assert others.list().items == []
-    assert list(others.iterate(everything)) == []
-    assert others.count(everything) == 0
-    assert others.send_again(everything) == 0
-    assert others.cancel(everything) == 0
-    assert others.check_again(everything).checked == 0
-    assert others.count_sendable(everything) == others.count_cancellable(everything) == 0
+    assert list(others.iterate(**everything)) == []
+    assert others.count(**everything) == 0
+    assert others.send_again(**everything) == 0
+    assert others.cancel(**everything) == 0
+    assert others.check_again(**everything).checked == 0
+    assert others.count_sendable(**everything) == others.count_cancellable(**everything) == 0
     assert others.counts(row.configuration_id)[DeliveryState.PENDING] == 0
     assert desk.deliveries.get(row.id).state is DeliveryState.PENDING
     assert [one.action for one in desk.history()] == ["created"]
+
+
+def test_an_act_without_a_filter_is_refused_and_never_means_all(desk: Desk) -> None:
+    row = desk.put(desk.create())
+    service = desk.deliveries
+    for act in (service.cancel, service.send_again, service.check_again):
+        with pytest.raises(TypeError, match="say which deliveries"):
+            act(by=ANA)
+        with pytest.raises(TypeError, match="say which deliveries"):
+            act(configuration_id=None, reason="", by=ANA)
+        with pytest.raises(TypeError, match="no filter participant"):
+            act(participant="jane")  # type: ignore[call-arg]
+    assert service.cancel(ids=[]) == 0
+    assert service.get(row.id).state is DeliveryState.PENDING
+    assert service.cancel(ids=[row.id]) == 1
 
 
 def test_a_malformed_id_is_not_found(desk: Desk) -> None:
     with pytest.raises(NotFound):
         desk.deliveries.get("../etc/passwd")
     with pytest.raises(NotFound):
-        desk.deliveries.list(Filters(configuration_id="nonsense"))
+        desk.deliveries.list(configuration_id="nonsense")
 
 
 def test_iterating_gives_each_row_once_in_chunks(desk: Desk, small_chunks: None) -> None:
@@ -164,7 +186,7 @@ def test_send_again_sends_the_same_bytes_of_what_has_them(desk: Desk, small_chun
     desk.clock.advance(hours=1)
     progress: list[int] = []
     assert desk.deliveries.count_sendable() == 9
-    assert desk.deliveries.send_again(Filters(), by=ANA, on_progress=progress.append) == 9
+    assert desk.deliveries.send_again(**EVERY, by=ANA, on_progress=progress.append) == 9
     assert progress == [3, 6, 9]
     for row in again:
         now = desk.deliveries.get(row.id)
@@ -181,13 +203,13 @@ def test_send_again_sends_the_same_bytes_of_what_has_them(desk: Desk, small_chun
 def test_send_again_keeps_to_the_states_that_were_chosen(desk: Desk) -> None:
     made = desk.create()
     rejected, sent = desk.put(made, DeliveryState.REJECTED), desk.put(made, DeliveryState.DELIVERED)
-    chosen = Filters(
+    chosen = DeliveryFilter(
         configuration_id=made.id, states=(DeliveryState.REJECTED, DeliveryState.PENDING)
     )
-    assert desk.deliveries.send_again(chosen, by=ANA) == 1
+    assert desk.deliveries.send_again(**chosen, by=ANA) == 1
     assert desk.deliveries.get(rejected.id).state is DeliveryState.PENDING
     assert desk.deliveries.get(sent.id).state is DeliveryState.DELIVERED
-    assert desk.deliveries.send_again(Filters(states=(DeliveryState.PENDING,))) == 0
+    assert desk.deliveries.send_again(states=(DeliveryState.PENDING,)) == 0
     [row] = desk.history("sent_again")
     assert row.configuration_id == made.id
     assert row.changes == {"deliveries": 1, "filter_states": ["rejected", "pending"]}
@@ -197,14 +219,14 @@ def test_nothing_of_a_deleted_configuration_is_sent_again(desk: Desk) -> None:
     made = desk.create()
     desk.put(made, DeliveryState.REJECTED)
     desk.configurations.delete(made.id)
-    assert desk.deliveries.send_again(Filters()) == 0
+    assert desk.deliveries.send_again(**EVERY) == 0
 
 
 def test_an_operator_over_all_organizations_leaves_each_its_own_history(desk: Desk) -> None:
     desk.put(desk.create(), DeliveryState.REJECTED)
     desk.organization_id = "globex"
     desk.put(desk.create(), DeliveryState.REJECTED)
-    assert Deliveries(desk.host.state).send_again(Filters(), by="operator") == 2
+    assert Deliveries(desk.host.state).send_again(**EVERY, by="operator") == 2
     assert {row.organization_id for row in desk.history("sent_again")} == {"acme", "globex"}
 
 
@@ -220,7 +242,7 @@ def test_a_break_in_the_middle_leaves_a_trace_of_what_was_done(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        desk.deliveries.send_again(Filters(), by=ANA, on_progress=stop)
+        desk.deliveries.send_again(**EVERY, by=ANA, on_progress=stop)
     assert desk.history("sent_again")[0].changes["deliveries"] == 6
     assert desk.deliveries.counts()[DeliveryState.PENDING] == 6
 
@@ -233,7 +255,7 @@ def test_cancel_takes_what_waits_or_cannot_be_sent(desk: Desk) -> None:
     waiting, unsent = desk.put(made), desk.put(made, DeliveryState.NOT_SENT, statement=None)
     sent, rejected = desk.put(made, DeliveryState.DELIVERED), desk.put(made, DeliveryState.REJECTED)
     assert desk.deliveries.count_cancellable() == 2
-    assert desk.deliveries.cancel(Filters(), by=ANA) == 2
+    assert desk.deliveries.cancel(**EVERY, by=ANA) == 2
     assert [desk.deliveries.get(r.id).state for r in (waiting, unsent, sent, rejected)] == [
         DeliveryState.CANCELLED,
         DeliveryState.CANCELLED,
@@ -254,14 +276,14 @@ def test_a_corrected_address_is_picked_up(desk: Desk) -> None:
     assert [one.reason for one in recorded.not_sent] == ["no_email"]
     [row] = desk.deliveries.list().items
     planned = row.statement_id
-    still = desk.deliveries.check_again(Filters(), by=ANA)
+    still = desk.deliveries.check_again(**EVERY, by=ANA)
     assert (still.queued, still.still_not_sent) == (0, 1)
     desk.rung.clear()
 
     desk.host.participants["E001"] = Participant(id="E001", email="max@acme.example", name="Max")
     desk.clock.advance(hours=1)
     assert desk.deliveries.count_checkable() == 1
-    done = desk.deliveries.check_again(Filters(ids=[row.id]), by=ANA)
+    done = desk.deliveries.check_again(ids=[row.id], by=ANA)
     assert (done.queued, done.still_not_sent) == (1, 0)
     now = desk.deliveries.get(row.id)
     assert (now.state, now.due_at, now.reason, now.result) == (
@@ -291,7 +313,7 @@ def test_all_statements_of_a_corrected_result_are_queued(desk: Desk) -> None:
     desk.configurations.attach(made.id, "ppe")
     desk.host.lms.record(result(participant=Participant(id="E001")))
     desk.host.participants["E001"] = Participant(id="E001", email="max@acme.example")
-    assert desk.deliveries.check_again(Filters()).queued == 1
+    assert desk.deliveries.check_again(**EVERY).queued == 1
     rows = desk.deliveries.list().items
     assert {row.kind for row in rows} == {"result", "completed"}
     assert {row.state for row in rows} == {DeliveryState.PENDING}
@@ -300,7 +322,7 @@ def test_all_statements_of_a_corrected_result_are_queued(desk: Desk) -> None:
 
 def test_a_result_that_is_no_longer_kept_stays_not_sent(desk: Desk) -> None:
     row = desk.put(desk.create(), DeliveryState.NOT_SENT, statement=None, reason="no_email")
-    done = desk.deliveries.check_again(Filters())
+    done = desk.deliveries.check_again(**EVERY)
     assert (done.queued, done.still_not_sent) == (0, 1)
     assert desk.deliveries.get(row.id).state is DeliveryState.NOT_SENT
 
@@ -310,7 +332,7 @@ def test_a_result_that_is_no_longer_wanted_is_cancelled(desk: Desk) -> None:
     desk.configurations.attach(made.id, "ppe")
     desk.host.lms.record(result(success=False, participant=Participant(id="E001")))
     desk.configurations.update(made.id, settings={"results": "passed"})
-    done = desk.deliveries.check_again(Filters())
+    done = desk.deliveries.check_again(**EVERY)
     assert (done.queued, done.still_not_sent, done.not_wanted) == (0, 0, 1)
     [row] = desk.deliveries.list().items
     assert (row.state, row.reason) == (DeliveryState.CANCELLED, "not_wanted")
@@ -334,22 +356,22 @@ def test_listing_costs_one_query_however_many_rows(desk: Desk) -> None:
 
 def test_an_unknown_state_is_an_error_of_the_caller(desk: Desk) -> None:
     with pytest.raises(ValueError, match="sending"):
-        desk.deliveries.list(Filters(states=("sending",)))  # type: ignore[arg-type]
+        desk.deliveries.list(states=("sending",))  # type: ignore[arg-type]
 
 
 def test_a_participants_rows_are_found_by_part_of_the_name_when_no_id_is_alike(desk: Desk) -> None:
     made = desk.create()
     by_id = desk.put(made, participant_id="doe", participant_name="Someone")
     desk.put(made, participant_name="John Doe")
-    assert [row.id for row in desk.deliveries.list(Filters(participant="doe")).items] == [by_id.id]
-    assert len(desk.deliveries.list(Filters(participant="Doe")).items) == 2
+    assert [row.id for row in desk.deliveries.list(search="doe").items] == [by_id.id]
+    assert len(desk.deliveries.list(search="Doe").items) == 2
 
 
 def test_deliveries_in_the_far_past_are_old(desk: Desk) -> None:
     made = desk.create()
     row = desk.put(made)
-    filters = Filters(until=row.recorded_at + timedelta(seconds=1))
-    assert desk.deliveries.count(filters) == 1
+    filters = DeliveryFilter(until=row.recorded_at + timedelta(seconds=1))
+    assert desk.deliveries.count(**filters) == 1
     assert desk.host.db.session.scalar(sa.select(sa.func.count()).select_from(Delivery)) == 1
 
 
@@ -363,25 +385,25 @@ def test_a_search_through_many_rows_stops_early_and_says_how_far_it_came(
     for _ in range(6):
         desk.put(made)
     newest = desk.put(made, participant_name="Zoë Rare")
-    rare = Filters(participant="Rare")
-    first = desk.deliveries.list(rare)
+    rare = DeliveryFilter(search="Rare")
+    first = desk.deliveries.list(**rare)
     assert [row.id for row in first.items] == [newest.id]
     assert first.searched_to == desk.clock.time
-    second = desk.deliveries.list(rare, before=first.next)
+    second = desk.deliveries.list(**rare, before=first.next)
     assert [row.id for row in second.items] == [oldest.id]
     assert second.searched_to == oldest.recorded_at
-    third = desk.deliveries.list(rare, before=second.next)
+    third = desk.deliveries.list(**rare, before=second.next)
     assert (list(third.items), third.next, third.searched_to) == ([], None, None)
-    assert desk.deliveries.list(Filters()).searched_to is None
-    assert desk.deliveries.count(rare) == 2
+    assert desk.deliveries.list().searched_to is None
+    assert desk.deliveries.count(**rare) == 2
 
 
 def test_a_search_that_fills_its_slice_pages_on_as_usual(desk: Desk) -> None:
     made = desk.create()
     rows = [desk.put(made).id for _ in range(5)]
-    jane = Filters(participant="jane d")
-    first = desk.deliveries.list(jane, limit=3)
-    rest = desk.deliveries.list(jane, limit=3, before=first.next)
+    jane = DeliveryFilter(search="jane d")
+    first = desk.deliveries.list(**jane, limit=3)
+    rest = desk.deliveries.list(**jane, limit=3, before=first.next)
     assert [row.id for row in (*first.items, *rest.items)] == rows[::-1]
     assert (first.searched_to, rest.searched_to, rest.next) == (None, None, None)
 
@@ -390,12 +412,12 @@ def test_ids_that_differ_in_case_only_are_two(desk: Desk) -> None:
     made = desk.create()
     desk.put(made, objective_id="aB3", participant_id="xY")
     desk.put(made, objective_id="Ab3", participant_id="Xy")
-    assert desk.deliveries.count(Filters(objective_id="aB3")) == 1
-    assert desk.deliveries.count(Filters(participant="xY")) == 1
+    assert desk.deliveries.count(objective_id="aB3") == 1
+    assert desk.deliveries.count(search="xY") == 1
     desk.configurations.detach(made.id, "aB3", cancel_waiting=True)
     assert desk.deliveries.counts()[DeliveryState.CANCELLED] == 1
     desk.organization_id = "ACME"
     desk.put(desk.create("Corporate LMS"), DeliveryState.REJECTED)
     assert desk.deliveries.counts()[DeliveryState.PENDING] == 0
-    assert Deliveries(desk.host.state).send_again(Filters(states=(DeliveryState.REJECTED,))) == 1
+    assert Deliveries(desk.host.state).send_again(states=(DeliveryState.REJECTED,)) == 1
     assert [row.organization_id for row in desk.history("sent_again")] == ["ACME"]

@@ -146,3 +146,16 @@ def test_without_its_slot_there_is_no_back_fill(desk: Desk) -> None:
     assert not desk.objectives.can_backfill()
     with pytest.raises(MissingCallback, match="past_results_loader"):
         desk.objectives.backfill(made.id, "ppe", None)
+
+
+def test_a_backfill_does_not_end_at_a_stretch_of_others_results(
+    desk: Desk, past: list[ObjectiveResult]
+) -> None:
+    made = desk.create()
+    desk.configurations.attach(made.id, "ppe")
+    strange = [result(f"other-{n}", organization_id="globex") for n in range(150)]
+    strange += [result(f"fire-{n}", objective="fire") for n in range(150)]
+    past[:0] = strange
+    assert desk.objectives.count_past("ppe", None) == 5
+    done = desk.objectives.backfill(made.id, "ppe", None)
+    assert (done.queued, len(done.not_sent)) == (4, 1)

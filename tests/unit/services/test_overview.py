@@ -79,8 +79,6 @@ def test_a_row_has_its_numbers(desk: Desk) -> None:
     assert (numbers.rejected, numbers.not_sent, numbers.objectives) == (1, 1, 2)
     assert numbers.oldest_waiting_at == desk.later(hours=-2)
     assert numbers.last_sent_at == desk.later(minutes=-3)
-    assert desk.overview.row(made.id) == row
-    assert desk.overview.attention() == 2
 
 
 def test_rows_cost_the_same_queries_for_one_and_for_many(desk: Desk) -> None:
@@ -154,28 +152,15 @@ def test_each_day_tells_what_was_settled_on_it_or_still_waits(desk: Desk) -> Non
     assert len(desk.overview.daily(made.id, days=90)) == 90
 
 
-def test_the_checklist_follows_the_first_steps(desk: Desk) -> None:
-    made = desk.create()
-    assert not desk.overview.checklist(made.id).is_connected
-    made.health.status = Status.CONNECTED
-    desk.configurations.attach(made.id, "ppe")
-    desk.put(made)
-    half = desk.overview.checklist(made.id)
-    assert (half.is_connected, half.has_objective, half.has_sent) == (True, True, False)
-    desk.put(made, DeliveryState.DELIVERED)
-    assert desk.overview.checklist(made.id).is_done
-
-
 def test_another_organizations_numbers_are_not_found(desk: Desk) -> None:
     made = desk.create()
     desk.put(made, DeliveryState.REJECTED)
     others = Overview(desk.host.state, "globex")
-    for call in (others.numbers, others.daily, others.checklist, others.row):
+    for call in (others.numbers, others.daily):
         with pytest.raises(NotFound):
             call(made.id)
     assert others.rows() == []
     assert others.summary().total == 0
-    assert others.attention() == 0
 
 
 def test_health_is_counts_and_ages_only(desk: Desk) -> None:
