@@ -11,16 +11,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from flask_wtf import FlaskForm
 
 from ..database.models import Status
 from ..i18n import N_
+from ..transport import Transport
 from ..values import ObjectiveResult
-
-if TYPE_CHECKING:
-    from ..transport import Transport
 
 
 class Verdict(str, enum.Enum):
