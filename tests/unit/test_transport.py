@@ -135,6 +135,23 @@ def test_a_kept_connection_that_breaks_in_the_answer_is_not_repeated() -> None:
         assert server.connections == 1
 
 
+def test_a_server_that_is_gone_at_the_second_try_may_have_the_request() -> None:
+    def last_words(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        caller.settimeout(1)
+        read_request(caller)
+        server.close_door()
+
+    with serving(last_words) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+    assert caught.value.cause == "refused"
+    assert caught.value.was_sent
+
+
 def test_a_connection_that_idled_is_not_used_again(
     lms: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +296,28 @@ def test_the_stages_of_a_connection_come_one_by_one(lms: Server) -> None:
     assert _heads(lms) == []
 
 
+def test_the_stages_are_those_of_a_connection_of_its_own() -> None:
+    authority = Authority()
+    with serving(KeepAlive(), authority.server_context("localhost")) as lms:
+        sender = transport()
+        sender.request("GET", lms.url("localhost"), headers={}, ca_pem=authority.pem)
+        stages = list(sender.connect_stages(lms.url("localhost"), ca_pem=authority.pem))
+        assert [name for name, _ in stages] == ["address", "dns", "connect", "tls"]
+        assert (lms.connections, len(_heads(lms))) == (2, 1)
+        sender.close()
+
+
+def test_a_look_up_that_leads_to_a_forbidden_address_has_not_ended_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [(socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a: rows)
+    ended: list[str] = []
+    with pytest.raises(Unreachable):
+        ended.extend(name for name, _ in transport().connect_stages("https://lms.example.com/"))
+    assert ended == ["address"]
+
+
 def test_ports_of_other_services_are_not_called_and_all_others_are() -> None:
     policy = AddressPolicy.of(Settings())
     for port in BAD_PORTS:
@@ -300,6 +339,58 @@ def test_a_transport_shows_nothing_of_itself(lms: Server) -> None:
     sender = transport()
     sender.request("GET", lms.url(), headers={}, auth=("key", "canary"))
     assert "canary" not in repr(sender) + repr(vars(sender))
+
+
+@pytest.mark.parametrize(
+    ("url", "cause", "reason"),
+    [
+        ("https://[::1", "blocked", "url"),
+        ("https:///xapi", "blocked", "url"),
+        ("https://lms.example.com\n/", "blocked", "url"),
+        ("https://lms.example.com/\x7f", "blocked", "url"),
+        ("https://lms%2eexample.com/", "blocked", "url"),
+        ("https://" + "a." * 130 + "com/", "blocked", "url"),
+        ("https://lms.example.com/" + "a" * 9000, "blocked", "url"),
+        ("lms.example.com/xapi", "blocked", "scheme"),
+        ("ftp://lms.example.com/", "blocked", "scheme"),
+        ("https://key:secret@lms.example.com/", "blocked", "userinfo"),
+        ("https://lms.example.com:22/", "blocked", "port"),
+        ("https://lms.example.com:0/", "blocked", "port"),
+        ("https://lms.example.com:8o/", "blocked", "port"),
+        ("https://127.1/", "blocked", "encoded"),
+        ("https://127..1/", "blocked", "encoded"),
+        ("https://①②⑦.1/", "blocked", "encoded"),
+        ("https://127.0.0.1/", "blocked", "address"),
+        ("https://lms..example.com/", "dns", "name"),
+        ("https://lms!.example.com/", "dns", "name"),
+        (f"https://{'a' * 64}.example.com/", "dns", "name"),
+        (f"https://{'ü' * 64}.example.com/", "dns", "name"),
+        ("https://-my_lms.example.com/", "dns", "name"),
+    ],
+)
+def test_the_part_of_a_url_that_is_refused_is_named(url: str, cause: str, reason: str) -> None:
+    with pytest.raises(Unreachable) as caught:
+        AddressPolicy.of(Settings()).check(url)
+    assert (caught.value.cause, caught.value.facts["reason"]) == (cause, reason)
+    assert "secret" not in str(caught.value.facts)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reason"),
+    [
+        (("93.184.215.14", "10.0.0.1"), "mixed"),
+        (("10.0.0.1", "10.0.0.2"), "address"),
+        (("10.0.0.1",), "address"),
+    ],
+)
+def test_a_name_of_allowed_and_forbidden_addresses_is_told_from_a_forbidden_one(
+    addresses: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(socket.AF_INET, 1, 6, "", (address, 443)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a: rows)
+    with pytest.raises(Unreachable) as caught:
+        transport().request("GET", "https://lms.example.com/", headers={})
+    assert (caught.value.cause, caught.value.facts["reason"]) == ("blocked", reason)
 
 
 @given(
@@ -414,6 +505,43 @@ def test_a_proxy_that_is_down_is_named() -> None:
         with pytest.raises(Unreachable) as caught:
             list(sender.connect_stages(url))
         assert caught.value.cause == "proxy"
+
+
+def test_a_tunnel_that_stays_silent_is_a_timeout_and_one_that_closes_is_the_proxys() -> None:
+    def stay_silent(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.recv(1)
+
+    with serving(stay_silent) as proxy, pytest.raises(Unreachable) as caught:
+        _by_proxy(proxy, connect_timeout_seconds=0.2).request(
+            "GET", "https://lms.invalid/", headers={}
+        )
+    assert (caught.value.cause, caught.value.facts["seconds"]) == ("timeout", 0.2)
+    with serving(lambda caller: None) as proxy, pytest.raises(Unreachable) as caught:
+        _by_proxy(proxy).request("GET", "https://lms.invalid/", headers={})
+    assert (caught.value.cause, caught.value.facts["proxy"]) == ("proxy", "127.0.0.1")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_answer_that_drips_through_a_proxy_is_cut_at_the_total_limit(scheme: str) -> None:
+    def drip(caller: socket.socket) -> None:
+        read_request(caller)
+        while True:  # until the caller hangs up
+            caller.sendall(b"H")
+            time.sleep(0.05)
+
+    authority = Authority()
+    context = authority.server_context("lms.invalid") if scheme == "https" else None
+    with serving(drip, context) as lms, serving(Proxy(lms.port)) as proxy:
+        if scheme == "http":
+            proxy.behaviour = drip
+        started = time.monotonic()
+        with pytest.raises(Unreachable) as caught:
+            _by_proxy(proxy, total_timeout_seconds=0.6).request(
+                "GET", f"{scheme}://lms.invalid:8443/", headers={}, ca_pem=authority.pem
+            )
+        assert time.monotonic() - started < 2
+    assert (caught.value.cause, caught.value.facts["seconds"]) == ("timeout", 0.6)
 
 
 def test_private_addresses_are_refused_before_a_proxy_is_asked(
