@@ -296,8 +296,8 @@ def _read(raw: HTTPResponse, exchange: _Exchange) -> Reply:
         is_complete = False
     is_truncated = len(body) > MOST_BODY_BYTES or wire_bytes >= _MOST_WIRE_BYTES
     if is_truncated or not is_complete:
+        # urllib3 keeps a connection whose answer was read to its end, and no other.
         raw.close()
-    raw.release_conn()
     return Reply(
         status=raw.status,
         headers=CaseInsensitiveDict(raw.headers.items()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from flask_lms.transport.policy import BAD_PORTS, AddressPolicy
 from ..transport_support import Authority, Server, read_request, serving, transport
 
 _OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+_PUBLIC_ONLY = AddressPolicy.of(Settings())
 
 
 class KeepAlive:
@@ -84,6 +86,34 @@ def test_one_connection_carries_many_requests(lms: Server) -> None:
     assert lms.connections == 2
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 2\r\n\r\n[]",
+    ],
+)
+def test_a_connection_is_kept_after_an_answer_that_was_read_to_its_end(
+    lms: Server, answer: bytes
+) -> None:
+    lms.behaviour.answer = answer  # type: ignore[attr-defined]
+    sender = transport()
+    for _ in range(3):
+        assert sender.request("POST", lms.url(), headers={}, body=b"[]").is_complete
+    assert lms.connections == 1
+
+
+def test_a_connection_is_not_kept_after_an_answer_that_was_cut(lms: Server) -> None:
+    lms.behaviour.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + b"x" * 30000  # type: ignore[attr-defined]
+    sender = transport()
+    for _ in range(2):
+        reply = sender.request("POST", lms.url(), headers={}, body=b"[]")
+        assert (reply.status, reply.is_truncated) == (200, True)
+    assert lms.connections == 2
+
+
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
     def once(caller: socket.socket) -> None:
         read_request(caller)
@@ -133,6 +163,75 @@ def test_a_kept_connection_that_breaks_in_the_answer_is_not_repeated() -> None:
         with pytest.raises(Unreachable):
             sender.request("POST", server.url(), headers={}, body=b"[]")
         assert server.connections == 1
+
+
+def test_a_kept_connection_that_is_reset_in_the_answer_is_not_repeated() -> None:
+    def reset_in_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        read_request(caller)
+        caller.sendall(b"HTTP/1.1 200 OK\r\nX-")
+        time.sleep(0.1)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(reset_in_the_second) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+        assert (caught.value.cause, server.connections) == ("reset", 1)
+
+
+def test_a_kept_connection_that_stays_silent_is_a_timeout_and_not_repeated() -> None:
+    def be_silent_at_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        read_request(caller)
+        caller.recv(1)
+
+    with serving(be_silent_at_the_second) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+        assert (caught.value.cause, server.connections) == ("timeout", 1)
+
+
+def test_a_new_connection_in_place_of_a_kept_one_is_a_new_one() -> None:
+    def hang_up(caller: socket.socket) -> None:
+        read_request(caller)
+        if server.connections == 1:
+            caller.sendall(_OK)
+
+    with serving(hang_up) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        time.sleep(0.05)
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+        assert (caught.value.cause, server.connections) == ("reset", 2)
+
+
+def test_the_second_try_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def close_at_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        caller.settimeout(1)
+        read_request(caller)
+
+    tried: list[object] = []
+
+    def connect(self: socket.socket, address: object) -> None:
+        tried.append(address)
+        raise ConnectionResetError
+
+    with serving(close_at_the_second) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+    assert (caught.value.cause, caught.value.was_sent, len(tried)) == ("reset", True, 1)
 
 
 def test_a_server_that_is_gone_at_the_second_try_may_have_the_request() -> None:
@@ -318,6 +417,10 @@ def test_a_look_up_that_leads_to_a_forbidden_address_has_not_ended_well(
     assert ended == ["address"]
 
 
+def test_a_literal_address_has_no_look_up(lms: Server) -> None:
+    assert [name for name, _ in transport().connect_stages(lms.url())] == ["address", "connect"]
+
+
 def test_ports_of_other_services_are_not_called_and_all_others_are() -> None:
     policy = AddressPolicy.of(Settings())
     for port in BAD_PORTS:
@@ -399,7 +502,7 @@ def test_a_name_of_allowed_and_forbidden_addresses_is_told_from_a_forbidden_one(
 def test_no_url_raises_anything_but_ours(text: str, before: str) -> None:
     cause, host = "none", ""
     try:
-        AddressPolicy.of(Settings()).check(before + text)
+        _PUBLIC_ONLY.check(before + text)
     except Unreachable as fault:
         cause, host = fault.cause, fault.facts["host"]
     assert cause in ("none", "blocked", "dns")

@@ -66,6 +66,17 @@ def test_a_bundle_for_the_whole_platform_is_trusted(authority: Authority, tmp_pa
         assert sender.request("POST", server.url("localhost"), headers={}).status == 204
 
 
+def test_a_bundle_for_the_whole_platform_is_trusted_alone(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usual, own = tmp_path / "usual.pem", tmp_path / "own.pem"
+    usual.write_text(authority.pem)
+    own.write_text(Authority().pem)
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(usual))
+    with serving(_OK, authority.server_context("localhost")) as server:
+        assert _cause(server.url("localhost"), ca_bundle=str(own)).cause == "tls_untrusted"
+
+
 def test_an_address_is_verified_too(authority: Authority) -> None:
     with serving(_OK, authority.server_context("127.0.0.1")) as server:
         assert (
