@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.exceptions import LocationParseError
 
 from flask_lms.settings import Settings
 from flask_lms.transport import Transport, Unreachable
+from flask_lms.transport.faults import Phase, cause_of
 from flask_lms.transport.policy import BAD_PORTS, AddressPolicy
 
 from ..transport_support import Authority, Server, read_request, serving, transport
@@ -370,6 +373,30 @@ def test_why_no_connection_could_be_made(
         assert caught.value.cause == cause
         assert caught.value.facts["host"] == "93.184.215.14"
         assert caught.value.facts.get("seconds") == (1.0 if cause == "connect_timeout" else None)
+
+
+def _not_yet_valid() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError("certificate verify failed")
+    error.verify_code = 9
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "cause"),
+    [
+        (OSError(107, "Transport endpoint is not connected"), "connect", "reset"),
+        (UnicodeError("label too long"), "connect", "dns"),
+        (LocationParseError("http://[/"), "connect", "dns"),
+        (_not_yet_valid(), "tls", "tls"),
+        (ssl.SSLError("bad record"), "sent", "tls"),
+        (OSError("odd"), "sent", "reset"),
+        (ValueError("odd"), "sent", "not_http"),
+    ],
+)
+def test_rare_faults_have_a_cause_by_how_far_the_exchange_was(
+    error: Exception, phase: Phase, cause: str
+) -> None:
+    assert cause_of(error, phase) == cause
 
 
 def test_many_dead_addresses_share_one_connect_limit(monkeypatch: pytest.MonkeyPatch) -> None:
