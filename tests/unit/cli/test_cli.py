@@ -247,7 +247,7 @@ def test_rekey_puts_all_under_the_newest_key_or_says_which_it_cannot(
     keys = [Fernet.generate_key().decode(), *world.state.settings.encryption_keys]
     old = world.state.encryption
     world.state.encryption = SimpleNamespace(  # type: ignore[assignment]
-        unlock=old.decrypt, is_current=lambda token: False, relock=old.rotate
+        decrypt=old.decrypt, is_current=lambda token: False, rotate=old.rotate
     )
     assert "1 encrypted anew, 0 were under the newest key." in run("rekey").output
     world.state.encryption = Encryption(keys[:1])
