@@ -187,7 +187,7 @@ def test_after_a_failure_it_is_looked_at_again_when_the_next_attempt_is_planned(
     rung: list[Any] = []
     planned: list[Any] = []
     world.state.wake.now = rung.extend
-    world.state.schedule = lambda id, at: planned.append((id, at))
+    world.state.wake.at = lambda id, at: planned.append((id, at))
     lrs.answer(FakeAnswer(500))
     world.deliver(configuration)
     assert (rung, planned) == (

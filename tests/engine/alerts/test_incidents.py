@@ -415,7 +415,9 @@ def test_a_digest_to_an_address_waits_for_room_there_alone(world):
     _crowd(world, "hub@acme.example", 19)
     world.clock.advance(hours=12)
     for n in range(7):
-        incident = incidents.open_for(world.session, world.get(id), f"t{n}", world.now)
+        incident, _ = incidents.open_once(
+            world.session, f"t{n}", world.get(id), kind=f"t{n}", opened_at=world.now
+        )
         queue.queue(
             world.state, world.session, kind=rules.Kind.ERROR, now=world.now, incident=incident,
             configuration=world.get(id), facts={"configuration_id": str(id), "name": "x"},
@@ -454,7 +456,9 @@ def test_a_configuration_has_at_most_six_mails_a_day(world):
     id = world.connected()
     world.tick()
     for n in range(9):
-        incident = incidents.open_for(world.session, world.get(id), f"t{n}", world.now)
+        incident, _ = incidents.open_once(
+            world.session, f"t{n}", world.get(id), kind=f"t{n}", opened_at=world.now
+        )
         queue.queue(
             world.state, world.session, kind=rules.Kind.ERROR, now=world.now, incident=incident,
             configuration=world.get(id), facts={"configuration_id": str(id), "name": "x"},

@@ -1,4 +1,4 @@
-"""Brings about every kind of mail, as rows of the outbox."""
+"""Brings about every kind of mail, as rows of the mail queue."""
 
 from __future__ import annotations
 

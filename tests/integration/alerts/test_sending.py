@@ -17,6 +17,7 @@ import flask_mail
 import pytest
 import sqlalchemy as sa
 import trustme
+from jinja2 import DictLoader
 
 from flask_lms import events
 from flask_lms.alerts import operators, sending
@@ -236,6 +237,22 @@ def test_a_host_template_at_fault_fails_its_mail_and_no_other(world, inbox, capl
         ("test", "sent", None),
     ]
     assert "templates of a mail" in caplog.text
+
+
+def test_a_template_of_the_hosts_for_one_kind_is_taken_and_no_other_changes(world, inbox):
+    ours = '{% extends "lms/mail/layout.txt" %}{% block foot %}Ours{% endblock %}'
+    html = "<p>{{ mail.headline }}</p>"
+    world.app.jinja_loader = DictLoader({"lms/mail/error.txt": ours, "lms/mail/error.html": html})
+    id = world.connected()
+    world.refuse(id)
+    sending.send_test(world.state, world.get(id), None)
+    assert sending.send_due(world.state) == 2
+    error, test = inbox.mails
+    plain, html = (error.get_body((part,)).get_content().strip() for part in ("plain", "html"))
+    assert plain.startswith("Your LMS answers, but doesn't accept the results.")
+    assert plain.endswith("Ours")
+    assert html == "<p>Your LMS answers, but doesn&#39;t accept the results.</p>"
+    assert "Stop these mails" in test.get_body(("plain",)).get_content()
 
 
 def test_a_host_whose_mail_class_sends_in_its_own_way_is_left_to_it(world, inbox):

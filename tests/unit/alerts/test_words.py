@@ -1,11 +1,11 @@
-"""Subjects and letters of each kind, as an administrator reads them."""
+"""Subjects of each kind, as an administrator reads them, and the lines of a mail."""
 
 from __future__ import annotations
 
 import pytest
 
 from flask_lms.alerts.rules import Kind
-from flask_lms.alerts.texts import duration, subject, wrap
+from flask_lms.alerts.texts import subject, wrap
 
 FACTS = {
     "name": "Corporate LMS", "status": "cant_connect", "waiting": 37, "duration_seconds": 260_000,
@@ -53,21 +53,6 @@ def test_a_hostile_name_does_not_break_out_of_the_subject():
     text = subject(Kind.ERROR, hostile, "Harbor\nTraining")
     assert "\n" not in text
     assert "\r" not in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (5, "1 minute"),
-        (3540, "59 minutes"),
-        (7800, "2 hours 10 minutes"),
-        (86_400 + 3600 + 60, "25 hours"),
-        (200_000, "2 days 7 hours"),
-        (86_400 * 10, "10 days"),
-    ],
-)
-def test_durations_have_two_units_at_most(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_long_addresses_are_not_broken():
