@@ -332,18 +332,18 @@ def _claim(
         session.rollback()
         return None
     # What must not be sent any more.
-    objection = None
+    reason = None
     if mail.configuration_id is not None:
         configuration = session.get(Configuration, mail.configuration_id, populate_existing=True)
-        objection = queue.objection(configuration, mail.recipient)
+        reason = queue.objection(configuration, mail.recipient)
     elif mail.kind == Kind.OPERATOR.value and mail.recipient not in state.settings.operator_emails:
-        objection = "no_contact"
+        reason = "no_contact"
     if mail.reason == _SENDING_AGAIN:
         mail.state, mail.reason = "failed", "unknown"
     elif now - mail.created_at >= rules.GIVE_UP:
         mail.state, mail.reason = "failed", mail.reason or "too_late"
-    elif objection is not None:
-        mail.state, mail.reason = "skipped", objection
+    elif reason is not None:
+        mail.state, mail.reason = "skipped", reason
     elif refusal := queue.quota(session, mail, now, only_sent=True).refusal(Kind(mail.kind)):
         mail.state, mail.reason, mail.due_at = "skipped", refusal, now
     # The mail of a recovery must not overtake the mail that says what was wrong.

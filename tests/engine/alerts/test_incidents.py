@@ -108,6 +108,16 @@ def test_somebody_who_sets_up_a_new_configuration_is_not_mailed_at_once(world):
     assert world.kinds() == ["error"]
 
 
+def test_a_new_configuration_for_which_results_wait_is_mailed_at_once(world):
+    id = world.lms.configurations.create(
+        "acme", "New", ["ana@acme.example"],
+        settings={"url": "https://new.example.org/xapi/", "key": "k", "secret": "s"},
+    ).id  # fmt: skip
+    world.wait(id, 1)
+    world.refuse(id)
+    assert world.kinds() == ["error"]
+
+
 def test_an_lms_that_asks_to_slow_down_is_not_an_outage_yet(world):
     id = world.connected()
     world.down(id, "rate", failures=0, status=Status.SERVER_ERROR)
@@ -231,6 +241,8 @@ def test_told_outages_count_as_changes_and_the_sixth_is_unstable_instead(world):
     unstable = world.mails(kind="unstable")[0]
     third = world.mails(kind="error")[2]
     assert unstable.facts["references"] == [third.message_id]
+    *_, last = world.incidents(kind="outage", thread=third.message_id)
+    assert last.facts["merged_into"] == unstable.incident_id.hex
 
 
 def test_blips_that_the_next_probe_mends_are_no_alarm_until_there_are_very_many(world):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flask_lms.alerts.rules import Kind
-from flask_lms.alerts.texts import subject, wrap
+from flask_lms.alerts.texts import Facts, error, subject, wrap
+from flask_lms.connectors.base import Cause
 
 FACTS = {
     "name": "Corporate LMS", "status": "cant_connect", "waiting": 37, "duration_seconds": 260_000,
@@ -46,6 +47,14 @@ FACTS = {
 )
 def test_the_subject(kind, more, text):
     assert subject(kind, {**FACTS, **more}, "Harbor Training") == f"[Harbor Training] {text}"
+
+
+@pytest.mark.parametrize(("is_settings", "minutes"), [(True, 30), (False, 10)])
+def test_how_often_we_try_again_depends_on_the_cause(is_settings, minutes):
+    cause = Cause(code="x", status=None, sentence="It says no.", is_settings=is_settings)
+    body = error(Facts(row={**FACTS, "cause": "x"}, cause_of={"x": cause}.get))
+    assert body.doing[0] == f"We try again every {minutes} minutes."
+    assert body.why == ["It says no."]
 
 
 def test_a_hostile_name_does_not_break_out_of_the_subject():
