@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import uuid
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Response, redirect
 from sqlalchemy import event
 
+import flask_lms
 from flask_lms import ObjectiveResult
+from flask_lms.admin import history
 from flask_lms.alerts import sending, unsubscribe
 from flask_lms.connectors.base import Stage, StageState, TestReport
 from flask_lms.database.models import Configuration, Delivery, DeliveryState, Status, Worker
+from flask_lms.i18n import using
 from flask_lms.services import configurations
 from tests.pages.site import BEN, Site, create, deliver, fill
 from tests.pages.support import act, errors_of, form_of, post, post_on, text_of, title_of
@@ -599,3 +604,40 @@ def test_a_mail_server_that_is_down_shows_on_the_list_and_on_the_alerts_page(
             page = site.client().get(path)
             assert page.status_code == 200
             assert ("The mail server takes no mails at the moment" in page.text) is shown
+
+
+def test_a_test_alert_is_in_the_history_once_it_is_on_its_way(site: Site) -> None:
+    client, one = site.client(), create(site)
+    act(client, f"/lms/{one}/alerts", act="test")
+    assert "Test alert sent Corporate LMS Recipients: 1 Ana Ruiz" in read(site, "/history")
+    act(client, f"/lms/{one}/alerts", act="mute", email="ana.ruiz@harbor.example")
+    act(client, f"/lms/{one}/alerts", act="test")
+    rows = read(site, "/history?action=test_alert_sent")
+    assert rows.count("Recipients:") == 1
+
+
+def test_the_history_has_words_for_every_act_that_is_written_and_for_no_other() -> None:
+    assert flask_lms.__file__ is not None
+    written: set[str] = set()
+    for path in Path(flask_lms.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            found: list[ast.expr] = []
+            if isinstance(node, ast.Call):
+                found = [word.value for word in node.keywords if word.arg == "action"]
+                if isinstance(node.func, ast.Attribute) and node.func.attr == "note":
+                    found += node.args[:1]
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "action":
+                found = [node.value]
+            for one in found:
+                branches = [one.body, one.orelse] if isinstance(one, ast.IfExp) else [one]
+                written |= {str(b.value) for b in branches if isinstance(b, ast.Constant)}
+    assert written == set(history.ACTIONS)
+
+
+def test_what_an_act_asks_is_asked_in_the_readers_language(site: Site) -> None:
+    one = create(site)
+    for n in range(2):
+        deliver(site, one, DeliveryState.REJECTED, number=n)
+    with using("de"):
+        asked = post(site.client(), "/lms/deliveries/send-again", {"all": "yes"})
+    assert "2 Ergebnisse erneut senden?" in text_of(asked)
