@@ -19,8 +19,7 @@ from . import charts, pages, wording
 from .forms import ActForm
 
 #: The status filter of the list: what the service knows, and its words.
-STATUSES = (
-    ("", N_("All")),
+_STATUSES = (
     ("error", N_("Not working")),
     ("attention", N_("Needs attention")),
     ("connected", N_("Connected")),
@@ -37,7 +36,7 @@ def index() -> ResponseReturnValue:
     everything = overview.rows()
     search = pages.clean_text(request.args.get("q"), 100)
     status = request.args.get("status", "")
-    if status not in dict(STATUSES):
+    if status not in dict(_STATUSES):
         status = ""
     is_filtered = bool(search or status)
     rows = overview.rows(search or None, status or None) if is_filtered else everything
@@ -48,7 +47,7 @@ def index() -> ResponseReturnValue:
         mail_problem=sending.problem(pages.state()),
         search=search,
         status=status,
-        statuses=STATUSES,
+        statuses=[(key, gettext(label)) for key, label in _STATUSES],
         is_filtered=is_filtered,
     )
 
@@ -94,8 +93,8 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
     )
 
 
-def _posted() -> bool:
-    """Whether a button was pressed with its token; if not, that is said."""
+def _accept_post() -> bool:
+    """Accept a pressed button; one whose token is too old is refused with a notice."""
     if ActForm().validate_on_submit():
         return True
     pages.notice(gettext("This page was open for too long. Send it once more."), "bad")
@@ -104,7 +103,7 @@ def _posted() -> bool:
 
 def send_waiting(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Try now."""
-    if _posted():
+    if _accept_post():
         count = pages.configurations().send_waiting(configuration_id, pages.administrator())
         text = (
             ngettext(
@@ -121,7 +120,7 @@ def send_waiting(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 def resume(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """End a pause."""
-    if _posted():
+    if _accept_post():
         name = pages.configurations().resume(configuration_id, pages.administrator()).name
         pages.notice(gettext("“%(name)s” sends again.", name=name))
     return pages.go("overview", configuration_id=configuration_id)
@@ -194,7 +193,7 @@ def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Bring a deleted one back, with its objectives and waiting results."""
-    if not _posted():
+    if not _accept_post():
         return pages.go("history", action="deleted")
     try:
         name = pages.configurations().restore(configuration_id, pages.administrator()).name

@@ -82,7 +82,6 @@ def _page(configuration: Configuration | None) -> ResponseReturnValue:
         next=found.next,
         searched_to=found.searched_to,
         is_first=before is None,
-        values=request.args,
         kept={**carried, "configuration_id": str(configuration.id)} if configuration else carried,
         is_filtered=bool(carried),
         objectives=[row.objective for row in objectives.items],

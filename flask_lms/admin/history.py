@@ -176,14 +176,19 @@ def page() -> ResponseReturnValue:
     found = audits.list(_filters(), before=before, limit=_LIMIT)
     configurations = pages.configurations().list(with_deleted=True)
     owners = {one.id: one for one in configurations}
+    gone = gettext("deleted")
+    choices = [
+        (str(one.id), f"{one.name} ({gone})" if one.deleted_at else one.name)
+        for one in configurations
+    ]
     return pages.render(
         "history.html",
         entries=[present(row, owners) for row in found.items],
         next=found.next,
         is_first=before is None,
-        configurations=configurations,
+        configurations=choices,
         living={one.id for one in configurations if one.deleted_at is None},
-        actions=ACTIONS,
+        actions=[(action, gettext(label)) for action, label in ACTIONS.items()],
         act=ActForm(),
         values={name: request.args[name] for name in _NAMES if request.args.get(name)},
     )
