@@ -34,13 +34,12 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     if request.method == "POST" and form.validate_on_submit():
         _act(configuration_id, service)
         return pages.go("alerts", configuration_id=configuration_id)
-    muted = {address.casefold() for address in configuration.muted_emails}
     mails = Mails(state, organization_id)
     return pages.render(
         "alerts.html",
         configuration=configuration,
         contacts=[
-            (address, address.casefold() in muted) for address in configuration.contact_emails
+            (address, configuration.is_muted(address)) for address in configuration.contact_emails
         ],
         mails=mails.list(configuration_id),
         mail_problem=sending.problem(state),
@@ -92,7 +91,7 @@ def mute(token: str) -> ResponseReturnValue:
     if request.method == "POST":
         change = service.unmute if request.form.get("act") == "unmute" else service.mute
         configuration = change(configuration_id, email, by=email)
-    is_muted = email.casefold() in {one.casefold() for one in configuration.muted_emails}
+    is_muted = configuration.is_muted(email)
     response = pages.render(
         "mute.html", name=configuration.name, email=email, is_muted=is_muted, forms=[]
     )

@@ -265,7 +265,7 @@ class Toolbox:
 
     def age(self, moment: datetime) -> str:
         """How long ago, as a span: ``3 minutes``."""
-        return wording.span(pages.now() - moment)
+        return i18n.span(pages.now() - moment)
 
     def summary_words(self, summary: Summary) -> str:
         """``2 of 3 connected, 37 results waiting``."""

@@ -1,4 +1,4 @@
-"""Moments and spans in words. Relative ones always travel with the absolute one."""
+"""Moments in words. Relative ones always travel with the absolute one."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ from typing import Any
 from ..connectors.base import Cause
 from ..connectors.registry import Registry
 from ..database.models import Configuration, Delivery, DeliveryState, Status
-from ..i18n import N_, clock_time, date_time, gettext, ngettext, number, short_date, translate
+from ..i18n import (
+    N_,
+    clock_time,
+    date_time,
+    gettext,
+    in_unit,
+    many,
+    ngettext,
+    number,
+    short_date,
+    translate,
+)
 
-
-def _span(span: timedelta) -> str:
-    seconds = max(span.total_seconds(), 0)
-    if seconds < 90:
-        return ngettext("%(n)s second", "%(n)s seconds", max(round(seconds), 1))
-    if seconds < 90 * 60:
-        return ngettext("%(n)s minute", "%(n)s minutes", round(seconds / 60))
-    if seconds < 36 * 3600:
-        return ngettext("%(n)s hour", "%(n)s hours", round(seconds / 3600))
-    return ngettext("%(n)s day", "%(n)s days", round(seconds / 86_400))
-
-
-def span(length: timedelta) -> str:
-    """``3 minutes``."""
-    return _span(length)
+_AGO = {
+    "day": many("%(n)s day ago", "%(n)s days ago"),
+    "hour": many("%(n)s hour ago", "%(n)s hours ago"),
+    "minute": many("%(n)s minute ago", "%(n)s minutes ago"),
+    "second": many("%(n)s second ago", "%(n)s seconds ago"),
+}
+_AHEAD = {
+    "day": many("in %(n)s day", "in %(n)s days"),
+    "hour": many("in %(n)s hour", "in %(n)s hours"),
+    "minute": many("in %(n)s minute", "in %(n)s minutes"),
+    "second": many("in %(n)s second", "in %(n)s seconds"),
+}
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -38,17 +46,8 @@ def ago(moment: datetime, now: datetime) -> str:
         return gettext("just now")
     if passed > timedelta(days=60):
         return date_time(moment)
-    if passed < timedelta(seconds=90):
-        n = round(passed.total_seconds())
-        return ngettext("%(n)s second ago", "%(n)s seconds ago", n)
-    if passed < timedelta(minutes=90):
-        n = round(passed.total_seconds() / 60)
-        return ngettext("%(n)s minute ago", "%(n)s minutes ago", n)
-    if passed < timedelta(hours=36):
-        n = round(passed.total_seconds() / 3600)
-        return ngettext("%(n)s hour ago", "%(n)s hours ago", n)
-    n = round(passed.total_seconds() / 86_400)
-    return ngettext("%(n)s day ago", "%(n)s days ago", n)
+    unit, n = in_unit(passed)
+    return ngettext(*_AGO[unit], n)
 
 
 def ahead(moment: datetime, now: datetime) -> str:
@@ -56,17 +55,8 @@ def ahead(moment: datetime, now: datetime) -> str:
     left = moment - now
     if left < timedelta(seconds=10):
         return gettext("now")
-    if left < timedelta(seconds=90):
-        n = round(left.total_seconds())
-        return ngettext("in %(n)s second", "in %(n)s seconds", n)
-    if left < timedelta(minutes=90):
-        n = round(left.total_seconds() / 60)
-        return ngettext("in %(n)s minute", "in %(n)s minutes", n)
-    if left < timedelta(hours=36):
-        n = round(left.total_seconds() / 3600)
-        return ngettext("in %(n)s hour", "in %(n)s hours", n)
-    n = round(left.total_seconds() / 86_400)
-    return ngettext("in %(n)s day", "in %(n)s days", n)
+    unit, n = in_unit(left)
+    return ngettext(*_AHEAD[unit], n)
 
 
 def relative(moment: datetime, now: datetime) -> str:
@@ -118,10 +108,10 @@ class _Facts(dict[str, Any]):
 
 
 _STATUS = {
-    Status.NOT_TESTED: ("info", "circle", N_("Not tested")),
-    Status.CONNECTED: ("ok", "check", N_("Connected")),
-    Status.CANT_CONNECT: ("bad", "unplugged", N_("Can't Connect")),
-    Status.SERVER_ERROR: ("bad", "alert", N_("Server Error")),
+    Status.NOT_TESTED: ("info", "circle", Status.NOT_TESTED.label),
+    Status.CONNECTED: ("ok", "check", Status.CONNECTED.label),
+    Status.CANT_CONNECT: ("bad", "unplugged", Status.CANT_CONNECT.label),
+    Status.SERVER_ERROR: ("bad", "alert", Status.SERVER_ERROR.label),
 }
 _DELIVERY = {
     DeliveryState.PENDING: ("info", "clock", N_("Waiting")),
