@@ -32,13 +32,16 @@ class Status(str, enum.Enum):
 
     @property
     def label(self) -> str:
-        """What people read (message id)."""
-        return {
-            Status.NOT_TESTED: N_("Not tested"),
-            Status.CONNECTED: N_("Connected"),
-            Status.CANT_CONNECT: N_("Can't Connect"),
-            Status.SERVER_ERROR: N_("Server Error"),
-        }[self]
+        """What people read (a message id)."""
+        return _STATUS_LABELS[self]
+
+
+_STATUS_LABELS = {
+    Status.NOT_TESTED: N_("Not tested"),
+    Status.CONNECTED: N_("Connected"),
+    Status.CANT_CONNECT: N_("Can't Connect"),
+    Status.SERVER_ERROR: N_("Server Error"),
+}
 
 
 class DeliveryState(str, enum.Enum):
