@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms import Objective
 from flask_lms.database.models import Worker
 from flask_lms.testing import FakeLRS

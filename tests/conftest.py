@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from tests.host import Host, make_host
 
 pytest_plugins = ["tests.address_cases"]

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 import redis as redis_py
 import sqlalchemy as sa
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms import Objective
 from flask_lms.database.models import Delivery, DeliveryState
 from flask_lms.testing import FakeAnswer, FakeLRS

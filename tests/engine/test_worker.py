@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms.database.models import Worker
 from flask_lms.testing import FakeLRS
 from tests.engine.support import assert_everything_arrived, health, record, states

@@ -15,7 +15,7 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import DefaultSerializer, JSONSerializer
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms.database.models import DeliveryState
 from flask_lms.testing import FakeLRS
 from tests.host import Host, build_host, result

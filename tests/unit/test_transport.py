@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from flask_lms.settings import Settings
 from flask_lms.transport import Transport, Unreachable
-from flask_lms.transport.gate import BAD_PORTS
+from flask_lms.transport.policy import BAD_PORTS, AddressPolicy
 
 from ..transport_support import Authority, Server, read_request, serving, transport
 
@@ -103,6 +103,7 @@ def test_a_kept_connection_that_closes_under_a_request_is_replaced_once() -> Non
     def close_at_the_second(caller: socket.socket) -> None:
         read_request(caller)
         caller.sendall(_OK)
+        caller.settimeout(1)
         read_request(caller)
 
     with serving(close_at_the_second) as server:
@@ -139,7 +140,7 @@ def test_a_connection_that_idled_is_not_used_again(
 ) -> None:
     sender = transport()
     sender.request("GET", lms.url(), headers={})
-    monkeypatch.setattr("flask_lms.transport.wire.MOST_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("flask_lms.transport.http.MOST_IDLE_SECONDS", 0.0)
     sender.request("GET", lms.url(), headers={})
     assert lms.connections == 2
 
@@ -173,7 +174,8 @@ def test_threads_share_a_transport(lms: Server) -> None:
 def test_a_forked_child_opens_connections_of_its_own(lms: Server) -> None:
     sender = transport()
     sender.request("GET", lms.url(), headers={})
-    sender._lock.acquire()  # as if another thread were inside at the moment of the fork
+    held = sender._adapters[False].poolmanager.pools.lock
+    held.acquire()  # as if another thread were inside at the moment of the fork
     child = os.fork()
     if child == 0:
         status = 1
@@ -182,7 +184,7 @@ def test_a_forked_child_opens_connections_of_its_own(lms: Server) -> None:
                 status = 0
         finally:
             os._exit(status)
-    sender._lock.release()
+    held.release()
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert sender.request("GET", lms.url(), headers={}).status == 204
@@ -192,9 +194,9 @@ def test_a_forked_child_opens_connections_of_its_own(lms: Server) -> None:
 def test_many_destinations_do_not_pile_up(lms: Server) -> None:
     sender = transport(allowed_networks=("127.0.0.0/8",))
     for port in range(20000, 20100):
-        target = sender._gate.check(f"http://127.0.0.1:{port}/")
-        sender._adapter(target, None)
-    assert len(sender._sessions) == 64
+        with pytest.raises(Unreachable):
+            sender.request("GET", f"http://127.0.0.1:{port}/", headers={})
+    assert len(sender._adapters[False].poolmanager.pools) == 64
 
 
 def test_the_environment_changes_nothing(
@@ -278,20 +280,20 @@ def test_the_stages_of_a_connection_come_one_by_one(lms: Server) -> None:
 
 
 def test_ports_of_other_services_are_not_called_and_all_others_are() -> None:
-    sender = transport()
+    policy = AddressPolicy.of(Settings())
     for port in BAD_PORTS:
         with pytest.raises(Unreachable) as caught:
-            sender.check_url(f"https://lms.example.com:{port}/")
+            policy.check(f"https://lms.example.com:{port}/")
         assert caught.value.facts["reason"] == "port"
     for port in (80, 443, 3000, 5000, 8000, 8080, 8081, 8443, 9000, 65535):
-        sender.check_url(f"https://lms.example.com:{port}/")
+        policy.check(f"https://lms.example.com:{port}/")
 
 
 def test_http_is_refused_unless_the_platform_allows_it() -> None:
     with pytest.raises(Unreachable) as caught:
-        transport(allow_http=False).check_url("http://lms.example.com/")
+        AddressPolicy.of(Settings()).check("http://lms.example.com/")
     assert caught.value.facts["reason"] == "scheme"
-    transport().check_url("http://lms.example.com/")
+    AddressPolicy.of(Settings(allow_http=True)).check("http://lms.example.com/")
 
 
 def test_a_transport_shows_nothing_of_itself(lms: Server) -> None:
@@ -306,7 +308,7 @@ def test_a_transport_shows_nothing_of_itself(lms: Server) -> None:
 def test_no_url_raises_anything_but_ours(text: str, before: str) -> None:
     cause, host = "none", ""
     try:
-        Transport(Settings()).check_url(before + text)
+        AddressPolicy.of(Settings()).check(before + text)
     except Unreachable as fault:
         cause, host = fault.cause, fault.facts["host"]
     assert cause in ("none", "blocked", "dns")

@@ -276,7 +276,7 @@ import sys
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_lms import LMS
-from flask_lms.alerts import mailer
+from flask_lms.alerts import sending
 app = Flask("child")
 app.config.update(
     SECRET_KEY="a secret for tests only, long enough", SQLALCHEMY_DATABASE_URI=sys.argv[1],
@@ -286,7 +286,7 @@ app.config.update(
 db = SQLAlchemy(app)
 lms = LMS(app)
 with app.app_context():
-    print(mailer.send_due(app.extensions["lms_state"]))
+    print(sending.send_due(app.extensions["lms_state"]))
 """
 
 

@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 from redis import Redis
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms import Administrator
 from flask_lms.alerts import outages, sending
 from flask_lms.connectors.base import TestReport

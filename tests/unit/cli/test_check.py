@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms import LMS
 from flask_lms.cli import diagnostics
 from flask_lms.cli.diagnostics import Finding, Level, weak_setups

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask_lms.database.models import Status
-
-from .demo_lms import DemoLMS
+from .lms import DemoLMS
 
 DAYS = 60
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -20,10 +18,9 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 class Outage:
     began: datetime
     #: None: it goes on.
-    ended: datetime | None
-    status: Status
-    cause: str
-    facts: dict[str, Any]
+    ended: datetime | None = None
+    #: How the demo LMS behaves meanwhile. "answers": the fault is in the configuration.
+    mode: str = "answers"
 
     def covers(self, at: datetime) -> bool:
         return at > self.began and (self.ended is None or at < self.ended)
@@ -49,9 +46,13 @@ class Plan:
     rekeyed: datetime | None = None
     #: Share of results that it rejects.
     rejects: float = 0.0
-    is_tested: bool = True
     #: Known once it was made.
     id: uuid.UUID | None = None
+
+    def takes(self, at: datetime) -> bool:
+        """Whether results are delivered then."""
+        is_paused = self.paused is not None and at > self.paused
+        return not is_paused and not any(outage.covers(at) for outage in self.outages)
 
 
 Day = Callable[..., datetime]
@@ -65,65 +66,39 @@ def plans(lms: DemoLMS, now: datetime) -> list[Plan]:
         found = (now - ago * DAY).replace(hour=hour, minute=minute, second=0)
         return found - DAY * max(0, found.weekday() - 4)
 
-    return [_corporate(lms, day), _academy(day), *_small(lms, day), *_alder(lms, now, day)]
+    return [*_meridian(lms, day), *_alder(lms, now, day)]
 
 
-def _corporate(lms: DemoLMS, day: Day) -> Plan:
-    return Plan(
-        organization="Meridian Lines",
-        name="Corporate LMS",
-        created=day(60, 6),
-        contacts=["ana.ruiz@meridian.example", "lms-team@meridian.example"],
-        settings=lms.settings,
-        rejects=0.004,
-        cancelled=day(27, 10),
-        edited=day(44, 15, 20),
-        rekeyed=day(25, 9, 5),
-        outages=[
-            Outage(
-                began=day(41, 11, 10),
-                ended=day(41, 12, 2),
-                status=Status.SERVER_ERROR,
-                cause="internal",
-                facts={"host": "127.0.0.1", "http_status": 503},
-            ),
-            Outage(
-                began=day(12, 9, 5),
-                ended=day(12, 13, 40),
-                status=Status.CANT_CONNECT,
-                cause="refused",
-                facts={"host": "127.0.0.1", "port": lms.port},
-            ),
-        ],
-    )
-
-
-def _academy(day: Day) -> Plan:
-    return Plan(
-        organization="Meridian Lines",
-        name="Crew Academy",
-        created=day(48, 8),
-        contacts=["ana.ruiz@meridian.example"],
-        objectives=(0, 1),
-        settings={
-            "url": "https://lms.crew-academy.example/xapi/",
-            "key": "meridian",
-            "secret": "for the demo",
-        },
-        outages=[
-            Outage(
-                began=day(4, 14, 5),
-                ended=None,
-                status=Status.CANT_CONNECT,
-                cause="dns",
-                facts={"host": "lms.crew-academy.example", "port": 443},
-            )
-        ],
-    )
-
-
-def _small(lms: DemoLMS, day: Day) -> list[Plan]:
+def _meridian(lms: DemoLMS, day: Day) -> list[Plan]:
     return [
+        Plan(
+            organization="Meridian Lines",
+            name="Corporate LMS",
+            created=day(60, 6),
+            contacts=["ana.ruiz@meridian.example", "lms-team@meridian.example"],
+            settings=lms.settings,
+            rejects=0.004,
+            cancelled=day(27, 10),
+            edited=day(44, 15, 20),
+            rekeyed=day(25, 9, 5),
+            outages=[
+                Outage(began=day(41, 11, 10), ended=day(41, 12, 2), mode="500"),
+                Outage(began=day(12, 9, 5), ended=day(12, 13, 40), mode="refuses"),
+            ],
+        ),
+        Plan(
+            organization="Meridian Lines",
+            name="Crew Academy",
+            created=day(48, 8),
+            contacts=["ana.ruiz@meridian.example"],
+            objectives=(0, 1),
+            settings={
+                "url": "https://lms.crew-academy.example/xapi/",
+                "key": "meridian",
+                "secret": "for the demo",
+            },
+            outages=[Outage(began=day(4, 14, 5))],
+        ),
         Plan(
             organization="Meridian Lines",
             name="Office LMS",
@@ -131,15 +106,7 @@ def _small(lms: DemoLMS, day: Day) -> list[Plan]:
             contacts=["ana.ruiz@meridian.example"],
             objectives=(3,),
             settings={**lms.settings, "key": "harbor-2019"},  # which the demo LMS doesn't know
-            outages=[
-                Outage(
-                    began=day(2, 8, 30),
-                    ended=None,
-                    status=Status.SERVER_ERROR,
-                    cause="credentials",
-                    facts={"host": "127.0.0.1", "http_status": 401},
-                )
-            ],
+            outages=[Outage(began=day(2, 8, 30))],
         ),
         Plan(
             organization="Meridian Lines",
@@ -163,13 +130,7 @@ def _alder(lms: DemoLMS, now: datetime, day: Day) -> list[Plan]:
             settings=lms.settings,
             rejects=0.003,
             outages=[
-                Outage(
-                    began=day(20, 7, 30),
-                    ended=day(20, 7, 30) + 29 * HOUR,
-                    status=Status.CANT_CONNECT,
-                    cause="tls_expired",
-                    facts={"host": "127.0.0.1", "port": lms.port},
-                )
+                Outage(began=day(20, 7, 30), ended=day(20, 7, 30) + 29 * HOUR, mode="page"),
             ],
         ),
         Plan(
@@ -183,6 +144,5 @@ def _alder(lms: DemoLMS, now: datetime, day: Day) -> list[Plan]:
                 "key": "alder",
                 "secret": "for the demo",
             },
-            is_tested=False,
         ),
     ]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from flask_lms.testing import FakeAnswer, FakeLRS
 
 
-class DemoLMS:
+class DemoLMS(FakeLRS):
     """A :class:`FakeLRS` with a mode that can be named in a form."""
 
     MODES: ClassVar[dict[str, str]] = {
@@ -15,33 +15,26 @@ class DemoLMS:
         "refuses": "Refuses connections",
         "401": "Refuses the key",
         "500": "Has an internal error",
+        "page": "Shows a web page",
         "slow": "Is slow",
     }
     _ANSWERS: ClassVar[dict[str, FakeAnswer]] = {
         "401": FakeAnswer(401, {"Content-Type": "text/plain"}, b"This key is not known here."),
         "500": FakeAnswer(500, {"Content-Type": "text/plain"}, b"The disk is full."),
+        "page": FakeAnswer(200, {"Content-Type": "text/html"}, b"<h1>Down for maintenance</h1>"),
     }
 
     def __init__(self, port: int) -> None:
-        self._lrs = FakeLRS(key="harbor", secret="let-me-in", port=port)
+        super().__init__(key="harbor", secret="let-me-in", port=port)
         self.mode = "answers"
-        self.key, self.secret, self.port = self._lrs.key, self._lrs.secret, port
-
-    @property
-    def url(self) -> str:
-        return self._lrs.url
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self._lrs.settings
 
     @property
     def count(self) -> int:
         """How many statements it has stored."""
-        return len(self._lrs.statements)
+        return len(self.statements)
 
     def newest(self, most: int) -> list[dict[str, Any]]:
-        return self._lrs.statements[: -most - 1 : -1]
+        return self.statements[: -most - 1 : -1]
 
     def switch(self, mode: str) -> None:
         """Behave so from now on.
@@ -51,20 +44,14 @@ class DemoLMS:
         if mode not in self.MODES:
             raise ValueError(mode)
         self.mode = mode
-        self._lrs.answer_always(self._ANSWERS.get(mode))
-        self._lrs.delay_seconds = 3.0 if mode == "slow" else 0.0
+        self.answer_always(self._ANSWERS.get(mode))
+        self.delay_seconds = 3.0 if mode == "slow" else 0.0
         if mode == "refuses":
-            self._lrs.refuse()
+            self.refuse()
         else:
-            self._lrs.accept()
+            self.accept()
 
     def clear(self) -> None:
         """Forget what was received; the mode stays."""
-        self._lrs.reset()
+        self.reset()
         self.switch(self.mode)
-
-    def start(self) -> None:
-        self._lrs.start()
-
-    def stop(self) -> None:
-        self._lrs.stop()

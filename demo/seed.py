@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .models import Objective, Organization, Step, User, db
+from example_app.models import Objective, Organization, Step, User, db
 
 #: Organization → its people as (name, login, is_admin).
 PEOPLE: dict[str, list[tuple[str, str, bool]]] = {

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import sqlalchemy as sa
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from .app import INSTANCE, create_app
-from .demo_lms import DemoLMS
+from example_app.lms_adapter import lms
+from example_app.models import Organization, db
+
+from .app import create_app
+from .lms import DemoLMS
 from .mailbox import Mailbox, free_port
-from .models import Organization, db
 from .seed import seed
-from .valkey import Valkey
+from .valkey import Valkey, end_with_the_parent
+
+TOP = Path(__file__).parent.parent
 
 
 class Demo:
@@ -38,7 +43,7 @@ class Demo:
 
     def __init__(
         self,
-        folder: Path = INSTANCE,
+        folder: Path = TOP / "instance",
         *,
         port: int = 5000,
         fill: Callable[[Flask, DemoLMS], None] | None = None,
@@ -78,8 +83,8 @@ class Demo:
             self._make_app()
             self._serve(closing)
             closing.callback(self._keeper.shutdown)
-            self._keeper.submit(self._start_worker).result()
             closing.callback(self._stop_worker)
+            self._start_worker()
             self._closing = closing.pop_all()
         return self
 
@@ -103,7 +108,7 @@ class Demo:
             self.lms.switch("answers")
             self.mailbox.clear()
             self._fill()
-            self._keeper.submit(self._start_worker).result()
+            self._start_worker()
 
     @property
     def log(self) -> Path:
@@ -113,30 +118,30 @@ class Demo:
     def _make_app(self) -> None:
         if "DATABASE_URL" not in os.environ:
             self._remove_a_database_of_other_tables()
-        with _environment(self._environment):
-            self.app = create_app()
-        self.app.extensions["harbor_demo"] = self
+        with mock.patch.dict(os.environ, self._environment):
+            self.app = create_app(demo=self)
         with self.app.app_context():
             db.create_all()
             if db.session.scalar(sa.select(Organization.id).limit(1)) is None:
                 self._fill()
 
     def _fill(self) -> None:
-        with _environment(self._environment):
+        with mock.patch.dict(os.environ, self._environment):
             app = create_app()
         with app.app_context():
             seed()
             if self.fill is not None:
                 self.fill(app, self.lms)
+                self.lms.clear()
             db.session.remove()
             db.engine.dispose()
 
     def _remove_a_database_of_other_tables(self) -> None:
         """A newer version of the demo starts over; a real host migrates."""
         stamp = self.folder / "demo.tables"
-        here = Path(__file__).parent
-        sources = [*sorted(here.glob("*.py")), here.parent / "flask_lms" / "models.py"]
-        text = b"".join(path.read_bytes() for path in sources)
+        sources = [*TOP.glob("demo/*.py"), *TOP.glob("example_app/*.py")]
+        sources += TOP.glob("flask_lms/**/models.py")
+        text = b"".join(path.read_bytes() for path in sorted(sources))
         # The history holds the address of the demo LMS.
         now = hashlib.sha256(text + str(self.lms.port).encode()).hexdigest()
         if not stamp.exists() or stamp.read_text() != now:
@@ -155,17 +160,26 @@ class Demo:
         closing.callback(server.shutdown)
 
     def _start_worker(self) -> None:
+        """Start it and wait until it has reported for duty, or ended."""
         with self.log.open("ab") as log:
-            self.worker = subprocess.Popen(
-                [sys.executable, "-m", "flask", "--app", "example_app", "lms", "worker"],
-                cwd=Path(__file__).parent.parent,
+            self.worker = self._keeper.submit(
+                subprocess.Popen,
+                [sys.executable, "-m", "flask", "--app", "demo.app", "lms", "worker"],
+                cwd=TOP,
                 env={**os.environ, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl+C is for us; we stop it in our order
-                preexec_fn=_end_with_the_parent if sys.platform == "linux" else None,
-            )
+                preexec_fn=end_with_the_parent(signal.SIGTERM),
+            ).result()
+        deadline = time.monotonic() + 20
+        while self.worker.poll() is None and time.monotonic() < deadline:
+            with self.app.app_context():
+                seen = lms.health("1").worker_seen_seconds
+            if seen is not None and seen < 60:
+                return
+            time.sleep(0.05)
 
     def _stop_worker(self) -> None:
         if self.worker is None:
@@ -182,19 +196,3 @@ class Demo:
 class _QuietHandler(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """The terminal is for what people need to read."""
-
-
-def _end_with_the_parent() -> None:
-    """Even when the parent is killed; "parent" is the very thread that started it (Linux)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

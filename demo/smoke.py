@@ -12,11 +12,10 @@ from pathlib import Path
 import requests
 import sqlalchemy as sa
 
-from flask_lms.database.models import Delivery, Worker
+from example_app.lms_adapter import lms
+from example_app.models import Objective, Organization, User, db
 
 from .demo import Demo
-from .lms_adapter import lms
-from .models import Objective, Organization, User, db
 
 LIMIT_SECONDS = 60
 
@@ -46,7 +45,6 @@ def smoke() -> int:
 
 def _play(demo: Demo, deadline: float) -> float:
     objective_id, user_id = _connect(demo)
-    _until(lambda: _has_worker(demo), deadline, "no worker reported for duty")
     browser = requests.Session()
     browser.trust_env = False
     _submit(browser, f"{demo.url}/sign-in", f"/sign-in/{user_id}")
@@ -78,11 +76,7 @@ def _connect(demo: Demo) -> tuple[int, int]:
             str(organization.id),
             "Demo LMS",
             ["ana.ruiz@meridian.example"],
-            settings={
-                "url": demo.lms.url,
-                "key": demo.lms.key,
-                "secret": demo.lms.secret,
-            },
+            settings=demo.lms.settings,
         )
         report = lms.configurations.test(configuration.id)
         if not report.is_connected:
@@ -105,17 +99,9 @@ def _submit(browser: requests.Session, page: str, path: str, **fields: str) -> r
     return answer
 
 
-def _has_worker(demo: Demo) -> bool:
-    if demo.worker is not None and demo.worker.poll() is not None:
-        raise SmokeError(f"the worker ended with code {demo.worker.returncode}")
-    with demo.app.app_context():
-        return db.session.scalar(sa.select(Worker.id).limit(1)) is not None
-
-
 def _is_delivered(demo: Demo) -> bool:
     with demo.app.app_context():
-        states = db.session.scalars(sa.select(Delivery.state)).all()
-        return bool(states) and all(state.value == "delivered" for state in states)
+        return [one.state.value for one in lms.deliveries.list().items] == ["delivered"]
 
 
 def _until(is_true: Callable[[], bool], deadline: float, otherwise: str) -> None:

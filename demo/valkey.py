@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
@@ -49,7 +50,7 @@ class Valkey:
             stderr=subprocess.DEVNULL,
             # Ctrl+C is for whoever started us; they stop us in their order.
             start_new_session=True,
-            preexec_fn=_die_with_the_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_the_parent(signal.SIGKILL),
         )
         client = redis.Redis.from_url(self.url)
         deadline = time.monotonic() + timeout_seconds
@@ -90,6 +91,11 @@ class Valkey:
         self.close()
 
 
-def _die_with_the_parent() -> None:
-    """Even when the parent is killed and can't clean up (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_the_parent(number: signal.Signals) -> Callable[[], object] | None:
+    """``preexec_fn`` of a process that gets this signal even when we are killed and can't clean up
+    (Linux). "Parent" is the very thread that starts it.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, number)

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from flask_lms.database.models import Configuration, Delivery, DeliveryState
+from example_app.lms_adapter import lms
+from example_app.models import Objective, db
 
 from .demo import Demo
 from .history import fill
-from .models import Objective, db
 
 TOP = Path(__file__).parent.parent
 FOLDER = TOP / "docs" / "screenshots"
@@ -65,21 +65,15 @@ def main() -> int:
 def addresses(demo: Demo) -> dict[str, str]:
     """Name of a picture → path of its page."""
     with demo.app.app_context():
-        ids = {
-            row.name: str(row.id)
-            for row in db.session.execute(sa.select(Configuration.name, Configuration.id))
-        }
+        ids = {one.name: str(one.id) for one in lms.configurations.list("1")}
         objective = db.session.scalars(
             sa.select(Objective.id).where(Objective.name == "Man Overboard")
         ).one()
 
-        def newest(state: DeliveryState) -> Any:
-            return db.session.scalars(
-                sa.select(Delivery.id)
-                .where(Delivery.state == state, Delivery.organization_id == "1")
-                .order_by(Delivery.id.desc())
-            ).first()
-
+        newest: dict[str, str] = {}
+        for delivery in lms.deliveries.iterate():
+            if delivery.organization_id == "1":
+                newest.setdefault(delivery.state.value, str(delivery.id))
         return {
             "configurations": "/lms/",
             "new": "/lms/new",
@@ -93,9 +87,9 @@ def addresses(demo: Demo) -> dict[str, str]:
             "objectives": "/lms/objectives/",
             "objective": f"/lms/objectives/{objective}",
             "deliveries": "/lms/deliveries",
-            "delivery": f"/lms/deliveries/{newest(DeliveryState.DELIVERED)}",
-            "rejected": f"/lms/deliveries/{newest(DeliveryState.REJECTED)}",
-            "not-sent": f"/lms/deliveries/{newest(DeliveryState.NOT_SENT)}",
+            "delivery": f"/lms/deliveries/{newest['delivered']}",
+            "rejected": f"/lms/deliveries/{newest['rejected']}",
+            "not-sent": f"/lms/deliveries/{newest['not_sent']}",
             "history": "/lms/history",
             "help": "/lms/help",
             "demo-lms": "/demo-lms",
