@@ -15,12 +15,13 @@ from sqlalchemy import event
 
 import flask_lms
 from flask_lms import ObjectiveResult
-from flask_lms.admin import history
+from flask_lms.admin import charts, history
 from flask_lms.alerts import sending, unsubscribe
 from flask_lms.connectors.base import Stage, StageState, TestReport
 from flask_lms.database.models import Configuration, Delivery, DeliveryState, Status, Worker
 from flask_lms.i18n import using
 from flask_lms.services import configurations
+from flask_lms.services.overview import Day
 from tests.pages.site import BEN, Site, create, deliver, fill
 from tests.pages.support import act, errors_of, form_of, post, post_on, text_of, title_of
 
@@ -641,3 +642,18 @@ def test_what_an_act_asks_is_asked_in_the_readers_language(site: Site) -> None:
     with using("de"):
         asked = post(site.client(), "/lms/deliveries/send-again", {"all": "yes"})
     assert "2 Ergebnisse erneut senden?" in text_of(asked)
+
+
+@pytest.mark.parametrize(
+    ("most", "labels"),
+    [
+        (0, ["1", "2"]), (2, ["1", "2"]), (3, ["2", "4"]), (10, ["5", "10"]), (11, ["10", "20"]),
+        (999, ["500", "1k"]), (1_001, ["1k", "2k"]), (7_000_001, ["4M", "8M"]),
+    ],
+)  # fmt: skip
+def test_the_chart_ends_at_a_round_number_at_or_above_the_most(
+    most: int, labels: list[str]
+) -> None:
+    chart = charts.draw([Day(date=datetime(2026, 3, 2, tzinfo=UTC).date(), sent=most)])
+    assert [line.label for line in chart.lines] == labels
+    assert len(chart.table) == len(chart.bars) == (1 if most else 0)
