@@ -116,8 +116,7 @@ class Objectives:
         :param since: aware; None: all.
         """
         self.get(objective_id)
-        past = self._state.callbacks.past_results(self._organization_id, objective_id, since)
-        return sum(1 for _ in past)
+        return sum(1 for _ in self._past(objective_id, since))
 
     def backfill(
         self,
@@ -138,8 +137,8 @@ class Objectives:
             raise NotFound("This objective is not attached to this LMS configuration.")
         target, queued, duplicates, done = configuration.id, 0, 0, 0
         not_sent: list[NotSent] = []
-        past = self._state.callbacks.past_results(self._organization_id, objective_id, since)
-        while chunk := [one for one in itertools.islice(past, _CHUNK) if self._is_ours(one)]:
+        past = self._past(objective_id, since)
+        while chunk := list(itertools.islice(past, _CHUNK)):
             part = record.record(self._state, chunk, only=target)
             self._state.session.commit()
             queued, duplicates = queued + part.queued, duplicates + part.duplicates
@@ -155,8 +154,12 @@ class Objectives:
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _is_ours(self, result: ObjectiveResult) -> bool:
-        return result.organization_id == self._organization_id
+    def _past(self, objective_id: str, since: datetime | None) -> Iterator[ObjectiveResult]:
+        """The host's past results, without those of others that its loader yields as well."""
+        for one in self._state.callbacks.past_results(self._organization_id, objective_id, since):
+            objective = one.objective if isinstance(one.objective, str) else one.objective.id
+            if (one.organization_id, objective) == (self._organization_id, objective_id):
+                yield one
 
     def _rows(self, objectives: Sequence[Objective]) -> list[ObjectiveRow]:
         found = attachments.of_objectives(

@@ -296,8 +296,8 @@ def _read(raw: HTTPResponse, exchange: _Exchange) -> Reply:
         is_complete = False
     is_truncated = len(body) > MOST_BODY_BYTES or wire_bytes >= _MOST_WIRE_BYTES
     if is_truncated or not is_complete:
+        # urllib3 keeps a connection whose answer was read to its end, and no other.
         raw.close()
-    raw.release_conn()
     return Reply(
         status=raw.status,
         headers=CaseInsensitiveDict(raw.headers.items()),
@@ -322,7 +322,7 @@ class _Exchange:
     def __init__(self, settings: Settings, *, is_test: bool = False) -> None:
         self.settings = settings
         self.is_test = self.must_connect = is_test
-        self.began = self._stage_began = time.monotonic()
+        self.began = self.stage_began = time.monotonic()
         #: Milliseconds of the stages of connecting that ended well.
         self.stages: dict[str, int] = {}
         self.phase: Phase = "connect"
@@ -355,8 +355,8 @@ class _Exchange:
     def ended(self, stage: str) -> None:
         """A stage of connecting ended well, and the next one begins."""
         now = time.monotonic()
-        self.stages[stage] = round((now - self._stage_began) * 1000)
-        self._stage_began = now
+        self.stages[stage] = round((now - self.stage_began) * 1000)
+        self.stage_began = now
 
     def look_up(self, *question: Any) -> list[Any]:
         """The resolver for ssrfguard: getaddrinfo within a limit, as it has none of its own.
@@ -455,6 +455,7 @@ class _TimedConnection(HTTPConnection):
     def connect(self) -> None:
         exchange = _current.get()
         exchange.phase, exchange.connection = "connect", self
+        exchange.stage_began = time.monotonic()
         self._used_at = 0.0
         # http.client has no timeout of its own for a tunnel.
         self.timeout = exchange.left(exchange.settings.connect_timeout_seconds)

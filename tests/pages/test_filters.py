@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from flask_lms.database.models import DeliveryState
-from tests.pages.site import Site, create, deliver, make_site
+from tests.pages.site import create, deliver, make_site
 from tests.pages.support import post, text_of
+from tests.world import World
 
 TOKEN = "monitoring-token-0123456789"
 NAMES = (
@@ -26,15 +27,15 @@ VALUES = (
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, list[str]]]:
-    """A site, and its lists and pages that take something from their address."""
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, list[str]]]:
+    """A world, and its lists and pages that take something from their address."""
     path = tmp_path_factory.mktemp("filters") / "site.db"
-    with make_site(f"sqlite:///{path}", LMS_HEALTH_TOKEN=TOKEN) as site:
-        one = create(site)
-        deliver(site, one, DeliveryState.DELIVERED)
-        with site.app.app_context():
-            sa.event.listen(site.db.engine, "before_cursor_execute", _refuse_nul)
-        yield site, [
+    with make_site(f"sqlite:///{path}", LMS_HEALTH_TOKEN=TOKEN) as world:
+        one = create(world)
+        deliver(world, one, DeliveryState.DELIVERED)
+        with world.app.app_context():
+            sa.event.listen(world.db.engine, "before_cursor_execute", _refuse_nul)
+        yield world, [
             "/", f"/{one}", f"/{one}/objectives", f"/{one}/deliveries", "/objectives/",
             "/objectives/harbor-1", "/deliveries", "/deliveries.csv", "/history", "/history.csv",
             "/health.json",
@@ -47,10 +48,10 @@ def _refuse_nul(connection: Any, cursor: Any, sql: str, parameters: Any, *more: 
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_no_filter_fails_a_page(walked: tuple[Site, list[str]], value: str) -> None:
+def test_no_filter_fails_a_page(walked: tuple[World, list[str]], value: str) -> None:
     """All of them at once; one by one too for the worst, as one may hide another."""
-    site, paths = walked
-    client, headers = site.client(), {"Authorization": f"Bearer {TOKEN}"}
+    world, paths = walked
+    client, headers = world.client(), {"Authorization": f"Bearer {TOKEN}"}
     queries = [dict.fromkeys(NAMES, value)]
     if value in VALUES[:3]:
         queries += [{name: value} for name in NAMES]
@@ -60,9 +61,9 @@ def test_no_filter_fails_a_page(walked: tuple[Site, list[str]], value: str) -> N
         assert (page.status_code, bool(page.data)) == (200, True), address
 
 
-def test_a_date_beyond_all_calendars_filters_as_it_says(site: Site) -> None:
-    deliver(site, create(site), DeliveryState.DELIVERED)
-    client = site.client()
+def test_a_date_beyond_all_calendars_filters_as_it_says(world: World) -> None:
+    deliver(world, create(world), DeliveryState.DELIVERED)
+    client = world.client()
     for address, rows in (
         ("since=0001-01-01", 1),
         ("until=9999-12-31", 1),
@@ -75,21 +76,21 @@ def test_a_date_beyond_all_calendars_filters_as_it_says(site: Site) -> None:
         assert page.text.count('name="ids"') == rows, address
 
 
-def test_an_id_with_a_nul_is_asked_of_nobody(site: Site) -> None:
+def test_an_id_with_a_nul_is_asked_of_nobody(world: World) -> None:
     asked: list[str] = []
 
-    @site.lms.objective_loader(replace=True)
+    @world.lms.objective_loader(replace=True)
     def objective(organization_id: str, objective_id: str) -> None:
         asked.append(objective_id)
 
-    assert site.client().get("/lms/objectives/a%00b").status_code == 404
-    page = post(site.client(), f"/lms/{create(site)}/objectives", {"ids": "a\0b"})
+    assert world.client().get("/lms/objectives/a%00b").status_code == 404
+    page = post(world.client(), f"/lms/{create(world)}/objectives", {"ids": "a\0b"})
     assert "Choose at least one objective." in text_of(page)
     assert asked == []
 
 
-def test_the_acts_take_odd_filters_too(site: Site) -> None:
-    deliver(site, create(site), DeliveryState.REJECTED)
+def test_the_acts_take_odd_filters_too(world: World) -> None:
+    deliver(world, create(world), DeliveryState.REJECTED)
     for values in ({"until": "9999-12-31"}, {"participant": "a\0b"}, {"since": "0001-01-01"}):
-        page = post(site.client(), "/lms/deliveries/send-again", {"all": "yes", **values})
+        page = post(world.client(), "/lms/deliveries/send-again", {"all": "yes", **values})
         assert "Send 1 result again?" in text_of(page)
