@@ -28,7 +28,7 @@ import jinja2
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from .. import events
+from .. import audit, events
 from ..app_state import AppState
 from ..database.models import Configuration, Mail
 from ..errors import LMSError
@@ -206,7 +206,18 @@ def send_test(state: AppState, configuration: Configuration, by: Administrator |
         now=now,
         configuration=configuration,
     )
+    if queued:
+        audit.write(
+            session,
+            organization_id=configuration.organization_id,
+            action="test_alert_sent",
+            at=now,
+            by=by,
+            configuration=configuration,
+            changes={"recipients": queued},
+        )
     session.commit()
+    audit.tell(state)
     return queued
 
 

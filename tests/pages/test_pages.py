@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import uuid
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Response, redirect
 from sqlalchemy import event
 
+import flask_lms
 from flask_lms import ObjectiveResult, Participant
+from flask_lms.admin import charts, history
 from flask_lms.alerts import sending, unsubscribe
 from flask_lms.connectors.base import Stage, StageState, TestReport
 from flask_lms.database.models import Configuration, Delivery, DeliveryState, Status, Worker
+from flask_lms.i18n import using
 from flask_lms.services import configurations
+from flask_lms.services.overview import Day
 from tests.pages.site import BEN, create, deliver, fill, make_delivery
 from tests.pages.support import act, errors_of, form_of, post, post_on, text_of, title_of
 from tests.world import World
@@ -640,3 +646,55 @@ def test_a_mail_server_that_is_down_shows_on_the_list_and_on_the_alerts_page(
             page = world.client().get(path)
             assert page.status_code == 200
             assert ("The mail server takes no mails at the moment" in page.text) is shown
+
+
+def test_a_test_alert_is_in_the_history_once_it_is_on_its_way(world: World) -> None:
+    client, one = world.client(), create(world)
+    act(client, f"/lms/{one}/alerts", act="test")
+    assert "Test alert sent Corporate LMS Recipients: 1 Ana Ruiz" in read(world, "/history")
+    act(client, f"/lms/{one}/alerts", act="mute", email="ana.ruiz@harbor.example")
+    act(client, f"/lms/{one}/alerts", act="test")
+    rows = read(world, "/history?action=test_alert_sent")
+    assert rows.count("Recipients:") == 1
+
+
+def test_the_history_has_words_for_every_act_that_is_written_and_for_no_other() -> None:
+    assert flask_lms.__file__ is not None
+    written: set[str] = set()
+    for path in Path(flask_lms.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            found: list[ast.expr] = []
+            if isinstance(node, ast.Call):
+                found = [word.value for word in node.keywords if word.arg == "action"]
+                if isinstance(node.func, ast.Attribute) and node.func.attr == "note":
+                    found += node.args[:1]
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "action":
+                found = [node.value]
+            for one in found:
+                branches = [one.body, one.orelse] if isinstance(one, ast.IfExp) else [one]
+                written |= {str(b.value) for b in branches if isinstance(b, ast.Constant)}
+    assert written == set(history.ACTIONS)
+
+
+def test_what_an_act_asks_is_asked_in_the_readers_language(world: World) -> None:
+    one = create(world)
+    for n in range(2):
+        deliver(world, one, DeliveryState.REJECTED, number=n)
+    with using("de"):
+        asked = post(world.client(), "/lms/deliveries/send-again", {"all": "yes"})
+    assert "2 Ergebnisse erneut senden?" in text_of(asked)
+
+
+@pytest.mark.parametrize(
+    ("most", "labels"),
+    [
+        (0, ["1", "2"]), (2, ["1", "2"]), (3, ["2", "4"]), (10, ["5", "10"]), (11, ["10", "20"]),
+        (999, ["500", "1k"]), (1_001, ["1k", "2k"]), (7_000_001, ["4M", "8M"]),
+    ],
+)  # fmt: skip
+def test_the_chart_ends_at_a_round_number_at_or_above_the_most(
+    most: int, labels: list[str]
+) -> None:
+    chart = charts.draw([Day(date=datetime(2026, 3, 2, tzinfo=UTC).date(), sent=most)])
+    assert [line.label for line in chart.lines] == labels
+    assert len(chart.table) == len(chart.bars) == (1 if most else 0)
