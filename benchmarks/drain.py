@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask_lms.delivery.deliver import Deliverer
 from flask_lms.testing import FakeLRS
-from tests.host import make_host, result
+from tests.world import make_world, result
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lms-bench-"))
         url = options.database or f"sqlite:///{Path(folder) / 'bench.db'}"
         lrs = stack.enter_context(FakeLRS())
-        host = stack.enter_context(make_host(url))
+        host = stack.enter_context(make_world(url))
         print(f"one destination, one sender, {options.statements:,} statements, ", end="")
         print(host.db.engine.dialect.name)
         for delay_ms in (0, 50):

@@ -14,12 +14,12 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms import Objective
 from flask_lms.database.models import Worker
 from flask_lms.testing import FakeLRS
-from tests.host import Host, make_host, result
 from tests.worker_app import enable_wal, until, worker
+from tests.world import World, make_world, result
 
 _HANGS_SECONDS = 300.0
 
@@ -38,7 +38,7 @@ class _TimedLRS(FakeLRS):
         return answer
 
 
-def measure(host: Host, lrss: list[_TimedLRS], name: str, rounds: int, rate: float) -> list[float]:
+def measure(host: World, lrss: list[_TimedLRS], name: str, rounds: int, rate: float) -> list[float]:
     """Record for every destination in turn; milliseconds of all but the first destination."""
     recorded: dict[str, float] = {}
     queued = host.state.session
@@ -51,7 +51,7 @@ def measure(host: Host, lrss: list[_TimedLRS], name: str, rounds: int, rate: flo
         recorded[id] = time.monotonic()
         queued.remove()
     wanted = {id for n, id in enumerate(recorded) if n % len(lrss)}
-    by_statement = {str(d.statement_id): d.result_id for d in host.deliveries()}
+    by_statement = {str(d.statement_id): d.result_id for d in host.rows()}
 
     def took() -> dict[str, float]:
         found = {}
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lms-bench-"))
         url = options.database or f"sqlite:///{Path(folder) / 'bench.db'}"
         valkey = stack.enter_context(Valkey())
-        host = stack.enter_context(make_host(url, redis_url=valkey.url))
+        host = stack.enter_context(make_world(url, redis_url=valkey.url))
         enable_wal(host.db.engine)
         lrss = [stack.enter_context(_TimedLRS()) for _ in range(options.destinations)]
         for number, lrs in enumerate(lrss):

@@ -62,7 +62,7 @@ from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
-from .transport import Transport
+from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
     Administrator,
@@ -117,6 +117,7 @@ __all__ = [
     "Page",
     "Participant",
     "Recorded",
+    "Reply",
     "ResultRecorded",
     "Score",
     "SecretUnreadable",
@@ -132,6 +133,7 @@ __all__ = [
     "StepResult",
     "TestReport",
     "Transport",
+    "Unreachable",
     "Verdict",
     "Words",
     "alert_sent",

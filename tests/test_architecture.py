@@ -16,7 +16,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 ORDER = """
 errors.py events.py database/types.py i18n.py checks.py values.py settings.py encryption.py
 database/models.py database/attach.py callbacks.py
-transport/faults.py transport/gate.py transport/wire.py transport/__init__.py
+transport/faults.py transport/policy.py transport/http.py transport/__init__.py
 connectors/base.py connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
 connectors/xapi/statement.py connectors/xapi/answers.py connectors/xapi/causes.py

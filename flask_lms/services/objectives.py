@@ -155,13 +155,11 @@ class Objectives:
     # -- parts ---------------------------------------------------------------------------------
 
     def _past(self, objective_id: str, since: datetime | None) -> Iterator[ObjectiveResult]:
-        """What the host has; results of others, which it should not have given, are left out."""
-        owner = self._organization_id
-        for result in self._state.callbacks.past_results(owner, objective_id, since):
-            about = result.objective
-            id = about if isinstance(about, str) else about.id
-            if (result.organization_id, id) == (owner, objective_id):
-                yield result
+        """The host's past results, without those of others that its loader yields as well."""
+        for one in self._state.callbacks.past_results(self._organization_id, objective_id, since):
+            objective = one.objective if isinstance(one.objective, str) else one.objective.id
+            if (one.organization_id, objective) == (self._organization_id, objective_id):
+                yield one
 
     def _rows(self, objectives: Sequence[Objective]) -> list[ObjectiveRow]:
         found = attachments.of_objectives(

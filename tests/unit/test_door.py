@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import flask_lms
 from flask_lms import LMS, InvalidValue, NotFound, Objectives, OrganizationServices, events
 from flask_lms.database.models import DeliveryState
-from tests.host import Host, make_host
+from tests.world import World, make_world
 
 #: Where a reader begins; the classes that these lead to are walked as well.
 START = (LMS, *(getattr(flask_lms, name) for name in flask_lms.__all__ if name[0].isupper()))
@@ -42,7 +43,9 @@ def hints(kind: type) -> Iterator[tuple[str, Any]]:
     for name, member in vars(kind).items():
         function = member.fget if isinstance(member, property) else member
         function = getattr(function, "__func__", function)
-        if inspect.isfunction(function) and (not name.startswith("_") or name == "__init__"):
+        # A host makes an LMS, and values; services it gets from there.
+        is_made = name == "__init__" and kind is LMS
+        if inspect.isfunction(function) and (is_made or not name.startswith("_")):
             for part, hint in typing.get_type_hints(function).items():
                 yield f"{kind.__name__}.{name}({part})", hint
 
@@ -87,13 +90,13 @@ def test_what_is_exported_is_listed_once_and_exists() -> None:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
-    with make_host() as made:
+def world(tmp_path: Path) -> Iterator[World]:
+    with make_world(f"sqlite:///{tmp_path / 'host.db'}") as made:
         yield made
 
 
-def test_the_services_of_an_organization_find_nothing_of_others(host: Host) -> None:
-    acme, globex = (host.lms.for_organization(one) for one in ("acme", "globex"))
+def test_the_services_of_an_organization_find_nothing_of_others(world: World) -> None:
+    acme, globex = (world.lms.for_organization(one) for one in ("acme", "globex"))
     made = acme.configurations.create(
         name="Corporate LMS",
         contact_emails=["ana@acme.example"],
@@ -118,14 +121,14 @@ def test_the_services_of_an_organization_find_nothing_of_others(host: Host) -> N
         with pytest.raises(NotFound):
             call()
     with pytest.raises(TypeError, match="organization_id"):
-        host.lms.configurations.create(name="Whose?")
+        world.lms.configurations.create(name="Whose?")
 
 
-def test_an_id_that_can_be_none_never_opens_all(host: Host) -> None:
+def test_an_id_that_can_be_none_never_opens_all(world: World) -> None:
     for wrong in (None, "", " ", 1.5):
         with pytest.raises(InvalidValue, match="organization_id"):
-            host.lms.for_organization(wrong)  # type: ignore[arg-type]
-    services = host.lms.for_organization(7)
+            world.lms.for_organization(wrong)  # type: ignore[arg-type]
+    services = world.lms.for_organization(7)
     assert isinstance(services, OrganizationServices)
     assert isinstance(services.objectives, Objectives)
     assert services.objectives._organization_id == "7"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -20,7 +21,7 @@ from flask_lms import (
     StepResult,
 )
 from flask_lms.values import from_json, to_json
-from tests.host import START, result
+from tests.world import START, result
 
 NAIVE = datetime(2026, 3, 2, 9, 0)  # noqa: DTZ001
 GIVEN: dict[type, dict[str, Any]] = {
@@ -132,8 +133,6 @@ def test_a_value_that_breaks_a_rule_names_field_type_and_rule(
 
 
 def test_every_field_of_an_objective_result_has_its_case() -> None:
-    import dataclasses
-
     tested = {field for kind, field, *_ in CASES if kind is ObjectiveResult}
     assert tested == {field.name for field in dataclasses.fields(ObjectiveResult)}
 

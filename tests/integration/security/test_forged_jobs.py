@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms.database.models import DeliveryState
 from flask_lms.delivery.worker import make_sender
 from tests.address_cases import Tripwire
-from tests.host import Host, make_host, result
 from tests.transport_support import answering, serving
+from tests.world import World, make_world, result
 
 #: What forged jobs managed to call.
 CALLED: list[Any] = []
@@ -39,11 +39,11 @@ class Pickled:
 
 
 @pytest.fixture
-def host_with_redis(tmp_path: Path, valkey: Valkey) -> Iterator[Host]:
+def host_with_redis(tmp_path: Path, valkey: Valkey) -> Iterator[World]:
     CALLED.clear()
     Redis.from_url(valkey.url).flushall()
     url = f"sqlite:///{tmp_path / 'host.db'}"
-    with make_host(url, redis_url=valkey.url) as made:
+    with make_world(url, redis_url=valkey.url) as made:
         yield made
 
 
@@ -68,8 +68,8 @@ def _call(function: Any, *args: Any, instance: Any = None, **kw: Any) -> bytes:
     return json.dumps([function, instance, args, kw]).encode()
 
 
-def _work(host: Host) -> None:
-    worker = make_sender(host.app)
+def _work(world: World) -> None:
+    worker = make_sender(world.app)
     worker.subscribe = lambda: None  # type: ignore[method-assign]  # its teardown can stall
     worker.work(burst=True, logging_level="CRITICAL")
 
@@ -82,21 +82,21 @@ FORGED = {
     "eval": _call("builtins.eval", "open('{marker}', 'w')"),
     "a module that runs at import": _call("antigravity.fly"),
     "a neighbour of our function": _call("flask_lms.delivery.wake.make_job_class", "x"),
-    "through our function": _call("flask_lms.delivery.wake.deliver.__globals__"),
-    "another spelling of ours": _call(" flask_lms.delivery.wake.deliver", "x"),
+    "through our function": _call("flask_lms:deliver.__globals__"),
+    "another spelling of ours": _call(" flask_lms:deliver", "x"),
     "ours by another way": _call("flask_lms.delivery.worker.work_off", "x"),
-    "a method of an instance": _call("flask_lms.delivery.wake.deliver", instance="a text"),
+    "a method of an instance": _call("flask_lms:deliver", instance="a text"),
     "no function": _call(None),
-    "a list for a function": _call(["flask_lms.delivery.wake.deliver"]),
+    "a list for a function": _call(["flask_lms:deliver"]),
     "a number for a function": _call(7),
     "an object for a function": _call({"a": "b"}),
-    "ours with a path for an id": _call("flask_lms.delivery.wake.deliver", "../../etc/passwd"),
-    "ours with SQL for an id": _call("flask_lms.delivery.wake.deliver", "' OR 1=1 --"),
-    "ours with a list for an id": _call("flask_lms.delivery.wake.deliver", [1]),
-    "ours with nothing": _call("flask_lms.delivery.wake.deliver"),
-    "ours with too much": _call("flask_lms.delivery.wake.deliver", "a", "b", c="d"),
-    "ours for nobody": _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex),
-    "too short a tuple": json.dumps(["flask_lms.delivery.wake.deliver"]).encode(),
+    "ours with a path for an id": _call("flask_lms:deliver", "../../etc/passwd"),
+    "ours with SQL for an id": _call("flask_lms:deliver", "' OR 1=1 --"),
+    "ours with a list for an id": _call("flask_lms:deliver", [1]),
+    "ours with nothing": _call("flask_lms:deliver"),
+    "ours with too much": _call("flask_lms:deliver", "a", "b", c="d"),
+    "ours for nobody": _call("flask_lms:deliver", uuid.uuid4().hex),
+    "too short a tuple": json.dumps(["flask_lms:deliver"]).encode(),
     "no tuple": b"{}",
     "no JSON": b"\xff\x00nonsense",
     "nothing": b"",
@@ -105,30 +105,28 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_job_runs_nothing_and_holds_up_nobody(
-    name: str, host_with_redis: Host, valkey: Valkey, tmp_path: Path, tripwire: Tripwire
+    name: str, host_with_redis: World, valkey: Valkey, tmp_path: Path, tripwire: Tripwire
 ) -> None:
-    host, redis = host_with_redis, Redis.from_url(valkey.url)
+    world, redis = host_with_redis, Redis.from_url(valkey.url)
     marker = tmp_path / "marker"
     with serving(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) as lms:
-        host.attach(lms.url(path="/xapi"))
+        world.attach(lms.url(path="/xapi"))
         _forge(redis, FORGED[name].replace(b"{marker}", str(marker).encode()))
-        host.lms.record(result())
-        host.db.session.commit()
-        _work(host)
+        world.lms.record(result())
+        world.db.session.commit()
+        _work(world)
         assert not marker.exists()
         assert CALLED == []
         assert {address[1] for address in tripwire.touched} <= {lms.port}
-    assert [row.state for row in host.deliveries()] == [DeliveryState.DELIVERED]
+    assert [row.state for row in world.rows()] == [DeliveryState.DELIVERED]
     assert redis.llen("rq:queue:lms") == 0
 
 
-def test_a_pickle_is_not_opened(host_with_redis: Host, valkey: Valkey) -> None:
+def test_a_pickle_is_not_opened(host_with_redis: World, valkey: Valkey) -> None:
     redis = Redis.from_url(valkey.url)
     evil = pickle.dumps(Pickled())
     _forge(redis, evil)
-    _forge(
-        redis, _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex), result=evil, meta=evil
-    )
+    _forge(redis, _call("flask_lms:deliver", uuid.uuid4().hex), result=evil, meta=evil)
     _forge(redis, pickle.dumps((f"{HERE}.fire", None, (), {})))
     _work(host_with_redis)
     assert CALLED == []
@@ -138,7 +136,7 @@ def test_a_pickle_is_not_opened(host_with_redis: Host, valkey: Valkey) -> None:
 
 @pytest.mark.parametrize("ends_well", [True, False])
 def test_callbacks_and_webhooks_of_a_job_are_not_called(
-    ends_well: bool, host_with_redis: Host, valkey: Valkey, tripwire: Tripwire
+    ends_well: bool, host_with_redis: World, valkey: Valkey, tripwire: Tripwire
 ) -> None:
     redis = Redis.from_url(valkey.url)
     hook = {
@@ -150,7 +148,7 @@ def test_callbacks_and_webhooks_of_a_job_are_not_called(
         "timeout": 5,
         "secret": None,
     }
-    data = _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex if ends_well else "no id")
+    data = _call("flask_lms:deliver", uuid.uuid4().hex if ends_well else "no id")
     for field in ("success", "failure", "stopped"):
         callback = {
             f"{field}_callback_name": f"{HERE}.fire",
@@ -166,7 +164,7 @@ def test_callbacks_and_webhooks_of_a_job_are_not_called(
 
 
 def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
-    host_with_redis: Host, valkey: Valkey
+    host_with_redis: World, valkey: Valkey
 ) -> None:
     redis = Redis.from_url(valkey.url)
     id = _forge(
@@ -184,15 +182,15 @@ def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
     assert CALLED == []
 
 
-def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: Host, valkey: Valkey) -> None:
-    host, redis = host_with_redis, Redis.from_url(valkey.url)
-    configuration = host.attach("https://lms.example.com/xapi")
-    host.lms.record(result())
-    host.db.session.commit()
+def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: World, valkey: Valkey) -> None:
+    world, redis = host_with_redis, Redis.from_url(valkey.url)
+    configuration = world.attach("https://lms.example.com/xapi")
+    world.lms.record(result())
+    world.db.session.commit()
     (id,) = redis.lrange("rq:queue:lms", 0, -1)
     job = redis.hgetall(f"rq:job:{id.decode()}")
     data = json.loads(zlib.decompress(job[b"data"]))
-    assert data == ["flask_lms.delivery.wake.deliver", None, [configuration.id.hex], {}]
+    assert data == ["flask_lms:deliver", None, [configuration.id.hex], {}]
     everything = b"".join(job.values()) + b"".join(redis.keys())
     for word in (b"jane", b"Jane", b"canary", b"lms.example.com", b"acme"):
         assert word not in everything
