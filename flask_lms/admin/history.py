@@ -53,6 +53,7 @@ _FIELDS = {
     "destination": N_("Address"),
     "objective": N_("Objective"),
     "objectives": N_("Objectives"),
+    "configurations": N_("LMS configurations"),
     "deliveries": N_("Results"),
     "waiting": N_("Waiting"),
     "cancelled": N_("Cancelled"),

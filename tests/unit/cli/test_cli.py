@@ -262,7 +262,9 @@ def test_a_counter_is_shown_on_a_terminal_only(
     world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.delivery(world.configuration(), DeliveryState.REJECTED)
-    monkeypatch.setattr("flask_lms.cli.parts._is_terminal", lambda: True)
+    monkeypatch.setattr(
+        "flask_lms.cli.parts.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    )
     assert "\r1 of 1 results" in run("requeue", "--yes").output
     monkeypatch.undo()
     assert "\r" not in run("requeue", "--yes", "--state", "delivered").output
