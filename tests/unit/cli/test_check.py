@@ -66,7 +66,7 @@ def test_redis_away_is_a_fault_with_its_remedy(world: World, run: Run) -> None:
     assert "1 fault, " in done.output
 
 
-def test_each_missing_slot_is_named(world: World) -> None:
+def test_each_missing_callback_is_named(world: World) -> None:
     world.lms._callbacks._functions.pop("objective_loader")
     finding = only(findings(world), "callbacks")
     assert finding.level is Level.FAULT

@@ -219,7 +219,7 @@ def test_backfill_says_how_many_and_asks(world: World, run: Run) -> None:
     assert run("backfill", "Corporate LMS", "fire", "--yes").exit_code == 1
 
 
-def test_backfill_without_its_slot_names_the_decorator(world: World, run: Run) -> None:
+def test_backfill_without_its_callback_names_the_decorator(world: World, run: Run) -> None:
     world.configurations.attach(world.configuration().id, "ppe")
     done = run("backfill", "Corporate LMS", "ppe", "--yes")
     assert done.exit_code == 1
