@@ -1,22 +1,35 @@
-"""The rules of a configuration's basic information, the same for pages, commands and code."""
+"""The rules of what administrators enter, the same for pages, commands and code.
+
+A check takes a value and returns it clean, or raises :class:`Refused` with the sentence for people.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 
 from .errors import InvalidConfiguration
 from .i18n import Words
+from .values import is_language_tag
 
 MOST_NAME = 100
 MOST_EMAILS = 10
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
+
+
+class Refused(ValueError):
+    """A value is refused; its only argument is the sentence for the administrator."""
+
+    @property
+    def sentence(self) -> str:
+        found: str = self.args[0]
+        return found
 
 
 class Errors:
@@ -124,7 +137,72 @@ def _clean_email(address: str, errors: Errors) -> str:
 
 def clean_language(value: object, errors: Errors) -> str:
     """The language of mails, a BCP 47 tag."""
-    if not isinstance(value, str) or len(value) > 35 or not _LANGUAGE.fullmatch(value):
+    if not isinstance(value, str) or len(value) > 35 or not is_language_tag(value):
         errors.add("language", Words("Choose a language, such as en or de."))
         return "en"
     return value
+
+
+def text(value: object, *, most: int, has_lines: bool = False) -> str:
+    """A text without spaces around it; None is an empty one."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Refused(Words("Enter a text."))
+    found = value.replace("\r\n", "\n").strip()
+    if _CONTROL.search(found.replace("\n", "") if has_lines else found):
+        raise Refused(Words("It has invisible control characters. Type it again."))
+    if len(found) > most:
+        raise Refused(Words("It is longer than %(most)s characters.", most=most))
+    return found
+
+
+def choice(value: object, choices: Collection[str]) -> str:
+    if value not in choices:
+        raise Refused(Words("Choose one of: %(choices)s.", choices=", ".join(choices)))
+    return str(value)
+
+
+def flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(Words("Enter True or False."))
+    return value
+
+
+def whole(value: object, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise Refused(
+            Words("Enter a whole number from %(least)s to %(most)s.", least=least, most=most)
+        )
+    return value
+
+
+def url(value: str) -> str:
+    """An absolute http(s) address, its host in small letters and without the usual port."""
+    if not re.match(r"https?://", value, re.IGNORECASE):
+        raise Refused(
+            Words(
+                "Enter the whole address, such as https://lms.example/xapi: it begins with https://."
+            )
+        )
+    if re.search(r"[\s\\]", value):
+        raise Refused(Words("The URL must not contain spaces or backslashes."))
+    if re.search(r"[<>\"{}|^`]", value):
+        raise Refused(Words("The URL has characters that no address contains."))
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise Refused(Words("This is not a valid address. Check it for a typing error.")) from None
+    if "@" in parts.netloc:
+        raise Refused(
+            Words("The URL must not contain a user name or password: enter them as key and secret.")
+        )
+    host = (parts.hostname or "").lower()
+    if not host.strip(".") or port == 0 or "%" in host:
+        raise Refused(Words("This is not a valid address. Check it for a typing error."))
+    if ":" in host:
+        host = f"[{host}]"
+    if port not in (None, 80 if parts.scheme == "http" else 443):
+        host = f"{host}:{port}"
+    return parts._replace(netloc=host).geturl()

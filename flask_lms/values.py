@@ -16,7 +16,17 @@ from .errors import InvalidResult
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _LANGUAGE = re.compile(
-    r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{4,8})*"
+    r"""
+    [a-z]{2,3} (-[a-z]{3}){0,3}                 # language, with its extensions
+    (-[a-z]{4})? (-([a-z]{2} | [0-9]{3}))?      # script and region
+    (-([a-z0-9]{5,8} | [0-9][a-z0-9]{3}))*      # variants
+    (-[a-wy-z0-9] (-[a-z0-9]{2,8})+)*           # extensions
+    (-x (-[a-z0-9]{1,8})+)?                     # private use
+    | x (-[a-z0-9]{1,8})+
+    | en-gb-oed | sgn-be-(fr|nl) | sgn-ch-de    # irregular ones from before RFC 4646
+    | i-(ami|bnn|default|enochian|hak|klingon|lux|mingo|navajo|pwn|tao|tay|tsu)
+    """,
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
 #: A whole number beyond it would be no number to JSON readers; NaN isn't within it either.
 _LARGEST = sys.float_info.max
@@ -96,7 +106,7 @@ class Checked:
         value = getattr(self, name)
         if value is None and not required:
             return
-        if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
+        if not is_language_tag(value):
             self._refuse(name, "must be a BCP 47 language tag, such as en or en-US")
 
     def _many(self, name: str, kind: type) -> None:
@@ -106,6 +116,14 @@ class Checked:
         if any(not isinstance(item, kind) for item in value):
             self._refuse(name, f"must hold nothing but {kind.__name__}")
         self._set(name, tuple(value))
+
+
+def is_language_tag(value: object) -> bool:
+    """Whether ``value`` is a well-formed language tag (BCP 47: RFC 5646, 2.1).
+
+    Names of languages, such as ``english``, are well-formed there but in no register: not here.
+    """
+    return isinstance(value, str) and bool(_LANGUAGE.fullmatch(value))
 
 
 def is_absolute_iri(value: object) -> bool:

@@ -134,7 +134,7 @@ def reasons() -> list[tuple[str, str]]:
     found: dict[str, Cause] = {}
     for connector in pages.state().registry:
         found.update((c.code, c) for c in connector.causes.values() if c.status is None)
-    return [(code, wording.in_general(cause).rstrip(".")) for code, cause in found.items()]
+    return [(code, cause.sentence_for({}).rstrip(".")) for code, cause in found.items()]
 
 
 def as_csv() -> ResponseReturnValue:
@@ -195,14 +195,8 @@ def one(delivery_id: uuid.UUID) -> ResponseReturnValue:
 
 def _why(attempt: Attempt, configuration: Configuration) -> str | None:
     """Why a request failed, by what it left behind."""
-    registry = pages.state().registry
-    connector = registry.get(configuration.type)
-    cause = registry.cause(configuration.type, attempt.cause)
-    if cause is None:
-        return wording.cause_sentence(None, attempt.cause, {})
-    host = connector.destination(configuration.settings) if connector else configuration.name
-    words = (attempt.words or "…")[:200]
-    return wording.in_general(cause, host=host, words=words, http_status=attempt.http_status or "…")
+    facts = {"http_status": attempt.http_status, "words": (attempt.words or "")[:200]}
+    return pages.state().registry.explain(configuration.type, attempt.cause, facts)[0]
 
 
 # -- Send again, Check again, Cancel: for one, the ticked or all matching, with the count first.

@@ -1,22 +1,24 @@
-"""Moments and spans in words. Relative ones always travel with the absolute one."""
+"""Rows, moments and spans in words.
+
+Each status and delivery gets a badge (tone, icon, label) and whole sentences; a relative moment
+always travels with the absolute one.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..connectors.base import Cause
 from ..connectors.registry import Registry
 from ..database.models import Configuration, Delivery, DeliveryState, Status
-from ..i18n import N_, clock_time, date_time, gettext, ngettext, number, short_date, translate
+from ..i18n import N_, clock_time, date_time, gettext, ngettext, number, short_date
 
 
-def _span(span: timedelta) -> str:
-    seconds = max(span.total_seconds(), 0)
+def span(length: timedelta) -> str:
+    """``3 minutes``."""
+    seconds = max(length.total_seconds(), 0)
     if seconds < 90:
         return ngettext("%(n)s second", "%(n)s seconds", max(round(seconds), 1))
     if seconds < 90 * 60:
@@ -24,11 +26,6 @@ def _span(span: timedelta) -> str:
     if seconds < 36 * 3600:
         return ngettext("%(n)s hour", "%(n)s hours", round(seconds / 3600))
     return ngettext("%(n)s day", "%(n)s days", round(seconds / 86_400))
-
-
-def span(length: timedelta) -> str:
-    """``3 minutes``."""
-    return _span(length)
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -81,10 +78,6 @@ def milliseconds(ms: int) -> str:
     return gettext("%(n)s s", n=number(round(ms / 1000, 1)))
 
 
-# -- Rows in words. Each status and delivery gets a badge (tone, icon, label) and whole
-# sentences.
-
-
 @dataclass(frozen=True, kw_only=True)
 class Badge:
     """A status at a glance: never only a colour.
@@ -108,13 +101,6 @@ class StatusPanel:
     words: str | None = None
     remedies: tuple[str, ...] = ()
     then: str | None = None
-
-
-class _Facts(dict[str, Any]):
-    """Facts of a cause; one that is missing leaves a gap instead of an error."""
-
-    def __missing__(self, key: str) -> str:
-        return "…"
 
 
 _STATUS = {
@@ -182,39 +168,6 @@ def verdict_badge(verdict: str) -> Badge:
 
 def mail_badge(state: str) -> Badge:
     return _badge(_MAIL_STATES.get(state, ("off", "minus", state)))
-
-
-def fill(message: str, facts: Mapping[str, Any]) -> str:
-    """A cause's sentence in the reader's language, with its facts."""
-    text = translate(message)
-    if "%(" not in text:
-        return text
-    words = str(facts.get("words") or "…").strip().rstrip(".")
-    return text % _Facts({**facts, "words": words})
-
-
-#: What stands in a sentence where no single case is meant.
-_EXAMPLES = {
-    "host": "lms.example.org",
-    "port": "443",
-    "target": "https://lms.example.org/xapi",
-    "email": "jane.doe@localhost",
-}
-_GAPS = re.compile(r" \(…\)|: [“„]…[”“]")
-
-
-def in_general(cause: Cause, **facts: Any) -> str:
-    """A cause's sentence with examples for the facts of one case, as far as none are given."""
-    return _GAPS.sub("", fill(cause.sentence, {**_EXAMPLES, **facts}))
-
-
-def cause_sentence(cause: Cause | None, code: str | None, facts: Mapping[str, Any]) -> str | None:
-    """The sentence of a cause; a code nobody knows is at least shown."""
-    if code is None:
-        return None
-    if cause is None:
-        return gettext("Reason: %(code)s.", code=code)
-    return fill(cause.sentence, facts)
 
 
 def facts_of(text: str | None) -> dict[str, Any]:
@@ -306,30 +259,27 @@ def _broken(
     configuration: Configuration, waiting: int, registry: Registry, now: datetime
 ) -> StatusPanel:
     health = configuration.health
-    cause = registry.cause(configuration.type, health.cause)
     since = date_time(health.since or now)
-    if health.status is Status.CANT_CONNECT:
-        connector = registry.get(configuration.type)
-        host = connector.destination(configuration.settings) if connector else "…"
-        lead = (
-            gettext("We can't reach your LMS.")
-            + " "
-            + gettext(
-                "Since %(time)s we can't open a connection to %(host)s.", time=since, host=host
-            )
-        )
+    connector = registry.get(configuration.type)
+    if health.status is not Status.CANT_CONNECT:
+        lead = gettext("Your LMS answers, but doesn't accept the results.")
+        lead += " " + gettext("This has been so since %(time)s.", time=since)
+    elif connector is None:
+        lead = gettext("We can't reach your LMS.")
+        lead += " " + gettext("This has been so since %(time)s.", time=since)
     else:
-        lead = (
-            gettext("Your LMS answers, but doesn't accept the results.")
-            + " "
-            + gettext("This has been so since %(time)s.", time=since)
+        lead = gettext("We can't reach your LMS.")
+        lead += " " + gettext(
+            "Since %(time)s we can't open a connection to %(host)s.",
+            time=since,
+            host=connector.destination(configuration.settings),
         )
-    remedies = tuple(fill(step, health.facts) for step in (cause.remedy if cause else ()))
+    sentence, remedies = registry.explain(configuration.type, health.cause, health.facts)
     return StatusPanel(
         badge=status_badge(configuration),
         lead=lead,
         strong=none_lost(waiting),
-        cause=cause_sentence(cause, health.cause, health.facts),
+        cause=sentence,
         words=str(health.facts.get("words") or "") or None,
         remedies=(*remedies, gettext("Then test the connection.")) if remedies else (),
         then=next_try(configuration, now),
@@ -361,25 +311,18 @@ def status_line(configuration: Configuration, waiting: int, registry: Registry) 
     if health.status is Status.NOT_TESTED:
         return gettext("This configuration hasn't been tested yet.")
     if health.status.is_error:
-        return cause_sentence(
-            registry.cause(configuration.type, health.cause), health.cause, health.facts
-        )
+        return registry.explain(configuration.type, health.cause, health.facts)[0]
     return None
-
-
-# -- deliveries ---------------------------------------------------------------------------------
 
 
 def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform: str) -> str | None:
     """Why a delivery is not sent, rejected or cancelled, in one or two sentences."""
-    cause = registry.cause(type, delivery.reason)
     if delivery.state is DeliveryState.NOT_SENT:
         facts = {**facts_of(delivery.reason_words), "platform": platform}
-        steps = cause.remedy if cause else ()
-        parts = [cause_sentence(cause, delivery.reason, facts), *(fill(s, facts) for s in steps)]
-        return " ".join(part for part in parts if part)
+        sentence, remedies = registry.explain(type, delivery.reason, facts)
+        return " ".join(part for part in (sentence, *remedies) if part)
     if delivery.state is DeliveryState.REJECTED:
-        return cause_sentence(cause, delivery.reason, {"words": delivery.reason_words or "–"})
+        return registry.explain(type, delivery.reason, {"words": delivery.reason_words})[0]
     if delivery.state is DeliveryState.CANCELLED:
         if delivery.settled_by:
             return gettext("By %(name)s.", name=delivery.settled_by)
@@ -396,55 +339,36 @@ def delivery_sentence(
 ) -> str:
     """What happened to a delivery, in one sentence or two."""
     name = configuration.name
-    reason = delivery_reason(delivery, configuration.type, registry, platform)
-    settled = date_time(delivery.settled_at or now)
+    time = date_time(delivery.settled_at or now)
     if delivery.state is DeliveryState.DELIVERED:
-        return gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
-    if delivery.state is DeliveryState.REJECTED:
-        return _rejected_sentence(delivery, configuration, registry, settled)
+        return gettext("%(lms)s stored this result on %(time)s.", lms=name, time=time)
     if delivery.state is DeliveryState.NOT_SENT:
+        reason = delivery_reason(delivery, configuration.type, registry, platform)
         return gettext("This result was not sent to %(lms)s.", lms=name) + f" {reason}"
     if delivery.state is DeliveryState.CANCELLED:
         by = delivery.settled_by
         if by:
-            return gettext("Cancelled by %(name)s on %(time)s.", name=by, time=settled)
-        return gettext("Cancelled automatically on %(time)s.", time=settled)
-    return _waiting_sentence(delivery, configuration, now)
-
-
-def _rejected_sentence(
-    delivery: Delivery, configuration: Configuration, registry: Registry, settled: str
-) -> str:
-    """When, in whose words, and what to do."""
-    cause = registry.cause(configuration.type, delivery.reason)
-    facts = {"words": delivery.reason_words or "–"}
-    if delivery.reason_words:
-        words = delivery.reason_words.strip().rstrip(".")
-        first = gettext(
-            "%(lms)s rejected this result on %(time)s: “%(words)s”.",
-            lms=configuration.name,
-            time=settled,
-            words=words,
-        )
-    else:
-        first = gettext(
-            "%(lms)s rejected this result on %(time)s.", lms=configuration.name, time=settled
-        )
-    names_words = cause is not None and "%(words)s" in cause.sentence
-    also = None if names_words else cause_sentence(cause, delivery.reason, facts)
-    steps = [fill(step, facts) for step in (cause.remedy if cause else ())]
-    return " ".join(part for part in (first, also, *steps) if part)
-
-
-def _waiting_sentence(delivery: Delivery, configuration: Configuration, now: datetime) -> str:
-    name = configuration.name
+            return gettext("Cancelled by %(name)s on %(time)s.", name=by, time=time)
+        return gettext("Cancelled automatically on %(time)s.", time=time)
+    if delivery.state is DeliveryState.REJECTED:
+        first = gettext("%(lms)s rejected this result on %(time)s.", lms=name, time=time)
+        if delivery.reason_words:
+            first = gettext(
+                "%(lms)s rejected this result on %(time)s: “%(words)s”.",
+                lms=name,
+                time=time,
+                words=delivery.reason_words.strip().rstrip("."),
+            )
+        cause = registry.cause(configuration.type, delivery.reason)
+        facts = {"words": delivery.reason_words}
+        sentence, remedies = registry.explain(configuration.type, delivery.reason, facts)
+        # A cause that quotes the LMS would say the same once more.
+        also = None if cause is not None and "%(words)s" in cause.sentence else sentence
+        return " ".join(part for part in (first, also, *remedies) if part)
     if configuration.is_paused:
         return gettext("Waiting: %(lms)s is paused. It is sent when you resume.", lms=name)
-    return (
-        gettext("Waiting to be sent to %(lms)s.", lms=name)
-        + " "
-        + delivery_next(delivery, configuration, now)
-    )
+    waiting = gettext("Waiting to be sent to %(lms)s.", lms=name)
+    return f"{waiting} {delivery_next(delivery, configuration, now)}"
 
 
 def delivery_next(delivery: Delivery, configuration: Configuration, now: datetime) -> str:

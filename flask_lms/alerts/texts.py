@@ -86,13 +86,6 @@ class Letter:
     reason: str = ""
 
 
-class _Facts(dict[str, Any]):
-    """Values for a sentence; what a mail must not tell, or doesn't know, is an ellipsis."""
-
-    def __missing__(self, key: str) -> str:
-        return "…"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Story:
     """What a letter is made from: the facts of its row and the cause that they name."""
@@ -121,9 +114,9 @@ class Story:
         value = self.facts.get(name)
         return date_time(datetime.fromisoformat(value)) if value else ""
 
-    def fill(self, message: str, facts: Mapping[str, Any] | None = None) -> str:
-        values = _Facts(facts or self.facts.get("cause_facts") or {})
-        return clean_sentence(gettext(message) % _Facts({"platform": self.platform, **values}))
+    @property
+    def cause_facts(self) -> dict[str, Any]:
+        return {**(self.facts.get("cause_facts") or {}), "platform": self.platform}
 
 
 def clean_sentence(text: str) -> str:
@@ -363,11 +356,7 @@ def _contact(story: Story) -> str:
 def _why(story: Story) -> list[str]:
     if story.cause is None:
         return []
-    facts = {
-        **(story.facts.get("cause_facts") or {}),
-        "words": gettext("its words are on the page linked below"),
-    }
-    return [story.fill(story.cause.sentence, facts)]
+    return [clean_sentence(story.cause.sentence_for(story.cause_facts))]
 
 
 def _doing(story: Story) -> list[str]:
@@ -382,8 +371,8 @@ def _doing(story: Story) -> list[str]:
 
 
 def _steps(story: Story) -> list[str]:
-    remedy = story.cause.remedy if story.cause is not None else ()
-    steps = [story.fill(step) for step in remedy[:2]]
+    remedies = story.cause.remedies_for(story.cause_facts) if story.cause is not None else []
+    steps = [clean_sentence(step) for step in remedies[:2]]
     if story.n("failures") or not steps:
         test = gettext("Test the connection on the page linked below.")
         steps.append(
@@ -520,7 +509,7 @@ def _results(story: Story) -> Letter:
         cause = story.cause_of(code)
         if cause is not None:
             count = ngettext("%(n)s result", "%(n)s results", n)
-            why.append(f"{count}: {story.fill(cause.sentence, {'platform': story.platform})}")
+            why.append(f"{count}: {cause.sentence_for({'platform': story.platform})}")
     return Letter(
         tone="warning",
         headline=gettext("Some results need your attention."),

@@ -371,8 +371,8 @@ def _settle(
         made.status_events.append(event)
 
 
-def _report_of_cause(code: str, facts: Mapping[str, uuid.UUID | str]) -> TestReport:
-    words = Words(TRANSPORT_CAUSES[code].sentence, **facts)
+def _report_of_cause(code: str, facts: Mapping[str, str]) -> TestReport:
+    words = TRANSPORT_CAUSES[code].sentence_for(facts)
     stage = Stage(name=N_("Settings"), state=StageState.FAILED, words=words)
     return TestReport(stages=[stage], cause=code, facts=dict(facts))
 
