@@ -142,7 +142,7 @@ class LMS(CallbackDecorators):
         In the host's open write transaction it commits and disappears with that; otherwise it
         commits by itself. One SELECT, one INSERT, no network.
 
-        :raises InvalidResult: nothing was written.
+        :raises InvalidValue: nothing was written.
         """
         return self.record_many([result])
 

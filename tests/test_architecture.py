@@ -14,7 +14,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 #: Every file, in an order in which each knows only those before it. What stands low is known by
 #: many and knows little; a file that isn't listed yet fails until it has a place.
 ORDER = """
-errors.py events.py database/types.py values.py i18n.py checks.py settings.py encryption.py
+errors.py events.py database/types.py i18n.py checks.py values.py settings.py encryption.py
 database/models.py database/attach.py callbacks.py
 transport/faults.py transport/gate.py transport/wire.py transport/__init__.py
 connectors/base.py connectors/registry.py

@@ -13,7 +13,8 @@ from flask import Response, request
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 
-from ..checks import Errors, clean_emails, clean_name
+from .. import checks
+from ..checks import Errors
 from ..connectors.base import Connector, TestReport
 from ..errors import EditConflict, InvalidConfiguration
 from ..i18n import date, date_time, gettext, language
@@ -42,8 +43,8 @@ def basics() -> ResponseReturnValue:
     if not take_post(first):
         return _show_basics(first, second)
     errors = Errors()
-    name = clean_name(first.name.data, errors)
-    clean_emails(first.emails, errors)
+    name = errors.take("name", checks.name, first.name.data)
+    errors.take("contact_emails", checks.emails, first.emails)
     configurations.connector_of(state, first.type.data or "", errors)
     if name:
         configurations.check_name_is_free(state, pages.organization_id(), name, None, errors)

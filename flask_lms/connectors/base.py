@@ -201,7 +201,7 @@ class Field:
     def clean(self, value: Any, *, may_be_empty: bool = False) -> Any:
         """:raises Refused: with the sentence for the administrator."""
         if self.kind in ("text", "url", "long_text"):
-            value = checks.text(value, most=self.most, has_lines=self.kind == "long_text")
+            value = checks.text(self.most, has_lines=self.kind == "long_text")(value)
         if value is None or value == "":
             if self.required and not may_be_empty:
                 raise Refused(Words(self.required))
@@ -209,11 +209,11 @@ class Field:
         if self.kind == "url":
             value = checks.url(value)
         elif self.kind == "number":
-            value = checks.whole(value, self.least, self.most)
+            value = checks.whole(self.least, self.most)(value)
         elif self.kind == "flag":
             value = checks.flag(value)
         elif self.kind == "choice":
-            value = checks.choice(value, self.choices)
+            value = checks.choice(*self.choices)(value)
         return self.check(value) if self.check else value
 
 
@@ -420,7 +420,7 @@ class Connector(ABC):
                         )
                     hints.append(Words(_NOT_ENCRYPTED))
             except Refused as refused:
-                errors.add(one.name, refused.sentence)
+                errors.add(one.name, *refused.sentences)
                 continue
             if not one.is_secret:
                 settings[one.name] = value

@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from .. import status
+from .. import checks, status
 from ..app_state import AppState
 from ..audit import By, Change, as_id, change
-from ..checks import Errors, clean_emails, clean_language, clean_name, name_key, name_taken
+from ..checks import Errors, name_key, name_taken
 from ..connectors.base import TRANSPORT_CAUSES, Connector, Stage, StageState, TestReport
 from ..database.models import (
     Audit,
@@ -50,9 +50,9 @@ def create(
     :raises InvalidConfiguration: all faults, field by field; nothing was written.
     """
     errors = Errors()
-    clean = clean_name(name, errors)
-    emails = clean_emails(contact_emails, errors)
-    mail_language = clean_language(language, errors)
+    clean = errors.take("name", checks.name, name)
+    emails = errors.take("contact_emails", checks.emails, contact_emails)
+    mail_language = errors.take("language", checks.language, language)
     connector = connector_of(state, type, errors)
     cleaned = None
     try:
@@ -65,6 +65,7 @@ def create(
     if clean:
         check_name_is_free(state, organization_id, clean, None, errors)
     errors.check()
+    assert clean is not None
     assert cleaned is not None
     with change(state, by) as made:
         configuration = Configuration(
@@ -111,15 +112,15 @@ def update(
     errors = Errors()
     new: dict[str, Any] = {}
     if name is not None:
-        new["name"] = clean_name(name, errors)
+        new["name"] = errors.take("name", checks.name, name)
         if new["name"]:
             check_name_is_free(
                 state, configuration.organization_id, new["name"], configuration.id, errors
             )
     if contact_emails is not None:
-        new["contact_emails"] = clean_emails(contact_emails, errors)
+        new["contact_emails"] = errors.take("contact_emails", checks.emails, contact_emails)
     if language is not None:
-        new["language"] = clean_language(language, errors)
+        new["language"] = errors.take("language", checks.language, language)
     secrets: Mapping[str, str] = {}
     if settings is not None:
         new["settings"], secrets = clean_again(state, configuration, settings, errors)

@@ -26,7 +26,7 @@ from flask_lms.database.models import (
     Status,
 )
 from flask_lms.database.types import FixedClock
-from flask_lms.errors import InvalidConfiguration, InvalidResult
+from flask_lms.errors import InvalidConfiguration, InvalidValue
 from tests.pages.security.support import Ids, addresses, assert_stays_here, routes, seed
 from tests.pages.site import ANA, SETTINGS, Site, make_site
 from tests.transport_support import answering, serving
@@ -278,7 +278,7 @@ def test_a_line_break_never_becomes_part_of_a_header(values: dict[str, Any], sit
     with site.app.app_context():
         try:
             made = site.lms.configurations.create("harbor", **given)
-        except (InvalidConfiguration, InvalidResult):
+        except (InvalidConfiguration, InvalidValue):
             site.db.session.rollback()
         else:
             stored = made.name + "".join(made.contact_emails) + str(made.settings)

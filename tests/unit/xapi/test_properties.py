@@ -17,7 +17,7 @@ from flask_lms.connectors.xapi.answers import Received, read_answer, retry_after
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.connectors.xapi.client import is_same
 from flask_lms.connectors.xapi.redaction import Redactor
-from flask_lms.errors import InvalidConfiguration, InvalidResult
+from flask_lms.errors import InvalidConfiguration, InvalidValue
 from flask_lms.values import (
     Activity,
     Objective,
@@ -112,7 +112,7 @@ def valid(draw: st.DrawFn, kind: type, **fields: st.SearchStrategy[Any]) -> Any:
     values = {name: draw(strategy) for name, strategy in fields.items()}
     try:
         return kind(**values)
-    except InvalidResult:
+    except InvalidValue:
         return None
 
 
