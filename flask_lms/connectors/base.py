@@ -380,7 +380,7 @@ class Connector(ABC):
     #: What people call it, and one line about it for the card of step 1 (message ids).
     label: str
     description: str = ""
-    #: Its step 2, in this order. One named ``url`` is where results go.
+    #: Its step 2, in this order. The first of kind ``url`` is where results go.
     fields: Sequence[Field] = ()
     #: Every cause it can name, by code; those of ``TRANSPORT_CAUSES`` are known anyway.
     causes: Mapping[str, Cause] = MappingProxyType({})
@@ -435,9 +435,13 @@ class Connector(ABC):
         errors.check()
         return Cleaned(settings=settings, secrets=secrets, hints=hints)
 
+    def _urls(self, settings: Mapping[str, Any]) -> list[str]:
+        found = [settings.get(one.name) for one in self.fields if one.kind == "url"]
+        return [str(url) for url in found if url]
+
     def destination(self, settings: Mapping[str, Any]) -> str:
         """Where results go, for people: the host, and the port when it isn't the usual one."""
-        url = str(settings.get("url") or "")
+        url = next(iter(self._urls(settings)), "")
         where = place(url)
         if not where:
             return self.label
@@ -448,12 +452,14 @@ class Connector(ABC):
     def origin(self, settings: Mapping[str, Any]) -> str:
         """What the secrets belong to; when it changes they are asked for again.
 
-        Scheme, host and port of the URL (RFC 6454); without one, all settings.
+        Scheme, host and port of each URL (RFC 6454); without one, all settings.
         """
-        where = place(str(settings.get("url") or ""))
-        if not where:
-            return json.dumps(dict(settings), sort_keys=True, default=str)
-        return f"{settings['url'].partition(':')[0]}://{where['host']}:{where['port']}"
+        origins = []
+        for url in self._urls(settings):
+            where = place(url)
+            scheme = url.partition(":")[0]
+            origins.append(f"{scheme}://{where['host']}:{where['port']}" if where else url)
+        return " ".join(origins) or json.dumps(dict(settings), sort_keys=True, default=str)
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
         """Equal for two configurations that would send to the same place as the same sender."""
@@ -495,10 +501,10 @@ class Connector(ABC):
     ) -> Iterator[Stage | TestReport]:
         """Test the connection, leaving nothing behind: each stage as it ends, then the report.
 
-        By default whether a connection to the URL can be opened.
+        By default whether a connection to the first URL can be opened.
         """
         stages: list[Stage] = []
-        url = settings.get("url")
+        url = next(iter(self._urls(settings)), "")
         try:
             if url:
                 for stage in connection_stages(url, transport):
@@ -514,7 +520,7 @@ class Connector(ABC):
                 )
                 yield stages[0]
         except Unreachable as error:
-            facts = {**place(str(url)), **error.facts}
+            facts = {**place(url), **error.facts}
             yield TestReport(stages=stages, cause=error.cause, facts=facts)
         else:
             yield TestReport(stages=stages)

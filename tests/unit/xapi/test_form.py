@@ -126,6 +126,15 @@ def test_the_defaults_keep_a_secret_with_its_address() -> None:
     assert least.origin(here) == "https://a.example:8443"
     assert least.origin(there) == "https://b.example:443"
     assert least.destination({}) == "Least"
+
+    class Two(Least):
+        fields = (*Least.fields, Field(name="token_url", label="Token URL", kind="url"))
+
+    # A secret goes to each of its addresses.
+    tokens = {**here, "token_url": "https://id.example/t"}
+    assert Two().destination(tokens) == "a.example:8443"
+    assert Two().origin(tokens) == "https://a.example:8443 https://id.example:443"
+    assert Two().origin({**tokens, "token_url": "https://x.example"}) != Two().origin(tokens)
     assert least.origin({"folder": "a"}) != least.origin({"folder": "b"})
     assert least.fingerprint(here) != least.fingerprint(there)
     assert least.limits(here) == (1, None)
