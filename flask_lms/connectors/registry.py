@@ -10,10 +10,13 @@ from typing import Any
 from ..errors import SetupError
 from .base import TRANSPORT_CAUSES, Cause, Connector
 
-#: What step 1 and the buttons are called in the forms in which a connector's fields stand too.
-RESERVED = frozenset(
-    {"name", "type", "contact_emails", "language", "act", "csrf_token", "lms_version"}
-)
+#: What step 1 and the buttons are called in the forms in which a connector's fields stand too, and
+#: what every form has.
+RESERVED = (
+    "name", "type", "contact_emails", "language", "act", "csrf_token", "lms_version", "data",
+    "errors", "form_errors", "hidden_tag", "is_submitted", "meta", "populate_obj", "post_process",
+    "process", "validate", "validate_on_submit",
+)  # fmt: skip
 
 
 class Registry:
@@ -37,12 +40,12 @@ class Registry:
                     f"{name}.type is {getattr(connector, 'type', None)!r}: write 1 to 40 "
                     "characters of a-z, 0-9 and _."
                 )
-            taken = RESERVED.intersection(one.name for one in connector.fields)
-            if taken:
-                raise SetupError(
-                    f"{name}.fields uses {', '.join(sorted(taken))}: the pages need that name for "
-                    "themselves, take another one."
-                )
+            for field in connector.fields:
+                if field.name in RESERVED or not re.fullmatch(r"[a-z][a-z0-9_]*", field.name):
+                    raise SetupError(
+                        f"{name}.fields has {field.name!r}: write a-z, 0-9 and _, and none of "
+                        f"{', '.join(RESERVED)}, which the pages need for themselves."
+                    )
             self._connectors[connector.type] = connector
 
     def __iter__(self) -> Iterator[Connector]:

@@ -182,7 +182,7 @@ def test_what_is_no_connector_is_refused_in_words() -> None:
     for wrong, says in (
         (NoConnector(), "NoConnector is no connector: derive it from flask_lms.Connector."),
         (Unnamed(), "Unnamed.type is 'Toy Box'"),
-        (Taken(), "Taken.fields uses language"),
+        (Taken(), "Taken.fields has 'language'"),
     ):
         with pytest.raises(SetupError, match=re.escape(says)):
             Registry([wrong])  # type: ignore[list-item]

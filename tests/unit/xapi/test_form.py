@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask_wtf import FlaskForm
 from werkzeug.datastructures import MultiDict
 
-from flask_lms.admin.forms import carried, connector_form, typed
+from flask_lms.admin.forms import BasicsForm, carried, connector_form, typed
 from flask_lms.connectors.base import Answer, Built, Connector, Field, Verdict
+from flask_lms.connectors.registry import RESERVED
 from flask_lms.connectors.xapi.connector import XapiConnector
 from flask_lms.connectors.xapi.fields import FIELDS
 from tests.xapi_support import connector
@@ -152,3 +154,9 @@ def test_an_address_of_any_type_needs_encryption_unless_the_operator_allows_it()
     assert "not encrypted" in allowed.hints[0]
     with pytest.raises(ValueError, match="not encrypted"):
         least.clean(http, allow_http=False, has_secrets=False)
+
+
+def test_no_field_can_hide_what_a_form_has() -> None:
+    form = BasicsForm()
+    assert {name for name in dir(FlaskForm) if name.islower() and name[0] != "_"} <= {*RESERVED}
+    assert {name for name in vars(form) if name[0] != "_"} <= {*RESERVED}
