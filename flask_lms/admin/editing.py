@@ -18,7 +18,7 @@ from ..checks import Errors
 from ..connectors.base import Connector, TestReport
 from ..errors import EditConflict, InvalidConfiguration
 from ..i18n import date, date_time, gettext, language
-from ..services import configurations
+from ..services import configurations, connection_test
 from ..services.configurations import Configurations
 from . import pages, probe
 from .forms import BasicsForm, carried, connector_form, show_errors, take_post, typed
@@ -71,12 +71,12 @@ def connection(type: str) -> ResponseReturnValue:
         return _show_basics(first, second)
     if not take_post(second):
         return _show_connection(connector, first, second)
-    settings = typed(second)
+    settings, by = typed(second), pages.administrator()
     service = Configurations(state, pages.organization_id())
     try:
         if act == "test":
-            is_limited = not probe.claim_test()
-            report = None if is_limited else service.test_settings(type, settings)
+            is_limited = connection_test.is_limited(state, by)
+            report = None if is_limited else service.test_settings(type, settings, by=by)
             return _show_connection(connector, first, second, report, is_limited)
         configuration = service.create(
             pages.organization_id(),
@@ -85,7 +85,7 @@ def connection(type: str) -> ResponseReturnValue:
             type=type,
             settings=settings,
             language=first.language.data or "en",
-            by=pages.administrator(),
+            by=by,
         )
     except InvalidConfiguration as error:
         show_errors(error, first, second)
@@ -166,9 +166,11 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
         version = request.form.get("lms_version", "")
         try:
             if request.form.get("act") == "test" and settings is not None:
-                is_limited = not probe.claim_test()
+                is_limited = connection_test.is_limited(state, pages.administrator())
                 if not is_limited:
-                    report = service.test_settings(configuration.type, settings, configuration_id)
+                    report = service.test_settings(
+                        configuration.type, settings, configuration_id, pages.administrator()
+                    )
             else:
                 service.update(
                     configuration_id,

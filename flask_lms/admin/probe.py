@@ -5,23 +5,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from flask import current_app, request
+from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..connectors.base import Connector, Stage, TestReport
 from ..database.models import Configuration
 from ..errors import InvalidConfiguration
 from ..i18n import gettext, translate
+from ..services import connection_test
 from ..services.configurations import Configurations
 from . import pages
 from .forms import ActForm, connector_form, typed
 from .wording import Badge
-
-_MOST_A_MINUTE = 5
-_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +45,6 @@ class Remarks:
 
     hints: Sequence[str] = ()
     same: Sequence[Configuration] = ()
-
-
-def claim_test() -> bool:
-    """Take one of this minute's five tests; False when this administrator had them all.
-
-    Counted by each process for itself, by the database's clock: it keeps a button from being held
-    down, it is no meter.
-    """
-    recent: dict[tuple[str, str], list[datetime]] = current_app.extensions.setdefault(
-        "lms_tests", {}
-    )
-    now = pages.now()
-    for owner in [one for one, times in recent.items() if times[-1] <= now - _MINUTE]:
-        del recent[owner]
-    administrator = pages.administrator()
-    key = (administrator.organization_id, administrator.id)
-    times = [at for at in recent.get(key, []) if at > now - _MINUTE]
-    if len(times) >= _MOST_A_MINUTE:
-        return False
-    recent[key] = [*times, now]
-    return True
 
 
 def present(report: TestReport, type: str) -> Report:
@@ -114,7 +90,7 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     form = ActForm()
     report, is_limited, odd = None, False, Remarks()
     if request.method == "POST" and form.validate_on_submit():
-        is_limited = not claim_test()
+        is_limited = connection_test.is_limited(state, pages.administrator())
         if not is_limited:
             done = service.test(configuration_id, pages.administrator())
             report = present(done, configuration.type)

@@ -15,7 +15,7 @@ from flask_lms import ObjectiveResult
 from flask_lms.alerts import sending, unsubscribe
 from flask_lms.connectors.base import Stage, StageState, TestReport
 from flask_lms.database.models import Configuration, Delivery, DeliveryState, Status, Worker
-from flask_lms.services import configurations
+from flask_lms.services import connection_test
 from tests.pages.site import BEN, Site, create, deliver, fill
 from tests.pages.support import act, errors_of, form_of, post, post_on, text_of, title_of
 
@@ -265,7 +265,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[TestReport]:
     def run(*args: object, **values: object) -> TestReport:
         return found.pop(0) if len(found) > 1 else found[0]
 
-    monkeypatch.setattr(configurations, "run", run)
+    monkeypatch.setattr(connection_test, "run", run)
     return found
 
 

@@ -31,7 +31,7 @@ def _by_name(case: AddressCase) -> str:
 def test_an_address_in_the_form_is_never_connected_to(
     case: AddressCase, site: Site, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
+    monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
     settings = dataclasses.replace(site.state.settings, allowed_networks=case.allowed_networks)
     site.state.settings, site.state.transport = settings, Transport(settings)
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))

@@ -179,7 +179,7 @@ def test_an_answer_of_an_lms_is_text_in_a_connection_test(
 ) -> None:
     body = f"<html>{HOSTILE}</html>".encode()
     answer = b"HTTP/1.1 401 No\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
-    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
+    monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
     with serving(answering(answer % (len(body), body))) as lms:
         with site.app.app_context():
             settings = {**SETTINGS, "url": lms.url(path="")}

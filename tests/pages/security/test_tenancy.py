@@ -53,7 +53,7 @@ def site(seeded: tuple[Site, Ids, Ids], monkeypatch: pytest.MonkeyPatch) -> Site
     """Ben of the dock is signed in; he may test as often as he likes."""
     found = seeded[0]
     found.who = BEN
-    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
+    monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
     return found
 
 
