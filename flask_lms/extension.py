@@ -151,7 +151,7 @@ class LMS(CallbackDecorators):
 
         :param session: your own SQLAlchemy session or connection, when you don't write through
             ``db.session``: the result belongs to its transaction, which you end.
-        :raises InvalidResult: nothing was written.
+        :raises InvalidValue: nothing was written.
         """
         return self.record_many([result], session=session)
 

@@ -367,7 +367,9 @@ class Mail(Base):
 
 
 class Audit(Base):
-    """Who changed what, when, from → to. Rows are added and never changed."""
+    """Who changed what, when, from → to. Rows are added and never changed, but for the outcome of a
+    connection test, which is added when the test ends.
+    """
 
     __tablename__ = "lms_audit"
     __table_args__ = (

@@ -22,10 +22,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, scoped_session
 
 from ..app_state import AppState
-from ..connectors.base import BuildContext, Built, NotSendable
+from ..connectors.base import Built, NotSendable
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import new_id
-from ..errors import InvalidResult
+from ..errors import InvalidValue
 from ..events import ResultRecorded
 from ..values import Objective, ObjectiveResult, Participant, from_json, to_json
 from . import after_commit
@@ -109,11 +109,11 @@ def record(
         ``db.session``: the result is written there and commits and disappears with its
         transaction, which the host ends in any case.
     :param only: for this configuration alone (back-fill).
-    :raises InvalidResult: an objective doesn't exist; nothing was written.
+    :raises InvalidValue: an objective doesn't exist; nothing was written.
     """
     for result in results:
         if not isinstance(result, ObjectiveResult):
-            raise InvalidResult("result", result, "must be an ObjectiveResult")
+            raise InvalidValue("result", result, "must be an ObjectiveResult")
     if not results:
         return Recorded()
     if isinstance(session, Connection):
@@ -188,11 +188,11 @@ def rebuild(state: AppState, delivery: Delivery) -> Built:
     """What a delivery that was not sent would be now, with the participant as known now; nothing
     when a correction of it was recorded meanwhile.
 
-    :raises InvalidResult: its result is no longer kept.
+    :raises InvalidValue: its result is no longer kept.
     """
     configuration = state.session.get(Configuration, delivery.configuration_id)
     if delivery.result is None or configuration is None:
-        raise InvalidResult("Delivery.result", delivery.result, "must still be kept")
+        raise InvalidValue("Delivery.result", delivery.result, "must still be kept")
     if _has_later_revision(state, delivery):
         return Built()
     kept = from_json(delivery.result)
@@ -360,7 +360,7 @@ def _resolve(state: AppState, result: ObjectiveResult) -> ObjectiveResult:
     if isinstance(objective, str):
         found = state.callbacks.objective(result.organization_id, objective)
         if found is None:
-            raise InvalidResult(
+            raise InvalidValue(
                 "ObjectiveResult.objective", objective, "must exist in that organization"
             )
         objective = found
@@ -384,12 +384,7 @@ def _build(
             reason="unknown_type", id=uuid.uuid5(_PLACEHOLDER, key), facts={"type": target.type}
         )
         return Built(not_sendable=waiting)
-    context = BuildContext(
-        activity_base_url=state.settings.activity_base_url,
-        platform_name=state.settings.platform_name,
-        now=now,
-        previous_revision=previous_revision,
-    )
+    context = state.build_context(now, previous_revision=previous_revision)
     return connector.build(result, target.settings, context)
 
 

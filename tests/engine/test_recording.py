@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_lms import InvalidResult, Objective, Participant, result_recorded
+from flask_lms import InvalidValue, Objective, Participant, result_recorded
 from flask_lms.database.models import DeliveryState, ObjectiveLink
 from flask_lms.services.deliveries import Filters
 from tests.world import World, result
@@ -211,7 +211,7 @@ def test_an_unknown_objective_is_refused_and_nothing_is_written(world: World) ->
         )
     )
     world.db.session.commit()
-    with pytest.raises(InvalidResult, match="must exist in that organization"):
+    with pytest.raises(InvalidValue, match="must exist in that organization"):
         world.lms.record(result(objective="gone"))
     assert world.rows() == []
 

@@ -20,7 +20,7 @@ from flask_lms.alerts import sending, unsubscribe
 from flask_lms.connectors.base import Stage, StageState, TestReport
 from flask_lms.database.models import Configuration, Delivery, DeliveryState, Status, Worker
 from flask_lms.i18n import using
-from flask_lms.services import configurations
+from flask_lms.services import connection_test
 from flask_lms.services.overview import Day
 from tests.pages.site import BEN, create, deliver, fill, make_delivery
 from tests.pages.support import act, errors_of, form_of, post, post_on, text_of, title_of
@@ -118,7 +118,7 @@ def test_the_list_has_those_in_trouble_first_and_a_summary(world: World) -> None
         "Corporate LMS",
         "Old Cornerstone",
     ]
-    assert "lrs.example.org refuses connections on port 443: the LMS may be stopped." in text
+    assert "lrs.example.org refuses connections on port 443: it may be stopped." in text
 
 
 def test_the_list_is_searched_and_filtered(world: World) -> None:
@@ -272,7 +272,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[TestReport]:
     def run(*args: object, **values: object) -> TestReport:
         return found.pop(0) if len(found) > 1 else found[0]
 
-    monkeypatch.setattr(configurations, "run", run)
+    monkeypatch.setattr(connection_test, "run", run)
     return found
 
 

@@ -26,7 +26,7 @@ from flask_lms.database.models import (
     Status,
 )
 from flask_lms.database.types import FixedClock
-from flask_lms.errors import InvalidConfiguration, InvalidResult
+from flask_lms.errors import InvalidConfiguration, InvalidValue
 from tests.pages.security.support import Ids, addresses, assert_stays_here, routes, seed
 from tests.pages.site import ANA, SETTINGS, make_site
 from tests.transport_support import answering, serving
@@ -161,7 +161,7 @@ def test_what_was_typed_comes_back_as_text(world: World, victim: Any) -> None:
     client = world.client()
     typed = {"name": HOSTILE, "contact_emails": HOSTILE, "type": HOSTILE, "language": HOSTILE,
              "url": HOSTILE, "key": HOSTILE, "secret": HOSTILE, "ca_pem": HOSTILE,
-             "version": HOSTILE, "lms_version": HOSTILE, "act": HOSTILE, "draft": HOSTILE,
+             "version": HOSTILE, "lms_version": HOSTILE, "act": HOSTILE,
              "email": HOSTILE, "ids": HOSTILE, "configuration_id": HOSTILE}  # fmt: skip
     for rule in routes(world):
         if "POST" not in (rule.methods or ()):
@@ -180,7 +180,7 @@ def test_an_answer_of_an_lms_is_text_in_a_connection_test(
 ) -> None:
     body = f"<html>{HOSTILE}</html>".encode()
     answer = b"HTTP/1.1 401 No\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
-    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
+    monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
     with serving(answering(answer % (len(body), body))) as lms:
         with world.app.app_context():
             settings = {**SETTINGS, "url": lms.url(path="")}
@@ -279,7 +279,7 @@ def test_a_line_break_never_becomes_part_of_a_header(values: dict[str, Any], wor
     with world.app.app_context():
         try:
             made = world.lms.configurations.create("harbor", **given)
-        except (InvalidConfiguration, InvalidResult):
+        except (InvalidConfiguration, InvalidValue):
             world.db.session.rollback()
         else:
             stored = made.name + "".join(made.contact_emails) + str(made.settings)

@@ -54,7 +54,7 @@ def world(seeded: tuple[World, Ids, Ids], monkeypatch: pytest.MonkeyPatch) -> Wo
     """Ben of the dock is signed in; he may test as often as he likes."""
     found = seeded[0]
     found.who = BEN
-    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
+    monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
     return found
 
 

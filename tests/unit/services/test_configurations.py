@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from flask_lms import EditConflict, InvalidConfiguration, NotFound
+from flask_lms.connectors.base import TestReport
 from flask_lms.database.models import (
     Audit,
     Configuration,
@@ -15,6 +18,7 @@ from flask_lms.database.models import (
     Status,
 )
 from flask_lms.i18n import Words
+from flask_lms.services import connection_test
 from flask_lms.services.configurations import Configurations
 from flask_lms.testing import FakeLRS
 from tests.world import ANA, BEN, SETTINGS, World
@@ -168,10 +172,10 @@ def test_another_organizations_configuration_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
         others.update(made.id, name="Mine")
     with pytest.raises(NotFound):
-        others.links_of_objective("acme", "ppe")
+        others.list("acme")
     with pytest.raises(NotFound):
         others.create("acme", "Mine", ["a@b.example"], settings=SETTINGS)
-    assert others.list("acme") == []
+    assert others.list() == []
 
 
 @pytest.mark.parametrize("id", ["", "no-uuid", "1; drop table", "0" * 32])
@@ -363,10 +367,10 @@ def test_a_deleted_configuration_can_be_brought_back(world: World) -> None:
     made = world.configuration()
     world.configurations.attach(made.id, "ppe")
     world.configurations.delete(made.id, by=ANA)
-    assert world.configurations.links_of_objective("acme", "ppe") == []
+    assert not world.objectives.get("ppe").links
     world.configurations.restore(made.id, by=BEN)
     assert [one.name for one in world.configurations.list()] == ["Corporate LMS"]
-    assert len(world.configurations.links_of_objective("acme", "ppe")) == 1
+    assert len(world.objectives.get("ppe").links) == 1
     assert world.rung == [made.id]
 
 
@@ -427,12 +431,10 @@ def test_a_test_connects_and_sets_the_status(world: World, lrs: FakeLRS) -> None
     assert made.health.status is Status.CONNECTED
     assert lrs.statements == []
     assert [event.new for event in world.statuses] == ["connected"]
-    assert [row.action for row in world.history()] == ["created", "status_changed", "tested"]
+    assert [row.action for row in world.history()] == ["created", "tested", "status_changed"]
     assert world.history("tested")[0].changes == {"outcome": "connected"}
-    assert [event.action for event in world.told] == ["created", "status_changed", "tested"]
-    assert world.configurations.tests_in_the_last_minute() == 1
-    world.clock.advance(seconds=61)
-    assert world.configurations.tests_in_the_last_minute() == 0
+    assert [event.action for event in world.told] == ["created", "tested", "status_changed"]
+    assert world.told[1].changes == {"outcome": "connected"}
 
 
 def test_a_paused_and_broken_configuration_can_be_tested(world: World, lrs: FakeLRS) -> None:
@@ -447,13 +449,44 @@ def test_a_paused_and_broken_configuration_can_be_tested(world: World, lrs: Fake
     assert made.health.status is Status.CONNECTED
 
 
-def test_an_unsaved_configuration_can_be_tested_and_nothing_is_written(
+def test_an_unsaved_configuration_can_be_tested_and_only_the_history_tells(
     world: World, lrs: FakeLRS
 ) -> None:
-    assert world.configurations.test_settings("xapi", lrs.settings).is_connected
+    service = world.configurations
+    assert service.test_settings("xapi", lrs.settings, by=ANA).is_connected
     wrong = {**lrs.settings, "secret": "wrong"}
-    assert world.configurations.test_settings("xapi", wrong).cause == "credentials"
-    assert world.history() == []
+    assert service.test_settings("xapi", wrong).cause == "credentials"
+    destination = urlsplit(lrs.settings["url"]).netloc
+    outcomes = ["connected", "credentials"]
+    facts = [{"destination": destination, "outcome": outcome} for outcome in outcomes]
+    assert [row.changes for row in world.history()] == [event.changes for event in world.told]
+    assert [row.changes for row in world.history()] == facts
+    assert {(row.action, row.subject) for row in world.history()} == {("tested", None)}
+    assert Configurations(world.state).test_settings("xapi", lrs.settings).is_connected
+    assert len(world.history()) == 2  # of no organization
+
+
+def test_five_tests_of_one_administrator_in_a_minute_are_the_limit_wherever_they_run(
+    world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world.configuration(settings=lrs.settings)
+    during: list[bool] = []
+
+    def run(*args: object, **kwargs: object) -> TestReport:
+        during.append(connection_test.is_limited(world.state, ANA))
+        return TestReport(stages=[], cause=None, facts={})
+
+    monkeypatch.setattr(connection_test, "run", run)
+    for _ in range(2):
+        world.configurations.test(made.id, by=ANA)
+        world.configurations.test_settings("xapi", lrs.settings, by=ANA)
+    world.configurations.test_settings("xapi", lrs.settings, made.id, by=ANA)
+    # It counts from its beginning, so one that hangs counts too.
+    assert during == [False, False, False, False, True]
+    assert connection_test.is_limited(world.state, ANA)
+    assert not connection_test.is_limited(world.state, BEN)
+    world.clock.advance(seconds=60)
+    assert not connection_test.is_limited(world.state, ANA)
 
 
 def test_a_blank_secret_in_an_edit_is_tested_with_the_stored_one(
@@ -546,5 +579,5 @@ def test_detaching_cancels_what_waits_only_when_asked(world: World) -> None:
 def test_an_objectives_links_come_with_their_configurations_by_name(world: World) -> None:
     for name in ("beta", "Alpha"):
         world.configurations.attach(world.configuration(name).id, "ppe")
-    links = world.configurations.links_of_objective("acme", "ppe")
+    links = world.objectives.get("ppe").links
     assert [link.configuration.name for link in links] == ["Alpha", "beta"]
