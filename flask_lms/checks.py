@@ -89,17 +89,18 @@ def optional(check: Check[T]) -> Check[T | None]:
     return lambda value: None if value is None else check(value)
 
 
-def text(most: int, *, needed: str = "") -> Check[str]:
+def text(most: int, *, needed: str = "", has_lines: bool = False) -> Check[str]:
     """One line without spaces around it; None is the empty one.
 
     :param needed: what is said when it is empty; empty: it may be.
+    :param has_lines: more than one, whose ends are made alike.
     """
 
     def check(value: object) -> str:
         if not isinstance(value, str | None):
             raise Refused(Words("Enter a text."))
-        found = (value or "").strip()
-        if CONTROL.search(found):
+        found = (value or "").replace("\r\n", "\n").strip()
+        if CONTROL.search(found.replace("\n", "") if has_lines else found):
             raise Refused(Words("It has invisible control characters. Type it again."))
         if len(found) > most:
             raise Refused(Words("It is longer than %(most)s characters.", most=most))
@@ -181,6 +182,37 @@ def email(value: str) -> str:
             )
         ) from None
     return checked.ascii_email or checked.normalized
+
+
+def url(value: str) -> str:
+    """An absolute http(s) address, its host in small letters and without the usual port."""
+    if not re.match(r"https?://", value, re.IGNORECASE):
+        raise Refused(
+            Words(
+                "Enter the whole address, such as https://lms.example/xapi: it begins with https://."
+            )
+        )
+    if re.search(r"[\s\\]", value):
+        raise Refused(Words("The URL must not contain spaces or backslashes."))
+    if re.search(r"[<>\"{}|^`]", value):
+        raise Refused(Words("The URL has characters that no address contains."))
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise Refused(Words("This is not a valid address. Check it for a typing error.")) from None
+    if "@" in parts.netloc:
+        raise Refused(
+            Words("The URL must not contain a user name or password: enter them as key and secret.")
+        )
+    host = (parts.hostname or "").lower()
+    if not host.strip(".") or port == 0 or "%" in host:
+        raise Refused(Words("This is not a valid address. Check it for a typing error."))
+    if ":" in host:
+        host = f"[{host}]"
+    if port not in (None, 80 if parts.scheme == "http" else 443):
+        host = f"{host}:{port}"
+    return parts._replace(netloc=host).geturl()
 
 
 def is_absolute_iri(value: object) -> bool:

@@ -86,7 +86,7 @@ def _page(configuration: Configuration | None) -> ResponseReturnValue:
         is_filtered=bool(carried),
         objectives=[row.objective for row in objectives.items],
         objectives_total=objectives.total,
-        reasons=[(code, wording.in_general(one).rstrip(".")) for code, one in causes.items()],
+        reasons=[(code, one.sentence_for({}).rstrip(".")) for code, one in causes.items()],
         act=ActForm(),
     )
 
@@ -132,19 +132,12 @@ def one(delivery_id: uuid.UUID) -> ResponseReturnValue:
     state, service = pages.state(), pages.deliveries()
     delivery = service.get(delivery_id)
     configuration = pages.configurations().get(delivery.configuration_id, with_deleted=True)
-    connector = state.registry.get(configuration.type)
-    host = connector.destination(configuration.settings) if connector else configuration.name
 
     attempts = []
     for attempt in service.attempts(delivery):
         # Why the request failed, by what it left behind.
-        cause = state.registry.cause(configuration.type, attempt.cause)
-        if cause is None:
-            why = wording.cause_sentence(None, attempt.cause, {})
-        else:
-            words = (attempt.words or "…")[:200]
-            code = attempt.http_status or "…"
-            why = wording.in_general(cause, host=host, words=words, http_status=code)
+        facts = {"http_status": attempt.http_status, "words": (attempt.words or "")[:200]}
+        why = state.registry.explain(configuration.type, attempt.cause, facts)[0]
         attempts.append((attempt, why))
 
     return pages.render(

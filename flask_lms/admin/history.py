@@ -98,12 +98,9 @@ class Entry:
 def field_label(type: str, name: str) -> str:
     """What the forms call a field; its own name when no form has it."""
     connector = pages.state().registry.get(type)
-    field = getattr(connector.form, name, None) if connector else None
-    label = getattr(field, "kwargs", {}).get("label") or next(
-        iter(getattr(field, "args", ())), None
-    )
-    known = label or _FIELDS.get(name)
-    return gettext(str(known)) if known else name.replace("_", " ").capitalize()
+    labels = {one.name: one.label for one in connector.fields} if connector else {}
+    known = labels.get(name) or _FIELDS.get(name)
+    return gettext(known) if known else name.replace("_", " ").capitalize()
 
 
 def _value(name: str, value: Any) -> str:
@@ -124,7 +121,7 @@ def _value(name: str, value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _changes(type: str, changes: Mapping[str, Any], host: str) -> Iterator[FieldChange]:
+def _changes(type: str, changes: Mapping[str, Any]) -> Iterator[FieldChange]:
     for name, value in changes.items():
         label = field_label(type, name)
         if isinstance(value, list | tuple) and len(value) == 2 and not name.startswith("filter_"):
@@ -138,9 +135,9 @@ def _changes(type: str, changes: Mapping[str, Any], host: str) -> Iterator[Field
             yield FieldChange(label=label, before=None, after=word, is_change=False)
         else:
             text = _value(name, value)
-            if name in ("cause", "outcome"):
-                cause = pages.state().registry.cause(type, str(value))
-                text = wording.in_general(cause, host=host) if cause else text
+            cause = pages.state().registry.cause(type, str(value))
+            if cause is not None and name in ("cause", "outcome"):
+                text = cause.sentence_for({})
             yield FieldChange(label=label, before=None, after=text, is_change=False)
 
 
@@ -151,11 +148,9 @@ def present(row: Audit, owners: Mapping[uuid.UUID, Configuration]) -> Entry:
     """
     owner = owners.get(row.configuration_id) if row.configuration_id else None
     type = owner.type if owner else ""
-    connector = pages.state().registry.get(type)
-    host = connector.destination(owner.settings) if connector and owner else "LMS"
     action = ACTIONS.get(row.action)
     # Of a long list, those that are set, the rest folded.
-    found = sorted(_changes(type, row.changes, host), key=lambda one: one.after == "–")
+    found = sorted(_changes(type, row.changes), key=lambda one: one.after == "–")
     return Entry(
         row=row,
         action=gettext(action) if action else row.action.replace("_", " ").capitalize(),

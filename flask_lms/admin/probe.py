@@ -18,7 +18,7 @@ from ..services import connection_test
 from ..services.configurations import Configurations
 from . import pages
 from .forms import ActForm, connector_form, typed
-from .wording import Badge, cause_sentence, fill
+from .wording import Badge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +47,19 @@ class Remarks:
     same: Sequence[Configuration] = ()
 
 
-def present(report: TestReport, connector: Connector | None) -> Report:
+def present(report: TestReport, type: str) -> Report:
     """The report as the page shows it."""
     badges = {
         "ok": Badge(tone="ok", icon="check", label=gettext("OK")),
         "failed": Badge(tone="bad", icon="cross", label=gettext("Failed")),
         "skipped": Badge(tone="off", icon="minus", label=gettext("Skipped")),
     }
-    stages = [(stage, badges[stage.state.value]) for stage in report.stages]
-    if report.is_connected:
-        lead = gettext("Connected. Nothing was stored in your LMS.")
-        return Report(is_connected=True, lead=lead, stages=stages, words=report.words)
-    type = connector.type if connector else ""
-    cause = pages.state().registry.cause(type, report.cause)
+    lead, remedies = pages.state().registry.explain(type, report.cause, report.facts)
     return Report(
-        is_connected=False,
-        lead=cause_sentence(cause, report.cause, report.facts) or "",
-        stages=stages,
-        remedies=[fill(step, report.facts) for step in (cause.remedy if cause else ())],
+        is_connected=report.is_connected,
+        lead=lead or gettext("Connected. Nothing was stored in your LMS."),
+        stages=[(stage, badges[stage.state.value]) for stage in report.stages],
+        remedies=remedies,
         words=None if report.words in [stage.words for stage in report.stages] else report.words,
     )
 
@@ -86,16 +81,6 @@ def remarks(
     return Remarks(hints=[translate(hint) for hint in cleaned.hints], same=same)
 
 
-def tell(text: str, remarks: Remarks) -> None:
-    """Say what was done and what is odd about it on the next page."""
-    also = [
-        gettext("“%(name)s” sends to the same address with the same key.", name=other.name)
-        for other in remarks.same
-    ]
-    odd = [*remarks.hints, *also]
-    pages.notice(" ".join([text, *odd]), "warn" if odd else "ok")
-
-
 def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """The test of a saved configuration: works paused and broken."""
     state = pages.state()
@@ -107,12 +92,13 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     if request.method == "POST" and form.validate_on_submit():
         is_limited = connection_test.is_limited(state, pages.administrator())
         if not is_limited:
-            report = present(service.test(configuration_id, pages.administrator()), connector)
+            done = service.test(configuration_id, pages.administrator())
+            report = present(done, configuration.type)
             configuration = service.get(configuration_id)
         if connector is not None:
             # "Save and test" posts on to here, so what was typed is at hand.
             was_saved = "act" in request.form
-            values = typed(connector_form(connector), connector) if was_saved else None
+            values = typed(connector_form(connector)) if was_saved else None
             odd = remarks(connector, values or configuration.settings, service, configuration.id)
     return pages.render(
         "test.html",

@@ -6,13 +6,10 @@ A relative moment always travels with the absolute one.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..connectors.base import Cause
 from ..connectors.registry import Registry
 from ..database.models import Configuration, Delivery, DeliveryState, Status
 from ..i18n import (
@@ -25,7 +22,6 @@ from ..i18n import (
     ngettext,
     number,
     short_date,
-    translate,
 )
 from ..services.overview import Summary
 
@@ -99,13 +95,6 @@ class StatusPanel:
     then: str | None = None
 
 
-class _Facts(dict[str, Any]):
-    """Facts of a cause; one that is missing leaves a gap instead of an error."""
-
-    def __missing__(self, key: str) -> str:
-        return "…"
-
-
 _STATUS = {
     Status.NOT_TESTED: ("info", "circle"),
     Status.CONNECTED: ("ok", "check"),
@@ -172,39 +161,6 @@ def verdict_badge(verdict: str) -> Badge:
 
 def mail_badge(state: str) -> Badge:
     return _badge(_MAIL_STATES.get(state, ("off", "minus", state)))
-
-
-def fill(message: str, facts: Mapping[str, Any]) -> str:
-    """A cause's sentence in the reader's language, with its facts."""
-    text = translate(message)
-    if "%(" not in text:
-        return text
-    words = str(facts.get("words") or "…").strip().rstrip(".")
-    return text % _Facts({**facts, "words": words})
-
-
-#: What stands in a sentence where no single case is meant.
-_EXAMPLES = {
-    "host": "lms.example.org",
-    "port": "443",
-    "target": "https://lms.example.org/xapi",
-    "email": "jane.doe@localhost",
-}
-_GAPS = re.compile(r" \(…\)|: [“„]…[”“]")
-
-
-def in_general(cause: Cause, **facts: Any) -> str:
-    """A cause's sentence with examples for the facts of one case, as far as none are given."""
-    return _GAPS.sub("", fill(cause.sentence, {**_EXAMPLES, **facts}))
-
-
-def cause_sentence(cause: Cause | None, code: str | None, facts: Mapping[str, Any]) -> str | None:
-    """The sentence of a cause; a code nobody knows is at least shown."""
-    if code is None:
-        return None
-    if cause is None:
-        return gettext("Reason: %(code)s.", code=code)
-    return fill(cause.sentence, facts)
 
 
 def facts_of(text: str | None) -> dict[str, Any]:
@@ -280,19 +236,20 @@ def status_panel(
         lead = gettext("Last result sent %(ago)s.", ago=ago(health.last_success_at, now))
         return StatusPanel(badge=badge, lead=f"{lead} {waiting_words(waiting)}")
 
-    cause = registry.cause(configuration.type, health.cause)
     since = date_time(health.since or now)
-    if health.status is Status.CANT_CONNECT:
-        connector = registry.get(configuration.type)
-        host = connector.destination(configuration.settings) if connector else "…"
-        lead = gettext("We can't reach your LMS.")
-        more = gettext(
-            "Since %(time)s we can't open a connection to %(host)s.", time=since, host=host
-        )
-    else:
+    connector = registry.get(configuration.type)
+    more = gettext("This has been so since %(time)s.", time=since)
+    if health.status is not Status.CANT_CONNECT:
         lead = gettext("Your LMS answers, but doesn't accept the results.")
-        more = gettext("This has been so since %(time)s.", time=since)
-    remedies = tuple(fill(step, health.facts) for step in (cause.remedy if cause else ()))
+    else:
+        lead = gettext("We can't reach your LMS.")
+        if connector is not None:
+            more = gettext(
+                "Since %(time)s we can't open a connection to %(host)s.",
+                time=since,
+                host=connector.destination(configuration.settings),
+            )
+    sentence, remedies = registry.explain(configuration.type, health.cause, health.facts)
     at = health.next_attempt_at
     next_try = (
         gettext("Next try at %(time)s.", time=clock_time(at))
@@ -306,7 +263,7 @@ def status_panel(
         badge=badge,
         lead=f"{lead} {more}",
         strong=none_lost(waiting),
-        cause=cause_sentence(cause, health.cause, health.facts),
+        cause=sentence,
         remedies=(*remedies, gettext("Then test the connection.")) if remedies else (),
         then=f"{next_try} {then}",
     )
@@ -322,22 +279,18 @@ def status_line(configuration: Configuration, registry: Registry) -> str | None:
     if health.status is Status.NOT_TESTED:
         return gettext("This configuration hasn't been tested yet.")
     if health.status.is_error:
-        return cause_sentence(
-            registry.cause(configuration.type, health.cause), health.cause, health.facts
-        )
+        return registry.explain(configuration.type, health.cause, health.facts)[0]
     return None
 
 
 def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform: str) -> str | None:
     """Why a delivery is not sent, rejected or cancelled, in one or two sentences."""
-    cause = registry.cause(type, delivery.reason)
     if delivery.state is DeliveryState.NOT_SENT:
         facts = {**facts_of(delivery.reason_words), "platform": platform}
-        steps = cause.remedy if cause else ()
-        parts = [cause_sentence(cause, delivery.reason, facts), *(fill(s, facts) for s in steps)]
-        return " ".join(part for part in parts if part)
+        sentence, remedies = registry.explain(type, delivery.reason, facts)
+        return " ".join(part for part in (sentence, *remedies) if part)
     if delivery.state is DeliveryState.REJECTED:
-        return cause_sentence(cause, delivery.reason, {"words": delivery.reason_words or "–"})
+        return registry.explain(type, delivery.reason, {"words": delivery.reason_words})[0]
     if delivery.state is DeliveryState.CANCELLED:
         if delivery.settled_by:
             return gettext("By %(name)s.", name=delivery.settled_by)
@@ -372,7 +325,7 @@ def delivery_sentence(
 
     # Rejected: when, in whose words, and what to do.
     cause = registry.cause(configuration.type, delivery.reason)
-    facts = {"words": delivery.reason_words or "–"}
+    facts = {"words": delivery.reason_words}
     if delivery.reason_words:
         first = gettext(
             "%(lms)s rejected this result on %(time)s: “%(words)s”.",
@@ -382,10 +335,10 @@ def delivery_sentence(
         )
     else:
         first = gettext("%(lms)s rejected this result on %(time)s.", lms=name, time=settled)
-    names_words = cause is not None and "%(words)s" in cause.sentence
-    also = None if names_words else cause_sentence(cause, delivery.reason, facts)
-    steps = [fill(step, facts) for step in (cause.remedy if cause else ())]
-    return " ".join(part for part in (first, also, *steps) if part)
+    sentence, remedies = registry.explain(configuration.type, delivery.reason, facts)
+    # One that quotes the LMS would say the same once more.
+    also = None if cause is not None and "%(words)s" in cause.sentence else sentence
+    return " ".join(part for part in (first, also, *remedies) if part)
 
 
 def delivery_next(delivery: Delivery, configuration: Configuration, now: datetime) -> str:

@@ -157,25 +157,15 @@ class Facts:
         cause = self.cause_of(str(code or ""))
         if cause is None:
             return [], []
-        known = _Known({"platform": self.platform, **facts})
-        sentence, *remedies = (
-            " ".join((gettext(message) % known).split())
-            for message in (cause.sentence, *cause.remedy)
-        )
+        known = {"platform": self.platform, **facts}
+        # One line each, however hostile what filled it.
+        lines = [cause.sentence_for(known), *cause.remedies_for(known)]
+        sentence, *remedies = (" ".join(line.split()) for line in lines)
         return [sentence], remedies
 
     def why(self) -> tuple[list[str], list[str]]:
         """What is wrong with the destination, and what helps."""
-        words = gettext("its words are on the page linked below")
-        facts = {**(self.row.get("cause_facts") or {}), "words": words}
-        return self.of_cause(self.row.get("cause"), facts)
-
-
-class _Known(dict[str, Any]):
-    """Facts of a cause; one that isn't known, or must not be told, is an ellipsis."""
-
-    def __missing__(self, key: str) -> str:
-        return "…"
+        return self.of_cause(self.row.get("cause"), self.row.get("cause_facts") or {})
 
 
 def subject(kind: Kind, facts: Mapping[str, Any], platform: str) -> str:

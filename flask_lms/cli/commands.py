@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 from flask.cli import AppGroup, ScriptInfo
 
-from ..app_state import AppState
 from ..connectors.base import StageState
 from ..database.models import DeliveryState
 from ..delivery import retention
@@ -20,7 +19,8 @@ from ..errors import InvalidConfiguration, LMSError
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries, DeliveryFilter
 from ..services.objectives import Objectives
-from ..services.overview import Overview, health
+from ..services.overview import Overview
+from ..services.overview import health as health_of
 from . import diagnostics
 from .diagnostics import Finding, Level
 from .keys import rekey
@@ -76,32 +76,29 @@ def status(organization: str | None, as_json: bool) -> None:
     rows = overview.rows()
     summary = overview.summary(rows)
     if as_json:
-        listed = [
-            {
-                "id": str(row.configuration.id),
-                "organization_id": row.configuration.organization_id,
-                "name": row.configuration.name,
-                "type": row.configuration.type,
-                "status": row.status.value,
-                "is_paused": row.configuration.is_paused,
-                "cause": row.configuration.health.cause,
-                "sentence": _explain(
-                    state,
-                    row.configuration.type,
-                    row.configuration.health.cause,
-                    row.configuration.health.facts,
-                )[0],
-                "since": iso(row.configuration.health.since),
-                "waiting": row.waiting,
-                "attention": row.attention,
-                "objectives": row.objectives,
-                "last_sent_at": iso(row.last_sent_at),
-                "next_try_at": iso(row.next_try_at),
-                "oldest_waiting_at": iso(row.oldest_waiting_at),
-            }
-            for row in rows
-        ]
-        echo_json({**asdict(health(state, organization)), "list": listed})
+        listed = []
+        for row in rows:
+            type, health = row.configuration.type, row.configuration.health
+            listed.append(
+                {
+                    "id": str(row.configuration.id),
+                    "organization_id": row.configuration.organization_id,
+                    "name": row.configuration.name,
+                    "type": type,
+                    "status": row.status.value,
+                    "is_paused": row.configuration.is_paused,
+                    "cause": health.cause,
+                    "sentence": state.registry.explain(type, health.cause, health.facts)[0],
+                    "since": iso(health.since),
+                    "waiting": row.waiting,
+                    "attention": row.attention,
+                    "objectives": row.objectives,
+                    "last_sent_at": iso(row.last_sent_at),
+                    "next_try_at": iso(row.next_try_at),
+                    "oldest_waiting_at": iso(row.oldest_waiting_at),
+                }
+            )
+        echo_json({**asdict(health_of(state, organization)), "list": listed})
         return
     for row in rows:
         configuration = row.configuration
@@ -114,9 +111,8 @@ def status(organization: str | None, as_json: bool) -> None:
             + f" {configuration.name} ({configuration.organization_id}): "
             + f"{row.waiting} waiting, {row.attention} rejected or not sent"
         )
-        sentence, remedies = _explain(
-            state, configuration.type, configuration.health.cause, configuration.health.facts
-        )
+        health = configuration.health
+        sentence, remedies = state.registry.explain(configuration.type, health.cause, health.facts)
         for line in (sentence, *remedies):
             if line:
                 click.echo(f"              → {line}")
@@ -133,22 +129,6 @@ def status(organization: str | None, as_json: bool) -> None:
         click.echo("Results wait and no worker is running: start flask lms worker.", err=True)
 
 
-class _Facts(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return "…"
-
-
-def _explain(
-    state: AppState, type: str, code: str | None, facts: Any
-) -> tuple[str | None, list[str]]:
-    """What is wrong and what to do."""
-    cause = state.registry.cause(type, code)
-    if code is None or cause is None:
-        return code, []
-    known = _Facts(facts or {})
-    return cause.sentence % known, [step % known for step in cause.remedy]
-
-
 @click.argument("name")
 @organization_option
 @json_option
@@ -156,9 +136,8 @@ def test(name: str, organization: str | None, as_json: bool) -> None:
     """Test the connection of a configuration (its NAME or id); exit code 1 when it fails."""
     state = current_state()
     configuration = find_configuration(name, organization)
-    type = configuration.type
     report = Configurations(state).test(configuration.id, by=OPERATOR)
-    sentence, remedies = _explain(state, type, report.cause, report.facts)
+    sentence, remedies = state.registry.explain(configuration.type, report.cause, report.facts)
     if as_json:
         echo_json(
             {

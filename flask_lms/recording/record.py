@@ -22,7 +22,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, scoped_session
 
 from ..app_state import AppState
-from ..connectors.base import BuildContext, Built, NotSendable, Statement
+from ..connectors.base import Built, NotSendable, Statement
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import new_id
 from ..errors import InvalidValue
@@ -384,12 +384,7 @@ def _build(
             reason="unknown_type", id=uuid.uuid5(_PLACEHOLDER, key), facts={"type": target.type}
         )
         return Built(not_sendable=waiting)
-    context = BuildContext(
-        activity_base_url=state.settings.activity_base_url,
-        platform_name=state.settings.platform_name,
-        now=now,
-        previous_revision=previous_revision,
-    )
+    context = state.build_context(now, previous_revision=previous_revision)
     return connector.build(result, target.settings, context)
 
 

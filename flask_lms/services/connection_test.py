@@ -20,7 +20,7 @@ from ..connectors.base import TRANSPORT_CAUSES, Stage, StageState, TestReport
 from ..database.models import Audit, Configuration
 from ..database.types import exactly
 from ..errors import SecretUnreadable
-from ..i18n import N_, Words
+from ..i18n import N_
 from ..values import Administrator
 
 MOST_A_MINUTE = 5
@@ -97,6 +97,6 @@ def run(
 
 
 def _report_of_cause(code: str, facts: Mapping[str, str]) -> TestReport:
-    words = Words(TRANSPORT_CAUSES[code].sentence, **facts)
+    words = TRANSPORT_CAUSES[code].sentence_for(facts)
     stage = Stage(name=N_("Settings"), state=StageState.FAILED, words=words)
     return TestReport(stages=[stage], cause=code, facts=dict(facts))

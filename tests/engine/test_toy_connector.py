@@ -4,78 +4,61 @@ else changes."""
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
-from flask_wtf import FlaskForm
-from wtforms import PasswordField, StringField
 
-from flask_lms import LMS, Administrator, InvalidConfiguration
+from flask_lms import LMS, Administrator
 from flask_lms.connectors.base import (
     Answer,
     BuildContext,
     Built,
     Cause,
-    Cleaned,
-    Stage,
-    StageState,
+    Connector,
+    Field,
     Statement,
-    TestReport,
     Verdict,
 )
+from flask_lms.connectors.registry import Registry
 from flask_lms.database.models import Configuration, Status
-from flask_lms.i18n import Words
+from flask_lms.errors import SetupError
 from flask_lms.values import ObjectiveResult
 from tests.pages.support import form_of
 from tests.world import World, make_world, result
 
 
-class ToyForm(FlaskForm):  # type: ignore[misc]
-    folder = StringField("Toy folder")
-    word = PasswordField("Toy pass word")
-
-
-class ToyConnector:
+class ToyConnector(Connector):
     """Puts results as files into a folder, which stands for an LMS."""
 
     type = "toy"
     label = "Toy box"
     description = "Files in a folder."
-    form = ToyForm
-    advanced: Sequence[str] = ()
-    secret_fields = ("word",)
-    causes: Mapping[str, Cause] = {
-        "full": Cause(
-            code="full",
-            status=Status.SERVER_ERROR,
-            sentence="The toy box %(folder)s is full.",
-            remedy=("Tidy up.",),
-            is_settings=True,
-        )
-    }
-
-    def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
-        if not values.get("folder"):
-            raise InvalidConfiguration({"folder": [Words("Enter the toy folder.")]})
-        secrets = {"word": values["word"]} if values.get("word") else {}
-        return Cleaned(settings={"folder": values["folder"]}, secrets=secrets)
-
-    def destination(self, settings: Mapping[str, Any]) -> str:
-        return str(settings["folder"])
-
-    origin = fingerprint = destination
+    fields = (
+        Field(name="folder", label="Toy folder", required="Enter the toy folder."),
+        Field(name="word", label="Toy pass word", is_secret=True),
+    )
+    causes = MappingProxyType(
+        {
+            "full": Cause(
+                code="full",
+                status=Status.SERVER_ERROR,
+                sentence="The toy box %(folder)s is full.",
+                remedy=("Tidy up.",),
+                is_settings=True,
+            )
+        }
+    )
 
     def build(
         self, result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext
     ) -> Built:
         made = Statement(id=uuid.uuid5(uuid.NAMESPACE_URL, result.id), kind="result", text="{}")
         return Built(statements=[made])
-
-    def limits(self, settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
-        return 1, None
 
     def send(
         self,
@@ -86,28 +69,10 @@ class ToyConnector:
     ) -> Answer:
         folder = Path(settings["folder"])
         if (folder / "full").exists():
-            return Answer(
-                verdict=Verdict.FAILED, cause="full", facts={"folder": folder.name, "host": ""}
-            )
+            return Answer(verdict=Verdict.FAILED, cause="full", facts={"folder": folder.name})
         for statement in statements:
             (folder / statement.id.hex).write_text(json.dumps([secrets["word"], statement.text]))
         return Answer(verdict=Verdict.ACCEPTED)
-
-    def compare(self, *args: object) -> bool | None:
-        return None
-
-    def test(
-        self, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: object
-    ) -> Iterator[Stage | TestReport]:
-        world = Stage(name="Folder", state=StageState.OK, duration_ms=1)
-        yield world
-        yield TestReport(stages=[world])
-
-    def size(self, statements: Sequence[Statement]) -> int:
-        return sum(len(statement.text) for statement in statements)
-
-    def sample(self, settings: Mapping[str, Any], context: BuildContext) -> str:
-        return "{}"
 
 
 @pytest.fixture
@@ -128,10 +93,10 @@ def test_a_new_lms_type_is_one_class_and_no_other_change(world: World, tmp_path:
     page = client.post("/lms/new", data={**form_of(page), **first})
     assert "Toy folder" in page.text
     fields = {**form_of(page), "folder": "", "word": "open sesame"}
-    page = client.post("/lms/new/toy", data={**fields, "save": "save"})
+    page = client.post("/lms/new/toy", data={**fields, "act": "save"})
     assert "Enter the toy folder." in page.text
     fields = {**form_of(page), "folder": str(box), "word": "open sesame"}
-    page = client.post("/lms/new/toy", data={**fields, "save_and_test": "y"})
+    page = client.post("/lms/new/toy", data={**fields, "act": "save"})
     assert page.status_code == 303
     [configuration] = world.lms.configurations.list("acme")
     assert configuration.type == "toy"
@@ -201,6 +166,25 @@ def test_a_connector_that_raises_shows_on_the_page_and_loses_nothing(
     world.deliver(configuration)
     assert world.states() == {"delivered": 1}
     assert world.health(configuration).status is Status.CONNECTED
+
+
+def test_what_is_no_connector_is_refused_in_words() -> None:
+    class NoConnector:
+        type = "toy"
+
+    class Unnamed(ToyConnector):
+        type = "Toy Box"
+
+    class Taken(ToyConnector):
+        fields = (Field(name="language", label="Language"),)
+
+    for wrong, says in (
+        (NoConnector(), "NoConnector is no connector: derive it from flask_lms.Connector."),
+        (Unnamed(), "Unnamed.type is 'Toy Box'"),
+        (Taken(), "Taken.fields has 'language'"),
+    ):
+        with pytest.raises(SetupError, match=re.escape(says)):
+            Registry([wrong])  # type: ignore[list-item]
 
 
 def test_without_a_secret_none_is_stored_or_dated(world: World, tmp_path: Path) -> None:

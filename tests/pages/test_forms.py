@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 from flask.testing import FlaskClient
 
 from flask_lms.database.models import Configuration
-from tests.pages.site import BEN, SECRET, create
+from flask_lms.encryption import Encryption
+from tests.pages.site import SECRET, create
 from tests.pages.support import errors_of, field_value, form_of, post, title_of
 from tests.world import World
 
@@ -152,17 +154,50 @@ def test_back_keeps_both_steps_except_the_secret(world: World) -> None:
 def test_step_2_without_step_1_begins_at_step_1(world: World) -> None:
     client = world.client()
     assert client.get("/lms/new/xapi").headers["Location"] == "/lms/new"
-    forged = post(client, "/lms/new/xapi", {**CONNECTION, "draft": "forged"})
-    assert forged.headers["Location"] == "/lms/new"
+    straight = post(client, "/lms/new/xapi", CONNECTION)
+    assert straight.headers["Location"] == "/lms/new"
 
 
-def test_a_draft_of_somebody_else_is_not_taken(world: World) -> None:
+def test_what_came_from_step_1_is_checked_again_when_it_is_saved(world: World) -> None:
     client = world.client()
     hidden = step_2(client)
-    world.who = BEN
-    done = post(client, "/lms/new/xapi", {**CONNECTION, "draft": hidden["draft"], "act": "save"})
-    assert done.headers["Location"] == "/lms/new"
+    changed = {**hidden, **CONNECTION, "name": "x" * 101, "contact_emails": "nobody"}
+    page = post(client, "/lms/new/xapi", {**changed, "act": "save"})
+    assert "Shorten the name to 100 characters or fewer. It has 101." in errors_of(page)
+    assert len(errors_of(page)) == 2
+    assert SECRET not in page.text
     assert stored(world) == 0
+    mended = post(client, "/lms/new", {**form_of(page), **BASICS})
+    assert field_value(mended, "key") == "k"
+
+
+def test_a_name_that_was_taken_meanwhile_is_told_at_step_1(world: World) -> None:
+    client = world.client()
+    hidden = step_2(client)
+    create(world, "Corporate LMS")
+    page = post(client, "/lms/new/xapi", {**hidden, **CONNECTION, "act": "save"})
+    assert errors_of(page) == ['You already have a configuration named "Corporate LMS".']
+
+
+def test_the_wizard_survives_a_change_of_the_encryption_key(world: World) -> None:
+    client = world.client()
+    hidden = step_2(client)
+    with world.app.app_context():
+        world.state.encryption = Encryption([Fernet.generate_key()])
+    done = post(client, "/lms/new/xapi", {**hidden, **CONNECTION, "act": "save"})
+    assert done.status_code == 303
+    assert stored(world) == 1
+
+
+def test_what_was_unticked_in_step_2_stays_unticked(world: World) -> None:
+    client = world.client()
+    ticked = {k: v for k, v in {**step_2(client), **CONNECTION}.items() if k != "send_name"}
+    back = post(client, "/lms/new/xapi", {**ticked, "one_by_one": "y", "act": "back"})
+    again = post(client, "/lms/new", {**form_of(back), **BASICS})
+    assert field_value(again, "send_name") is None
+    assert field_value(again, "one_by_one") == "y"
+    fresh = step_2(client)
+    assert fresh.get("send_name") == "y"
 
 
 def test_the_secret_is_in_no_cookie_and_no_page(world: World) -> None:

@@ -118,7 +118,7 @@ def test_the_list_has_those_in_trouble_first_and_a_summary(world: World) -> None
         "Corporate LMS",
         "Old Cornerstone",
     ]
-    assert "lrs.example.org refuses connections on port 443: the LMS may be stopped." in text
+    assert "lrs.example.org refuses connections on port 443: it may be stopped." in text
 
 
 def test_the_list_is_searched_and_filtered(world: World) -> None:

@@ -161,7 +161,7 @@ def test_what_was_typed_comes_back_as_text(world: World, victim: Any) -> None:
     client = world.client()
     typed = {"name": HOSTILE, "contact_emails": HOSTILE, "type": HOSTILE, "language": HOSTILE,
              "url": HOSTILE, "key": HOSTILE, "secret": HOSTILE, "ca_pem": HOSTILE,
-             "version": HOSTILE, "lms_version": HOSTILE, "act": HOSTILE, "draft": HOSTILE,
+             "version": HOSTILE, "lms_version": HOSTILE, "act": HOSTILE,
              "email": HOSTILE, "ids": HOSTILE, "configuration_id": HOSTILE}  # fmt: skip
     for rule in routes(world):
         if "POST" not in (rule.methods or ()):

@@ -67,7 +67,7 @@ def test_status_tells_what_is_wrong_and_what_to_do(world: World, run: Run) -> No
     world.delivery(made)
     said = run("status").output
     assert "cant connect  Corporate LMS (acme): 1 waiting, 0 rejected or not sent" in said
-    assert "→ lrs.example.org refuses connections on port 443: the LMS may be stopped." in said
+    assert "→ lrs.example.org refuses connections on port 443: it may be stopped." in said
     assert "→ Ask your LMS administrator whether the LMS is running." in said
     assert "Next try at 2026-03-02 09:10 UTC." in said
     assert "0 of 1 connected, 1 result waiting, 0 results rejected or not sent." in said
