@@ -70,6 +70,12 @@ def _redis(value: object) -> str:
     return value
 
 
+def _namespace(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", value):
+        raise ValueError("write up to 40 letters, digits, dots, hyphens and underscores")
+    return value
+
+
 def _strings(value: object, what: str) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part for part in re.split(r"[,\s]+", value) if part]
@@ -165,6 +171,12 @@ class Settings:
         (),
         is_secret=True,
     )
+    redis_namespace: str = _key(
+        _namespace,
+        "Name of the RQ queue and beginning of our Redis keys: give each installation on one Redis "
+        "its own.",
+        "lms",
+    )
     bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
     allowed_networks: tuple[str, ...] = _key(
         _networks, "Private networks and hosts that may be called, for self-hosted LMSs.", ()
@@ -177,7 +189,12 @@ class Settings:
     connect_timeout_seconds: float = _key(_seconds(0.1, 60), "Limit for opening a connection.", 5.0)
     read_timeout_seconds: float = _key(_seconds(0.1, 75), "Limit between two bytes.", 60.0)
     total_timeout_seconds: float = _key(_seconds(0.2, 80), "Limit for one whole request.", 75.0)
-    batch_statements: int = _key(_whole(1, 500), "Most statements in a request.", 50)
+    batch_statements: int = _key(
+        _whole(1, 500),
+        "Most statements in a request. The first have at most 50; they grow while answers are "
+        "quick.",
+        200,
+    )
     batch_bytes: int = _key(_whole(1_000, 10_000_000), "Most bytes in a request.", 512_000)
     retention_days: int = _key(_whole(1, 3650), "Sent deliveries are kept for so many days.", 90)
     content_retention_days: int = _key(
@@ -198,7 +215,16 @@ class Settings:
         None,
         is_secret=True,
     )
-    worker_processes: int = _key(_whole(1, 64), "Sender processes of one `flask lms worker`.", 4)
+    worker_processes: int | None = _key(
+        _whole(1, 64),
+        "Processes of one `flask lms worker` that deliver. Default: one a core, at most 2.",
+    )
+    worker_streams: int = _key(
+        _whole(4, 256), "Requests that each of these has under way at a time.", 32
+    )
+    requests_at_once: int = _key(
+        _whole(1, 64), "Most requests under way at a time to one LMS that is well.", 4
+    )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], app_name: str = "") -> Settings:

@@ -13,6 +13,7 @@ checked; the proxy has to do the rest.
 from __future__ import annotations
 
 import base64
+import copy
 import logging
 import os
 import ssl
@@ -21,7 +22,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
@@ -88,6 +89,22 @@ class Transport:
 
     def __repr__(self) -> str:
         return "<Transport>"
+
+    def within(
+        self, connect_seconds: float, read_seconds: float, total_seconds: float
+    ) -> Transport:
+        """The same connections, with limits of time that are at most these."""
+        if self._pid != os.getpid():
+            self._forget()
+        settings = self._settings
+        limited = copy.copy(self)
+        limited._settings = replace(
+            settings,
+            connect_timeout_seconds=min(settings.connect_timeout_seconds, connect_seconds),
+            read_timeout_seconds=min(settings.read_timeout_seconds, read_seconds),
+            total_timeout_seconds=min(settings.total_timeout_seconds, total_seconds),
+        )
+        return limited
 
     def request(
         self,
@@ -201,7 +218,7 @@ class Transport:
         self._sessions: OrderedDict[tuple[str, str, int, str | None], GuardedAdapter] = (
             OrderedDict()
         )
-        self._usual_context: ssl.SSLContext | None = None
+        self._usual_context: list[ssl.SSLContext] = []
 
     def _adapter(self, target: Target, ca_pem: str | None) -> GuardedAdapter:
         if self._pid != os.getpid():
@@ -222,8 +239,8 @@ class Transport:
         return adapter
 
     def _context(self, ca_pem: str | None) -> ssl.SSLContext:
-        if ca_pem is None and self._usual_context is not None:
-            return self._usual_context
+        if ca_pem is None and self._usual_context:
+            return self._usual_context[0]
         try:
             authorities = self._settings.ca_bundle or DEFAULT_CA_BUNDLE_PATH
             context = ssl.create_default_context(cafile=authorities)
@@ -235,7 +252,7 @@ class Transport:
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.sslsocket_class = TimedTLSSocket
         if ca_pem is None:
-            self._usual_context = context
+            self._usual_context.append(context)
             return context
         try:
             context.load_verify_locations(cadata=ca_pem)

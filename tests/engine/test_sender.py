@@ -124,7 +124,7 @@ def test_after_its_share_a_drain_gives_way_and_rings_again(
     host: Host, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "FAIR_STATEMENTS", 100)
-    configuration = host.attach(**lrs.settings)
+    configuration = host.attach(**lrs.settings, batch_statements=50)
     record(host, *(f"r{n}" for n in range(130)))
     rung: list[Any] = []
     host.state.wake.now = rung.extend

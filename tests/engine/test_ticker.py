@@ -11,6 +11,7 @@ import pytest
 
 from flask_lms.database.models import ConfigurationHealth, Worker
 from flask_lms.delivery import lease
+from flask_lms.delivery.streams import Streams
 from flask_lms.delivery.ticker import Ticker
 from flask_lms.testing import FakeLRS
 from tests.engine.support import assert_everything_arrived, record, states
@@ -20,9 +21,9 @@ from tests.host import Host
 @pytest.fixture
 def ticker(host: Host) -> Iterator[Ticker]:
     host.state.worker = "host-a/1234abcd"
-    made = Ticker(app=host.app, state=host.state, monotonic=lambda: seconds[0])
-    yield made
-    made.close()
+    streams = Streams(host.app)
+    yield Ticker(app=host.app, state=host.state, streams=streams, monotonic=lambda: seconds[0])
+    streams.close()
 
 
 seconds = [0.0]
@@ -50,7 +51,7 @@ def test_without_redis_a_tick_delivers_by_itself(host: Host, ticker: Ticker, lrs
     host.attach(**lrs.settings)
     record(host, "r1")
     ticker.tick()
-    ticker.finish()
+    assert ticker.streams.wait()
     assert_everything_arrived(host, lrs)
 
 
@@ -73,7 +74,7 @@ def test_rung_in_vain_for_twenty_seconds_the_ticker_does_it_itself(
     ticker.tick()
     seconds[0] = 21.0
     ticker.tick()
-    ticker.finish()
+    assert ticker.streams.wait()
     assert rung
     assert_everything_arrived(host, lrs)
 
@@ -135,10 +136,10 @@ def test_a_destination_that_hangs_does_not_hold_up_the_ticker(
         assert time.monotonic() - started < 2.0
         assert host.db.session.query(Worker).count() == 1
         lrs.delay_seconds = 0.0
-        ticker.finish()
+        assert ticker.streams.wait()
         seconds[0] += 5.0
         ticker.tick()
-        ticker.finish()
+        assert ticker.streams.wait()
         assert len(quick.statements) == 1
     assert states(host)["delivered"] > 1
 

@@ -30,7 +30,7 @@ from flask_lms.alerts import outages, sending
 from flask_lms.connectors.base import TestReport
 from flask_lms.database.models import Delivery
 from flask_lms.delivery import deliver
-from flask_lms.delivery.worker import make_sender, work_off
+from flask_lms.delivery.worker import make_rq_worker, work_off
 from flask_lms.encryption import Encryption
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.transport import Transport
@@ -194,7 +194,7 @@ def _everything_goes_wrong(
     services.update(run.ids[0], settings={"secret": SECRET}, by="Ana")
     host.lms.record_many([result(f"r{number}") for number in range(3)])
     host.db.session.commit()
-    worker = make_sender(host.app)
+    worker = make_rq_worker(host.app, deliver.Deliverer(host.state).deliver)
     worker.subscribe = lambda: None  # type: ignore[method-assign]
     worker.work(burst=True, logging_level="DEBUG")
     for _ in range(12):

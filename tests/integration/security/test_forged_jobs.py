@@ -15,7 +15,8 @@ from redis import Redis
 
 from example_app.valkey import Valkey
 from flask_lms.database.models import DeliveryState
-from flask_lms.delivery.worker import make_sender
+from flask_lms.delivery.deliver import Deliverer
+from flask_lms.delivery.worker import make_rq_worker
 from tests.address_cases import Tripwire
 from tests.host import Host, make_host, result
 from tests.transport_support import answering, serving
@@ -69,7 +70,7 @@ def _call(function: Any, *args: Any, instance: Any = None, **kw: Any) -> bytes:
 
 
 def _work(host: Host) -> None:
-    worker = make_sender(host.app)
+    worker = make_rq_worker(host.app, Deliverer(host.state).deliver)
     worker.subscribe = lambda: None  # type: ignore[method-assign]  # its teardown can stall
     worker.work(burst=True, logging_level="CRITICAL")
 
@@ -82,21 +83,21 @@ FORGED = {
     "eval": _call("builtins.eval", "open('{marker}', 'w')"),
     "a module that runs at import": _call("antigravity.fly"),
     "a neighbour of our function": _call("flask_lms.delivery.wake.make_job_class", "x"),
-    "through our function": _call("flask_lms.delivery.wake.deliver.__globals__"),
-    "another spelling of ours": _call(" flask_lms.delivery.wake.deliver", "x"),
+    "through our function": _call("flask_lms:deliver.__globals__"),
+    "another spelling of ours": _call(" flask_lms:deliver", "x"),
     "ours by another way": _call("flask_lms.delivery.worker.work_off", "x"),
-    "a method of an instance": _call("flask_lms.delivery.wake.deliver", instance="a text"),
+    "a method of an instance": _call("flask_lms:deliver", instance="a text"),
     "no function": _call(None),
-    "a list for a function": _call(["flask_lms.delivery.wake.deliver"]),
+    "a list for a function": _call(["flask_lms:deliver"]),
     "a number for a function": _call(7),
     "an object for a function": _call({"a": "b"}),
-    "ours with a path for an id": _call("flask_lms.delivery.wake.deliver", "../../etc/passwd"),
-    "ours with SQL for an id": _call("flask_lms.delivery.wake.deliver", "' OR 1=1 --"),
-    "ours with a list for an id": _call("flask_lms.delivery.wake.deliver", [1]),
-    "ours with nothing": _call("flask_lms.delivery.wake.deliver"),
-    "ours with too much": _call("flask_lms.delivery.wake.deliver", "a", "b", c="d"),
-    "ours for nobody": _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex),
-    "too short a tuple": json.dumps(["flask_lms.delivery.wake.deliver"]).encode(),
+    "ours with a path for an id": _call("flask_lms:deliver", "../../etc/passwd"),
+    "ours with SQL for an id": _call("flask_lms:deliver", "' OR 1=1 --"),
+    "ours with a list for an id": _call("flask_lms:deliver", [1]),
+    "ours with nothing": _call("flask_lms:deliver"),
+    "ours with too much": _call("flask_lms:deliver", "a", "b", c="d"),
+    "ours for nobody": _call("flask_lms:deliver", uuid.uuid4().hex),
+    "too short a tuple": json.dumps(["flask_lms:deliver"]).encode(),
     "no tuple": b"{}",
     "no JSON": b"\xff\x00nonsense",
     "nothing": b"",
@@ -126,9 +127,7 @@ def test_a_pickle_is_not_opened(host_with_redis: Host, valkey: Valkey) -> None:
     redis = Redis.from_url(valkey.url)
     evil = pickle.dumps(Pickled())
     _forge(redis, evil)
-    _forge(
-        redis, _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex), result=evil, meta=evil
-    )
+    _forge(redis, _call("flask_lms:deliver", uuid.uuid4().hex), result=evil, meta=evil)
     _forge(redis, pickle.dumps((f"{HERE}.fire", None, (), {})))
     _work(host_with_redis)
     assert CALLED == []
@@ -150,7 +149,7 @@ def test_callbacks_and_webhooks_of_a_job_are_not_called(
         "timeout": 5,
         "secret": None,
     }
-    data = _call("flask_lms.delivery.wake.deliver", uuid.uuid4().hex if ends_well else "no id")
+    data = _call("flask_lms:deliver", uuid.uuid4().hex if ends_well else "no id")
     for field in ("success", "failure", "stopped"):
         callback = {
             f"{field}_callback_name": f"{HERE}.fire",
@@ -179,7 +178,7 @@ def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
     redis.delete("rq:queue:lms")
     redis.zadd("rq:wip:lms", {f"{id}:{uuid.uuid4().hex}": 1})
     _work(host_with_redis)
-    worker = make_sender(host_with_redis.app)
+    worker = make_rq_worker(host_with_redis.app, print)
     worker.clean_registries()
     assert CALLED == []
 
@@ -192,7 +191,7 @@ def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: Host, valke
     (id,) = redis.lrange("rq:queue:lms", 0, -1)
     job = redis.hgetall(f"rq:job:{id.decode()}")
     data = json.loads(zlib.decompress(job[b"data"]))
-    assert data == ["flask_lms.delivery.wake.deliver", None, [configuration.id.hex], {}]
+    assert data == ["flask_lms:deliver", None, [configuration.id.hex], {}]
     everything = b"".join(job.values()) + b"".join(redis.keys())
     for word in (b"jane", b"Jane", b"canary", b"lms.example.com", b"acme"):
         assert word not in everything

@@ -48,10 +48,10 @@ def test_the_worker_is_started_with_its_options(
 ) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(
-        "flask_lms.delivery.worker.run", lambda app, **options: seen.append((app, options))
+        "flask_lms.cli.commands.run", lambda app, **options: seen.append((app, options))
     )
-    assert run("worker", "--processes", "2").exit_code == 0
-    assert seen == [(desk.host.app, {"burst": False, "processes": 2})]
+    assert run("worker", "--processes", "2", "--streams", "8").exit_code == 0
+    assert seen == [(desk.host.app, {"burst": False, "processes": 2, "streams": 8})]
     assert run("worker", "--processes", "0").exit_code == 2
 
 
