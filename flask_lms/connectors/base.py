@@ -201,6 +201,11 @@ FormType = type[FlaskForm]
 class Connector(Protocol):
     """An LMS type. Register one through the entry point group ``flask_lms.connectors`` or
     ``LMS(connectors=[...])``. It holds no state of an app.
+
+    Two methods may be there besides those below: ``requests_at_once(settings) -> int | None``, the
+    most requests under way at a time by this configuration's own settings (1: in order), and
+    ``order_key(statement, settings) -> str | None``: two statements of one key are never under way
+    in two requests at a time.
     """
 
     #: Stored in the configuration; never changes. Matches ``[a-z0-9_]{1,40}``.

@@ -342,6 +342,11 @@ class Deliverer:
                 _statement(load.rows[0]), load.settings, load.secrets, self.state.transport
             )
             decided = conflict(answer.words) if same is False else Plan(delivered=(0,))
+        with walk.lock:
+            is_echo = load.number <= walk.failed_with
+            if answer.verdict is Verdict.FAILED:
+                walk.is_over = True
+                walk.failed_with = max(walk.failed_with, 0 if is_echo else walk.requests)
         size = load.connector.size([_statement(row) for row in load.rows]) if load.connector else 0
         with self.database:
             settled = settle(
@@ -357,7 +362,7 @@ class Deliverer:
                     jitter=jitter,
                     worker=self.holder,
                     is_witness=load.is_witness,
-                    is_echo=load.number <= walk.failed_with,
+                    is_echo=is_echo,
                 ),
                 walk.token,
             )
@@ -369,10 +374,8 @@ class Deliverer:
             walk.rejected += settled.rejected
             walk.is_witness = settled.needs_witness
             walk.is_over |= settled.is_held_back
-            if answer.verdict is Verdict.FAILED:
-                walk.failed_with = walk.requests
             if settled.is_outdated:
-                walk.pace = None
+                walk.pace, walk.is_over = None, False
                 walk.again.clear()
                 return answer, settled
             if walk.pace is not None:

@@ -108,7 +108,7 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
     rejected = _write_refused(change, request)
     before = Vitals.of(configuration.health)
     after, needs_witness = before, False
-    is_noted = request.is_echo and before.failures > 0 and request.answer.verdict is Verdict.FAILED
+    is_noted = request.is_echo and request.answer.verdict is Verdict.FAILED
     if not is_outdated and not is_noted:
         after, needs_witness = _vitals(state, change, request, before)
     after.write(configuration.health)

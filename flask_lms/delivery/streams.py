@@ -51,6 +51,8 @@ _log = logging.getLogger(__name__)
 
 #: After so long a request only waits.
 SLOW_SECONDS = 0.25
+#: An origin with a request that is under way for so long gets no other until that has ended.
+HUNG_SECONDS = 10.0
 #: A process has at most so many times its streams of threads.
 THREADS_PER_STREAM = 16
 #: Failing destinations that are tried in one second.
@@ -136,6 +138,11 @@ class OriginPlaces:
         self._taken.discard((origin, place))
         self._lock(origin, place, is_held=False)
 
+    def close(self) -> None:
+        """Give all back."""
+        if self._file is not None:
+            self._file.close()
+
     def _lock(self, origin: str, place: int, *, is_held: bool) -> None:
         if self._file is not None and fcntl is not None:
             digest = hashlib.sha256(f"{place} {origin}".encode()).digest()
@@ -185,18 +192,17 @@ class Turns:
             return None
         active = self._active(now)
         is_idle = sum(active.values()) < self._streams
-        slow = {
-            turn.candidate.origin
-            for turn in self.under_way
-            if now - turn.started_at >= SLOW_SECONDS
-        }
+        oldest: dict[str, float] = {}
+        for turn in self.under_way:  # in the order in which they began
+            oldest.setdefault(turn.candidate.origin, now - turn.started_at)
         is_crowded = len(self.under_way) > self._streams * THREADS_PER_STREAM // 2
+        most_seconds = SLOW_SECONDS if is_crowded else HUNG_SECONDS
         self._probes = [at for at in self._probes if now - at < 1.0]
 
         def order(candidate: Candidate) -> tuple[int, bool, int]:
             return (
                 standings[candidate],
-                candidate.origin in slow,
+                oldest.get(candidate.origin, 0.0) >= SLOW_SECONDS,
                 self._last_turn.get(candidate.organization_id, 0),
             )
 
@@ -204,6 +210,7 @@ class Turns:
             candidate: self.standing(candidate, now)
             for candidate in self.waiting
             if candidate.under_way < candidate.at_once
+            and oldest.get(candidate.origin, 0.0) < most_seconds
         }
         for candidate in sorted(standings, key=order):
             standing = standings[candidate]
@@ -211,8 +218,6 @@ class Turns:
                 continue
             if standing is Standing.FAILING and len(self._probes) >= PROBES_A_SECOND:
                 break
-            if is_crowded and candidate.origin in slow:
-                continue
             place = self._places.take(candidate.origin, self._most(candidate, standing))
             if place is None:
                 continue

@@ -28,7 +28,7 @@ ALONE_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
 _PURGE_SECONDS = 3600.0
 #: Woken for so long and still nobody came: the ticker carries it out itself.
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(kw_only=True)
@@ -77,7 +77,7 @@ class Ticker:
             if not self.has_redis or at - since > _PATIENCE_SECONDS:
                 self.streams.put(id)
 
-        if at - self._ticked_at < TICK_SECONDS - ALONE_SECONDS:
+        if at - self._ticked_at < TICK_SECONDS - ALONE_SECONDS / 2:
             return
         self._ticked_at = at
         if at - self._beat_at >= _HEARTBEAT_SECONDS:

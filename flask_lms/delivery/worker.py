@@ -179,6 +179,7 @@ class Supervisor:
             if process.is_alive():
                 process.kill()
                 process.join()
+        self.places.close()
 
     def _look_after(self, part: _Part) -> None:
         now = time.monotonic()

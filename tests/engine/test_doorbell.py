@@ -79,3 +79,21 @@ def test_rqs_scheduler_takes_what_was_scheduled(valkey: Valkey, redis: Redis, qu
     scheduler.release_locks()  # type: ignore[no-untyped-call]
     [job] = queue.jobs
     assert list(job.args) == [ONE.hex]
+
+
+def test_two_installations_on_one_redis_each_have_a_namespace(
+    valkey: Valkey, redis: Redis, queue: Queue
+) -> None:
+    one, other = Wake(valkey.url), Wake(valkey.url, "training-b")
+    assert one.now([ONE])
+    assert other.now([ONE])
+    assert other.at(ONE, datetime.now(timezone.utc) + timedelta(minutes=1))
+    theirs = Queue("training-b", connection=redis, serializer=JSONSerializer)
+    assert (queue.count, theirs.count) == (1, 1)
+    assert (ScheduledJobRegistry(queue=queue).count, ScheduledJobRegistry(queue=theirs).count) == (
+        0,
+        1,
+    )
+    other.answered(ONE)
+    assert redis.exists(one.key(ONE))
+    assert one.key(ONE) == f"lms:wake:{ONE.hex}"  # as before there were namespaces

@@ -66,13 +66,13 @@ def test_with_redis_a_tick_rings_and_leaves_the_work_to_others(
     assert states(host) == {"pending": 1}
 
 
-def test_rung_in_vain_for_twenty_seconds_the_ticker_does_it_itself(
+def test_woken_in_vain_for_ten_seconds_the_ticker_does_it_itself(
     host: Host, ticker: Ticker, rung: list[Any], lrs: FakeLRS
 ) -> None:
     host.attach(**lrs.settings)
     record(host, "r1")
     ticker.tick()
-    seconds[0] = 21.0
+    seconds[0] = 11.0
     ticker.tick()
     assert ticker.streams.wait()
     assert rung
@@ -154,3 +154,32 @@ def test_the_worker_is_seen(host: Host, ticker: Ticker) -> None:
     ticker.tick()
     host.db.session.expire_all()
     assert row.seen_at >= first
+
+
+def test_while_redis_is_away_it_looks_often_and_does_the_rest_as_before(
+    host: Host, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flask_lms.delivery import ticker as module
+
+    looks, ticks = [], []
+    due = module.lease.due
+    monkeypatch.setattr(module.lease, "due", lambda *args: looks.append(1) or due(*args))
+    monkeypatch.setattr(module.outages, "tick", lambda *args: ticks.append(1))
+    pauses: list[float] = []
+
+    def sleep(pause: float) -> None:
+        pauses.append(pause)
+        seconds[0] += pause
+        if len(pauses) == 20:
+            raise SystemExit
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    with pytest.raises(SystemExit):
+        ticker.run()
+    assert set(pauses) == {module.ALONE_SECONDS}
+    assert (len(looks), len(ticks)) == (20, 2)
+    host.state.wake.is_redis_there = lambda: True
+    pauses.clear()
+    with pytest.raises(SystemExit):
+        ticker.run()
+    assert set(pauses) == {module.TICK_SECONDS}

@@ -195,3 +195,15 @@ def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: Host, valke
     everything = b"".join(job.values()) + b"".join(redis.keys())
     for word in (b"jane", b"Jane", b"canary", b"lms.example.com", b"acme"):
         assert word not in everything
+
+
+def test_a_job_has_our_limit_of_time_whatever_redis_says(
+    host_with_redis: Host, valkey: Valkey
+) -> None:
+    """A limit of one second would end a healthy configuration's delivery half way."""
+    taken: list[int] = []
+    worker = make_rq_worker(host_with_redis.app, lambda id: taken.append(job.timeout))
+    id = _forge(Redis.from_url(valkey.url), _call("flask_lms:deliver", "0" * 32), timeout=1)
+    job = worker.job_class.fetch(id, connection=worker.connection, serializer=worker.serializer)
+    job.perform()
+    assert taken == [240]
