@@ -161,6 +161,17 @@ def check(state: AppState) -> Iterator[Finding]:
     yield from tables
     has_tables = not any(one.level is Level.FAULT for one in tables)
     if has_tables:
+        if state.session.get_bind(Configuration).dialect.name == "sqlite":
+            mode = state.session.scalar(
+                sa.text("PRAGMA journal_mode"), bind_arguments={"mapper": Configuration}
+            )
+            if mode == "delete":
+                yield warning(
+                    "SQLite",
+                    "The database is not in write-ahead mode: pages and workers wait for each "
+                    "other, and a result may fail to be recorded.",
+                    "Run PRAGMA journal_mode=WAL once on its file.",
+                )
         yield from _clock(state)
         yield from _secrets(state)
         yield from _types(state)
