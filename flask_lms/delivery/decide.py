@@ -1,4 +1,5 @@
-"""What an answer means for the statements of its request. Pure.
+"""Step 7 of the walk: what an answer means for the statements of its request, for the health of
+its destination and for how much goes out next. Pure.
 
 A :class:`Plan` says for each statement whether it is done, waits, or goes out again at once in a
 smaller request. Statements are named by their index in the request.
