@@ -218,7 +218,11 @@ class Turns:
                 continue
             if standing is Standing.FAILING and len(self._probes) >= PROBES_A_SECOND:
                 break
-            place = self._places.take(candidate.origin, self._most(candidate, standing))
+            # An origin may be well when this configuration, by a fault of its own, is not.
+            answered = self._answered_at.get(candidate.origin, float("-inf"))
+            is_well = answered > self._failed_at.get(candidate.origin, float("-inf"))
+            most = self._at_once if is_well or standing is Standing.WELL else 1
+            place = self._places.take(candidate.origin, most)
             if place is None:
                 continue
             if standing is Standing.FAILING:
@@ -231,12 +235,6 @@ class Turns:
             self.under_way[turn] = None
             return turn
         return None
-
-    def _most(self, candidate: Candidate, standing: Standing) -> int:
-        """Requests at a time to its origin, which may be well when this configuration is not."""
-        answered = self._answered_at.get(candidate.origin, float("-inf"))
-        is_well = answered > self._failed_at.get(candidate.origin, float("-inf"))
-        return self._at_once if is_well or standing is Standing.WELL else 1
 
     def is_full(self, now: float) -> bool:
         """Whether no stream is left for another one that is well."""
@@ -291,26 +289,20 @@ class Streams:
         streams = streams or state.settings.worker_streams
         self._most_threads = streams * THREADS_PER_STREAM
         self._turns = Turns(streams, state.settings.requests_at_once, places)
-        self._deliverer = Deliverer(
-            state, monotonic=monotonic, database=threading.BoundedSemaphore(self._connections())
-        )
+        # How many may use the database at a time: SQLite has one writer; elsewhere the host's own
+        # pool says it, so that a stream waits for its turn here rather than fail there.
+        with app.app_context():
+            engine = state.db.engines[state.settings.bind_key]
+        size = engine.pool.size() if isinstance(engine.pool, QueuePool) else 0
+        connections = min(size or _MOST_CONNECTIONS, _MOST_CONNECTIONS)
+        database = threading.BoundedSemaphore(1 if engine.dialect.name == "sqlite" else connections)
+        self._deliverer = Deliverer(state, monotonic=monotonic, database=database)
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
         self._has_room = threading.Condition(self._lock)
         self._candidates: dict[uuid.UUID, Candidate] = {}
         self._threads = self._idle = self._ending = 0
         self._is_looking = self._is_closing = False
-
-    def _connections(self) -> int:
-        """How many may use the database at a time: SQLite has one writer; elsewhere the host's own
-        pool says it, so that a stream waits for its turn here rather than fail there.
-        """
-        with self._app.app_context():
-            engine = self._state.db.engines[self._state.settings.bind_key]
-        if engine.dialect.name == "sqlite":
-            return 1
-        size = engine.pool.size() if isinstance(engine.pool, QueuePool) else 0
-        return min(size or _MOST_CONNECTIONS, _MOST_CONNECTIONS)
 
     def put(self, configuration_id: uuid.UUID, *, waits: bool = False) -> None:
         """Deliver for a configuration, soon; inside an app context.
