@@ -72,6 +72,7 @@ class Load:
     connector: Connector | None
     secrets: dict[str, str] | None = field(repr=False)
     rows: Sequence[Any]
+    statements: Sequence[Statement] = field(repr=False)
     number: int
     version: int
     keys: frozenset[str]
@@ -294,6 +295,7 @@ class Deliverer:
             connector=connector,
             secrets=secrets,
             rows=[found[index] for index in chosen],
+            statements=[_statement(found[index]) for index in chosen],
             number=walk.requests + 1,
             version=configuration.version,
             keys=frozenset(key for index in chosen for key in keys[index]),
@@ -338,16 +340,19 @@ class Deliverer:
             # After a conflict on one: the same statement is stored already, or another one is.
             assert load.connector is not None
             assert load.secrets is not None
-            same = load.connector.compare(
-                _statement(load.rows[0]), load.settings, load.secrets, self.state.transport
-            )
-            decided = conflict(answer.words) if same is False else Plan(delivered=(0,))
+            try:
+                same = load.connector.compare(
+                    load.statements[0], load.settings, load.secrets, self.state.transport
+                )
+                decided = conflict(answer.words) if same is False else Plan(delivered=(0,))
+            except Exception:
+                answer, decided = _connector_failed(load), Plan()
         with walk.lock:
             is_echo = load.number <= walk.failed_with
             if answer.verdict is Verdict.FAILED:
                 walk.is_over = True
                 walk.failed_with = max(walk.failed_with, 0 if is_echo else walk.requests)
-        size = load.connector.size([_statement(row) for row in load.rows]) if load.connector else 0
+        size = load.connector.size(load.statements) if load.connector else 0
         with self.database:
             settled = settle(
                 self.state,
@@ -394,13 +399,10 @@ class Deliverer:
         transport = self.state.transport
         if not load.is_patient:
             transport = transport.within(*_SHORT_SECONDS)
-        statements = [_statement(row) for row in load.rows]
         try:
-            return load.connector.send(statements, load.settings, load.secrets, transport)
-        except Exception:  # others write connectors: their fault must show, and stop nothing
-            _log.exception("the connector of type %s failed; its statements wait", load.type)
-            facts = {"type": load.type}
-            return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
+            return load.connector.send(load.statements, load.settings, load.secrets, transport)
+        except Exception:
+            return _connector_failed(load)
 
     def _renew(self, walk: Walk) -> bool:
         """Let the lease begin anew; False: it was lost. The walk is locked by the caller."""
@@ -424,6 +426,13 @@ _ROWS = sa.select(
     Delivery.refusals,
     Delivery.result_id,
 )
+
+
+def _connector_failed(load: Load) -> Answer:
+    """Others write connectors: their fault must show, and stop nothing."""
+    _log.exception("the connector of type %s failed; its statements wait", load.type)
+    facts = {"type": load.type}
+    return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
 
 
 def _statement(row: Any) -> Statement:

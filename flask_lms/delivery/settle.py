@@ -271,6 +271,8 @@ def _write_delivered(change: _Change, request: Request) -> int:
         )
         .execution_options(synchronize_session=False)
     )
+    if not statement_delivered.receivers:
+        return len(rows)
     change.events += [
         (
             statement_delivered,

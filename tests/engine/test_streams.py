@@ -421,3 +421,28 @@ def test_an_answer_that_is_no_success_makes_requests_small_and_lonely_again(
     assert sizes[:3] == [50, 100, 200]
     assert max(sizes[3:5]) <= 100
     assert_everything_arrived(host, lrs)
+
+
+def test_a_connector_whose_comparison_raises_is_an_attempt_like_any_other(
+    host: Host, lrs: FakeLRS
+) -> None:
+    clock = host.freeze()
+    configuration = host.attach(**lrs.settings)
+    record(host, "r1")
+    gate = Gate(host)
+    compare = gate.connector.compare
+
+    def broken(*args: Any) -> bool | None:
+        raise RuntimeError("out of order")
+
+    gate.connector.compare = broken  # type: ignore[method-assign]
+    lrs.answer(FakeAnswer(409))
+    drain(host, configuration)
+    row = health(host, configuration)
+    assert (row.cause, row.failures) == ("connector_failed", 1)
+    [one] = host.deliveries()
+    assert (one.state.value, one.attempts) == ("pending", 1)
+    gate.connector.compare = compare  # type: ignore[method-assign]
+    clock.advance(minutes=1)
+    drain(host, configuration)
+    assert_everything_arrived(host, lrs)
