@@ -25,10 +25,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms import Objective
-from tests.host import Host, make_host, result
 from tests.worker_app import children, enable_wal, start_worker, stop
+from tests.world import World, make_world, result
 
 STUB = Path(__file__).parent / "stub.py"
 PLACES = 400
@@ -60,7 +60,7 @@ class Stub:
 
 
 class Bench:
-    def __init__(self, url: str, redis_url: str, host: Host, stub: Stub) -> None:
+    def __init__(self, url: str, redis_url: str, host: World, stub: Stub) -> None:
         self.url, self.redis_url, self.host, self.stub = url, redis_url, host, stub
         self.attached = 0
         self.recorded: dict[str, float] = {}
@@ -272,7 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
             valkey = stack.enter_context(Valkey())
             stub = Stub()
             stack.callback(stub.close)
-            host = stack.enter_context(make_host(url, redis_url=valkey.url))
+            host = stack.enter_context(make_world(url, redis_url=valkey.url))
             enable_wal(host.db.engine)
             outcome = scenario(Bench(url, valkey.url, host, stub))
             print(f"{name:<20} {host.db.engine.dialect.name:<11} {outcome}", flush=True)

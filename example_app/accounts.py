@@ -1,4 +1,4 @@
-"""Who is here. Signing in is one click: this is a demo."""
+"""Who is here, and the people of an organization. Signing in is one click: this is an example."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, abort, g, redirect, render_template, request, session, url_for
+from email_validator import EmailNotValidError, validate_email
+from flask import (
+    Blueprint,
+    abort,
+    flash,
+    g,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
@@ -64,3 +75,41 @@ def sign_in_as(user_id: int) -> Response:
 def sign_out() -> Response:
     session.clear()
     return redirect(url_for("accounts.sign_in"), code=303)
+
+
+# -- for administrators ------------------------------------------------------------------------
+
+
+@blueprint.get("/people")
+@signed_in
+def people() -> str:
+    admin = _admin()
+    users = db.session.scalars(
+        sa.select(User).where(User.organization_id == admin.organization_id).order_by(User.name)
+    ).all()
+    return render_template("people.html", users=users)
+
+
+@blueprint.post("/people/<int:user_id>")
+@signed_in
+def correct(user_id: int) -> Response:
+    """Set the e-mail address of somebody who signs in with a staff number."""
+    admin, user = _admin(), db.session.get(User, user_id)
+    if user is None or user.organization_id != admin.organization_id:
+        abort(404)
+    try:
+        found = validate_email(request.form.get("email", ""), check_deliverability=False)
+    except EmailNotValidError as error:
+        flash(f"{user.name}: {error}", "error")
+    else:
+        user.email = found.normalized
+        db.session.commit()
+        flash(f"{user.name} has the e-mail address {user.email} now.")
+    return redirect(url_for("accounts.people"), code=303)
+
+
+def _admin() -> User:
+    user = current_user()
+    if user is None or not user.is_admin:
+        abort(403)
+    return user

@@ -13,10 +13,8 @@ from flask_wtf import CSRFProtect
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from . import accounts, demo_pages, lms_adapter, people, training
+from . import accounts, lms_adapter, training
 from .models import db
-
-INSTANCE = Path(__file__).parent.parent / "instance"
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -25,10 +23,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     :param config: goes over what the environment says: ``DATABASE_URL``, ``LMS_REDIS_URL``,
         ``MAIL_PORT``, ``PUBLIC_URL``.
     """
-    app = Flask(__name__, instance_path=str(INSTANCE))
+    app = Flask(__name__)
     app.config.update(
         SECRET_KEY=os.environ.get("SECRET_KEY", "only for the demo"),
-        SQLALCHEMY_DATABASE_URI=os.environ.get("DATABASE_URL", f"sqlite:///{INSTANCE}/demo.sqlite"),
+        SQLALCHEMY_DATABASE_URI=os.environ.get(
+            "DATABASE_URL", f"sqlite:///{app.instance_path}/harbor.sqlite"
+        ),
         SQLALCHEMY_ENGINE_OPTIONS={},
         MAIL_SERVER=os.environ.get("MAIL_SERVER", "127.0.0.1"),
         MAIL_PORT=int(os.environ.get("MAIL_PORT", "1025")),
@@ -37,9 +37,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         LMS_ACTIVITY_BASE_URL="https://harbor.example/xapi",
         LMS_PUBLIC_URL=os.environ.get("PUBLIC_URL", "http://127.0.0.1:5000"),
         LMS_REDIS_URL=os.environ.get("LMS_REDIS_URL", "redis://localhost:6379/0"),
-        # The demo LMS runs on this machine without TLS. A real host sets neither of these two.
-        LMS_ALLOWED_NETWORKS=["127.0.0.0/8"],
-        LMS_ALLOW_HTTP=True,
     )
     app.config.update(config or {})
     _suit_the_database(app)
@@ -48,8 +45,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     CSRFProtect(app)
     lms_adapter.lms.init_app(app)
 
-    for module in (accounts, training, people, demo_pages):
-        app.register_blueprint(module.blueprint)
+    app.register_blueprint(accounts.blueprint)
+    app.register_blueprint(training.blueprint)
     app.after_request(_strict)
     return app
 

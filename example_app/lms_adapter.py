@@ -27,7 +27,7 @@ from flask_lms import (
 from . import models
 from .accounts import current_user
 from .models import db
-from .signals import attempt_finished
+from .training import attempt_finished
 
 lms = LMS()
 

@@ -96,7 +96,7 @@ class Callbacks:
     def administrator(self) -> Any:
         """The administrator on this request, None, or the host's own ``Response``.
 
-        :raises InvalidResult: the host returned something else.
+        :raises InvalidValue: the host returned something else.
         """
         function = self._functions.get("administrator_loader")
         found = None if function is None else function()

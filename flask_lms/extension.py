@@ -11,6 +11,8 @@ from blinker import Signal
 from flask import Flask, current_app
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session, scoped_session
 from werkzeug.local import LocalProxy
 
 from . import events
@@ -136,19 +138,31 @@ class LMS(CallbackDecorators):
     def _is_on_duty(self) -> bool:
         return current_app.extensions.get("lms") is self
 
-    def record(self, result: ObjectiveResult) -> Recorded:
+    def record(
+        self,
+        result: ObjectiveResult,
+        *,
+        session: Session | scoped_session[Any] | Connection | None = None,
+    ) -> Recorded:
         """Put a result into the outbox of every configuration attached to its objective.
 
         In the host's open write transaction it commits and disappears with that; otherwise it
         commits by itself. One SELECT, one INSERT, no network.
 
-        :raises InvalidResult: nothing was written.
+        :param session: your own SQLAlchemy session or connection, when you don't write through
+            ``db.session``: the result belongs to its transaction, which you end.
+        :raises InvalidValue: nothing was written.
         """
-        return self.record_many([result])
+        return self.record_many([result], session=session)
 
-    def record_many(self, results: Iterable[ObjectiveResult]) -> Recorded:
+    def record_many(
+        self,
+        results: Iterable[ObjectiveResult],
+        *,
+        session: Session | scoped_session[Any] | Connection | None = None,
+    ) -> Recorded:
         """:meth:`record` for several results at once, at the same cost."""
-        return record.record(self._state, list(results))
+        return record.record(self._state, list(results), session=session)
 
     # -- services ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from flask.cli import AppGroup, ScriptInfo
 
 from ..app_state import AppState
 from ..connectors.base import StageState
-from ..database.models import Configuration, DeliveryState
+from ..database.models import DeliveryState
 from ..delivery import retention
 from ..delivery.worker import run
 from ..errors import InvalidConfiguration, LMSError
@@ -105,7 +105,7 @@ def _row_as_json(state: AppState, row: ConfigurationRow) -> dict[str, Any]:
         "status": row.status.value,
         "is_paused": row.configuration.is_paused,
         "cause": health.cause,
-        "sentence": _cause(state, row.configuration)[0],
+        "sentence": state.registry.explain(row.configuration.type, health.cause, health.facts)[0],
         "since": iso(health.since),
         "waiting": row.waiting,
         "attention": row.attention,
@@ -127,33 +127,13 @@ def _show_row(state: AppState, row: ConfigurationRow) -> None:
         + f" {configuration.name} ({configuration.organization_id}): "
         + f"{row.waiting} waiting, {row.attention} rejected or not sent"
     )
-    sentence, remedies = _cause(state, configuration)
+    health = configuration.health
+    sentence, remedies = state.registry.explain(configuration.type, health.cause, health.facts)
     for line in (sentence, *remedies):
         if line:
             click.echo(f"              → {line}")
     if row.next_try_at:
         click.echo(f"              Next try at {row.next_try_at:%Y-%m-%d %H:%M} UTC.")
-
-
-class _Facts(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return "…"
-
-
-def _cause(state: AppState, configuration: Configuration) -> tuple[str | None, list[str]]:
-    """What is wrong and what to do."""
-    health = configuration.health
-    return _sentences(state, configuration.type, health.cause, health.facts)
-
-
-def _sentences(
-    state: AppState, type: str, code: str | None, facts: Any
-) -> tuple[str | None, list[str]]:
-    cause = state.registry.cause(type, code)
-    if code is None or cause is None:
-        return code, []
-    known = _Facts(facts or {})
-    return cause.sentence % known, [step % known for step in cause.remedy]
 
 
 @click.argument("name")
@@ -163,9 +143,8 @@ def test(name: str, organization: str | None, as_json: bool) -> None:
     """Test the connection of a configuration (its NAME or id); exit code 1 when it fails."""
     state = current_state()
     configuration = find_configuration(name, organization)
-    type = configuration.type
     report = Configurations(state).test(configuration.id, by=OPERATOR)
-    sentence, remedies = _sentences(state, type, report.cause, report.facts)
+    sentence, remedies = state.registry.explain(configuration.type, report.cause, report.facts)
     if as_json:
         echo_json(
             {

@@ -237,7 +237,7 @@ class Deliverer:
         own = connector.limits(settings) if connector else (1, None)
         walk.is_well = decide.is_well(health.failures, health.last_success_at, now)
         if walk.pace is None:
-            at_once = getattr(connector, "requests_at_once", lambda settings: None)(settings)
+            at_once = connector.requests_at_once(settings) if connector else 1
             walk.pace = Pace.begin(
                 most_at_once=min(at_once or 64, state.settings.requests_at_once),
                 most_statements=min(state.settings.batch_statements, own[0] or 500),
@@ -445,8 +445,7 @@ def _keys(row: Any, connector: Connector | None, settings: Mapping[str, Any]) ->
     """What must not be in two requests at a time: a result (what voids a statement comes after
     it), and what the connector asks to keep in order.
     """
-    order_key = getattr(connector, "order_key", None)
-    own = order_key(_statement(row), settings) if order_key else None
+    own = connector.order_key(_statement(row), settings) if connector else None
     result = f"result {row.result_id}"
     return (result,) if own is None else (result, f"own {own}")
 

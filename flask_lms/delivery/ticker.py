@@ -17,6 +17,7 @@ from flask import Flask
 from ..alerts import outages
 from ..app_state import AppState
 from ..database.models import Worker
+from ..recording.record import record_parked
 from . import lease, retention
 from .streams import Streams
 
@@ -68,6 +69,7 @@ class Ticker:
         now = self.state.clock.now(session())
         if lease.release_dead(session(), f"{self.state.worker}/", _is_alive):
             session.commit()
+        record_parked(self.state)
         due = lease.due(session(), now)
         session.rollback()
         wake = self.state.wake

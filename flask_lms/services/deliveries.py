@@ -20,7 +20,7 @@ from ..audit import By, Change, Slice, as_id, change, tell
 from ..connectors.base import Statement
 from ..database.models import Attempt, Configuration, Delivery, DeliveryState
 from ..database.types import exactly, new_id
-from ..errors import InvalidResult, NotFound
+from ..errors import InvalidValue, NotFound
 from ..recording import record
 
 #: Ids tell the time of the host that made them; its clock may differ so much from the database's.
@@ -364,7 +364,7 @@ def check_again(state: AppState, ids: Sequence[uuid.UUID]) -> CheckedAgain:
         for delivery in rows:
             try:
                 built = record.rebuild(state, delivery)
-            except InvalidResult:
+            except InvalidValue:
                 still += 1
                 continue
             if built.statements:

@@ -7,30 +7,20 @@ import http.client
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from urllib3 import exceptions as urllib3_errors
 
 from ..errors import LMSError
 
+#: How far an exchange has come: until the socket is up (a proxy's tunnel too), the handshake, and
+#: what comes after.
+Phase = Literal["connect", "tls", "sent"]
+
 # OpenSSL's X509_V_ERR_* numbers, as in ``SSLCertVerificationError.verify_code``.
 _HAS_EXPIRED = 10
 _WRONG_NAME = frozenset({62, 64})
 _NOT_YET_VALID = 9
-
-_NOT_HTTP = (
-    http.client.BadStatusLine,
-    http.client.LineTooLong,
-    http.client.UnknownProtocol,
-    urllib3_errors.InvalidHeader,
-    UnicodeError,
-)
-_CUT = (
-    http.client.RemoteDisconnected,
-    http.client.IncompleteRead,
-    urllib3_errors.IncompleteRead,
-    ConnectionError,
-)
 
 
 class Unreachable(LMSError):
@@ -55,48 +45,51 @@ class TooMuchHeader(http.client.HTTPException):
     """The head of an answer is larger than any LMS's."""
 
 
-def of_connecting(error: OSError) -> str:
-    """The cause in a failed TCP connection, by what the last address tried said."""
-    last = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(last, TimeoutError) or last.errno == errno.ETIMEDOUT:
-        return "connect_timeout"
-    if isinstance(last, ConnectionRefusedError):
-        return "refused"
-    # ENOTCONN: it was closed again before it could be looked at.
-    is_cut = isinstance(last, ConnectionError) or last.errno == errno.ENOTCONN
-    return "reset" if is_cut else "unreachable"
+def cause_of(error: BaseException, phase: Phase, *, is_proxied: bool = False) -> str:
+    """The cause in whatever an exchange raised.
 
-
-def of_tls(error: BaseException) -> str:
-    """The cause in a failed TLS handshake."""
-    for link in _chain(error):
-        if isinstance(link, ssl.SSLCertVerificationError):
-            if link.verify_code == _HAS_EXPIRED:
-                return "tls_expired"
-            if link.verify_code in _WRONG_NAME:
-                return "tls_name"
-            return "tls" if link.verify_code == _NOT_YET_VALID else "tls_untrusted"
-        if isinstance(link, TimeoutError):
-            return "timeout"
-    return "tls"
-
-
-def of_exchange(error: BaseException) -> str:
-    """The cause in whatever sending a request or reading the head of its answer raised."""
+    :param phase: how far it had come.
+    :param is_proxied: what is connected to is the operator's own proxy.
+    """
     links = list(_chain(error))
-    kinds: list[tuple[str, tuple[type[BaseException], ...]]] = [
-        ("timeout", (TimeoutError, urllib3_errors.TimeoutError)),
-        ("proxy", (urllib3_errors.ProxyError,)),
-        # RemoteDisconnected is a BadStatusLine as well as a ConnectionError.
-        ("reset", _CUT),
-        ("tls", (ssl.SSLError, urllib3_errors.SSLError)),
-        ("not_http", (*_NOT_HTTP, http.client.HTTPException)),
-        ("dns", (socket.gaierror, urllib3_errors.LocationValueError)),
-    ]
-    for cause, types in kinds:
-        if any(isinstance(link, types) for link in links):
-            return cause
-    return "reset" if any(isinstance(link, OSError) for link in links) else "not_http"
+
+    def has(*types: type[BaseException]) -> bool:
+        return any(isinstance(link, types) for link in links)
+
+    if phase == "connect" and is_proxied:
+        # What it doesn't let through, and that it is down. A tunnel may also lead to a slow LMS.
+        return "timeout" if has(urllib3_errors.ReadTimeoutError) else "proxy"
+    if phase == "connect":
+        if has(socket.gaierror, urllib3_errors.LocationValueError, UnicodeError):
+            return "dns"
+        # What the last address tried said is innermost.
+        last = next((link for link in reversed(links) if isinstance(link, OSError)), OSError())
+        if isinstance(last, TimeoutError):
+            return "connect_timeout"
+        if isinstance(last, ConnectionRefusedError):
+            return "refused"
+        # ENOTCONN: it was closed again before it could be looked at.
+        is_cut = isinstance(last, ConnectionError) or last.errno == errno.ENOTCONN
+        return "reset" if is_cut else "unreachable"
+    if phase == "tls":
+        for link in links:
+            if isinstance(link, ssl.SSLCertVerificationError):
+                if link.verify_code == _HAS_EXPIRED:
+                    return "tls_expired"
+                if link.verify_code in _WRONG_NAME:
+                    return "tls_name"
+                return "tls" if link.verify_code == _NOT_YET_VALID else "tls_untrusted"
+        return "timeout" if has(TimeoutError) else "tls"
+    if has(TimeoutError, urllib3_errors.TimeoutError):
+        return "timeout"
+    # RemoteDisconnected is a BadStatusLine as well as a ConnectionError, so this comes first.
+    if has(ConnectionError, http.client.IncompleteRead):
+        return "reset"
+    if has(ssl.SSLError, urllib3_errors.SSLError):
+        return "tls"
+    if has(http.client.HTTPException, urllib3_errors.InvalidHeader, UnicodeError):
+        return "not_http"
+    return "reset" if has(OSError) else "not_http"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from example_app.demo import Demo
+from demo.demo import Demo
 from tests.requirements_support import need
 
 pytestmark = [

@@ -12,7 +12,7 @@ from rq.registry import ScheduledJobRegistry
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
-from example_app.valkey import Valkey
+from demo.valkey import Valkey
 from flask_lms.delivery.wake import Wake
 
 ONE = uuid.UUID("6f0e5a6c-6f3c-5b0a-9a43-6f2a6c1f5c11")

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+import flask_lms
+from demo.lms import DemoLMS
+from demo.seed import seed
 from example_app import create_app
-from example_app.demo_lms import DemoLMS
-from example_app.history import fill
 from example_app.models import Attempt, Objective, User, db
-from example_app.seed import seed
-from flask_lms.database.models import (
-    Audit,
-    Configuration,
-    Delivery,
-    DeliveryState,
-    Incident,
-    Mail,
-    Status,
-)
-from flask_lms.database.types import FixedClock
-from flask_lms.testing import deliver
+from flask_lms.database.models import DeliveryState
+from flask_lms.testing import CONFIG, deliver
+
+SOURCES = sorted((Path(__file__).parent.parent.parent / "example_app").glob("*.py"))
 
 
 @pytest.fixture
@@ -31,6 +25,7 @@ def harbor(tmp_path):
     """The app with its people and objectives; nothing else runs."""
     app = create_app(
         {
+            **CONFIG,
             "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/harbor.sqlite",
             "LMS_REDIS_URL": "redis://127.0.0.1:1/0",
             "WTF_CSRF_ENABLED": False,
@@ -109,9 +104,7 @@ def test_another_organizations_objectives_and_attempts_are_not_found(harbor):
 
 
 def test_what_is_played_reaches_the_lms_and_a_staff_number_waits_for_its_address(harbor):
-    lms = DemoLMS(0)
-    lms.start()
-    try:
+    with DemoLMS(0) as lms:
         with harbor.app_context():
             service = harbor.extensions["lms"].configurations
             made = service.create("1", "Demo", ["ana@m.example"], settings=lms.settings)
@@ -133,45 +126,25 @@ def test_what_is_played_reaches_the_lms_and_a_staff_number_waits_for_its_address
             assert service.check_again(Filters(states=(DeliveryState.NOT_SENT,))).queued == 1
         deliver(harbor)
         assert lms.newest(1)[0]["actor"]["mbox"] == "mailto:noah.berg@meridian.example"
-    finally:
-        lms.stop()
-
-
-def test_the_history_has_deliveries_in_every_state_and_is_the_same_each_time(harbor):
-    def counts():
-        rows = db.session.execute(
-            sa.select(Configuration.name, Delivery.state, sa.func.count())
-            .join(Configuration, Configuration.id == Delivery.configuration_id)
-            .group_by(Configuration.name, Delivery.state)
-        )
-        return {(name, state): count for name, state, count in rows}
-
-    noon = datetime(2026, 3, 4, 12, tzinfo=timezone.utc)
-    with harbor.app_context():
-        harbor.extensions["lms_state"].clock = FixedClock(noon)
-        fill(harbor, DemoLMS(5001))
-        first = counts()
-        assert sum(first.values()) > 2000
-        assert {state for _, state in first} == set(DeliveryState)
-        assert {one.health.status for one in db.session.scalars(sa.select(Configuration))} == set(
-            Status
-        )
-        for model in (Audit, Incident, Mail):
-            assert db.session.scalar(sa.select(sa.func.count()).select_from(model)) > 10
-        assert not db.session.scalar(sa.select(sa.func.count()).where(Mail.state == "waiting"))
-
-        for table in reversed(db.metadata.sorted_tables):
-            db.session.execute(table.delete())
-        db.session.commit()
-        seed()
-        harbor.extensions["lms_state"].clock = FixedClock(noon)
-        fill(harbor, DemoLMS(5001))
-        assert counts() == first
 
 
 def test_the_pages_of_the_host_hold_to_a_strict_content_security_policy(harbor):
     client = sign_in(harbor, "Ana Ruiz")
-    for path in ("/", "/people", "/demo-lms", "/demo-mail", "/objectives/1", "/sign-in"):
+    for path in ("/", "/people", "/objectives/1", "/sign-in"):
         answer = client.get(path)
         assert answer.headers["Content-Security-Policy"] == "default-src 'self'"
         assert not re.search(r"<style|style=|<script(?![^>]* src=)|\son\w+=", answer.text)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_the_host_imports_nothing_but_public_names(path):
+    """A newcomer copies from it: names of ``flask_lms`` itself, and nothing of the demo."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            assert not [name for name in names if name.split(".")[0] in ("flask_lms", "demo")]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            assert (node.module or "").split(".")[0] != "demo"
+            if (node.module or "").split(".")[0] == "flask_lms":
+                assert node.module == "flask_lms", f"line {node.lineno}"
+                assert {alias.name for alias in node.names} <= set(flask_lms.__all__)

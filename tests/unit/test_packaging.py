@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import json
+import re
+import runpy
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -42,9 +46,13 @@ def test_the_xapi_connector_is_found_by_its_entry_point():
 def test_every_extra_that_the_commands_install_exists():
     run = (TOP / "run").read_text()
     extras = set(setup()["options.extras_require"])
-    assert {"demo", "test", "docs", "bench"} <= extras
-    for extra in extras:
-        assert f'need("{extra}")' in run or extra not in ("demo", "test", "docs", "bench")
+    needed = {"test"} | {
+        extra
+        for line in re.findall(r'^    "\w+": \("([\w ]+)",', run, re.M)
+        for extra in line.split()
+    }
+    assert needed == {"demo", "test", "docs", "bench"}
+    assert needed <= extras
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +69,40 @@ def test_run_tells_its_commands():
     assert said.returncode == 0
     for command in ("demo", "test", "docs", "bench", "chaos", "screenshots", "LMS_TEST_REQUIRE"):
         assert command in said.stdout
+
+
+@pytest.mark.parametrize("name", ["demo", "test", "docs", "bench", "chaos", "screenshots"])
+def test_the_help_of_a_command_installs_nothing(name, tmp_path):
+    """On a bare clone: nothing is made, and the options are those that the sources declare."""
+    for folder in ("demo", "benchmarks", "tests/chaos"):
+        shutil.copytree(TOP / folder, tmp_path / folder)
+    shutil.copy(TOP / "run", tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    said = subprocess.run(
+        [sys.executable, "-I", str(tmp_path / "run"), name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"./run {name}" in said
+    option = {"demo": "--port", "test": "--old", "bench": "--rows", "chaos": "--kills"}.get(
+        name, ""
+    )
+    assert option in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_audit_that_reached_nothing_is_not_called_ok():
+    advisories = runpy.run_path(str(TOP / "run"))["advisories"]
+
+    def report(*faults):
+        rows = [{"name": name, "version": "1", "vulns": [{"id": "X-1"}]} for name in faults]
+        return json.dumps({"dependencies": [{"name": "flask", "version": "3"}, *rows]})
+
+    assert advisories(report(), "") == ("ok", "")
+    assert advisories(report("pip"), "") == ("ok", "pip 1: X-1")
+    assert advisories(report("pip", "requests"), "")[0] == "FAILED"
+    assert advisories("", "a trace\nConnectionError: no route")[0].startswith("NOT DONE: ")
 
 
 def test_run_refuses_what_it_does_not_know_with_a_remedy():

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 from flask_lms.settings import Settings
-from flask_lms.transport import MOST_BODY_BYTES
-from flask_lms.transport.gate import BAD_PORTS, METADATA
-from flask_lms.transport.wire import MOST_HEADER_BYTES
+from flask_lms.transport import MOST_BODY_BYTES, MOST_HEADER_BYTES
+from flask_lms.transport.policy import BAD_PORTS, METADATA
 
 from ..address_cases import BLOCKED
 

@@ -8,6 +8,7 @@ import pytest
 
 from flask_lms.settings import Settings
 from flask_lms.transport import Transport, Unreachable
+from flask_lms.transport.policy import AddressPolicy
 
 from ..address_cases import ALLOWED, BLOCKED, AddressCase, Names, Tripwire
 
@@ -97,7 +98,7 @@ def test_a_literal_private_address_is_refused_without_a_look_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", None)
-    transport = Transport(Settings())
+    policy = AddressPolicy.of(Settings())
     for url in (
         "https://127.0.0.1/",
         "https://[::1]/",
@@ -105,19 +106,18 @@ def test_a_literal_private_address_is_refused_without_a_look_up(
         "https://127.1/",
     ):
         with pytest.raises(Unreachable) as caught:
-            transport.check_url(url)
+            policy.check(url)
         assert caught.value.cause == "blocked"
-    transport.check_url("https://lms.example.com:8443/xapi")
+    policy.check("https://lms.example.com:8443/xapi")
 
 
 def test_a_metadata_address_is_called_when_that_very_address_is_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Transport(Settings(allowed_networks=("169.254.169.254",))).check_url("https://169.254.169.254/")
+    policy = AddressPolicy.of(Settings(allowed_networks=("169.254.169.254",)))
+    policy.check("https://169.254.169.254/")
     with pytest.raises(Unreachable):
-        Transport(Settings(allowed_networks=("169.254.169.254",))).check_url(
-            "https://169.254.169.253/"
-        )
+        policy.check("https://169.254.169.253/")
 
 
 def test_the_tripwire_hears_every_connection(tripwire: Tripwire) -> None:

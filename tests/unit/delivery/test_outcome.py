@@ -14,7 +14,7 @@ from flask_lms.delivery.decide import (
     plan,
     refuses_everything,
 )
-from tests.host import START
+from tests.world import START
 
 ACCEPTED = Answer(verdict=Verdict.ACCEPTED)
 REFUSED = Answer(verdict=Verdict.REFUSED, cause="refused", words="bad actor", http_status=400)
