@@ -18,7 +18,7 @@ from ..delivery import retention
 from ..delivery.worker import run
 from ..errors import InvalidConfiguration, LMSError
 from ..services.configurations import Configurations
-from ..services.deliveries import Deliveries, Filters
+from ..services.deliveries import Deliveries, DeliveryFilter
 from ..services.objectives import Objectives
 from ..services.overview import ConfigurationRow, Overview, health
 from . import diagnostics
@@ -238,30 +238,39 @@ def send_waiting(name: str | None, organization: str | None, as_json: bool) -> N
 def requeue(
     configuration: str | None,
     organization: str | None,
+    ids: tuple[str, ...],
     states: tuple[str, ...],
+    objective: str | None,
+    participant: str | None,
+    reason: str | None,
+    since: datetime | None,
+    until: datetime | None,
     yes: bool,
     as_json: bool,
-    **chosen: Any,
 ) -> None:
     """Send again what was rejected, cancelled or sent before; the same bytes, the same ids."""
     service = Deliveries(current_state(), organization)
     wanted = [DeliveryState(one) for one in states or ("rejected",)]
     about = find_configuration(configuration, organization) if configuration else None
-    filters = Filters(
+    which = DeliveryFilter(
+        ids=ids or None,
         configuration_id=about.id if about else None,
         states=wanted,
-        objective_id=chosen.pop("objective"),
-        **chosen,
+        objective_id=objective,
+        participant_id=participant,
+        reason=reason,
+        since=since,
+        until=until,
     )
-    sendable, checkable = service.count_sendable(filters), service.count_checkable(filters)
+    sendable, checkable = service.count_sendable(**which), service.count_checkable(**which)
     if not as_json:
         click.echo(f"This sends {count(sendable, 'result')} again and checks {checkable} again.")
     if sendable + checkable and not yes:
         click.confirm("Continue?", abort=True, err=True)
     with progress("results", sendable) as show:
-        sent = service.send_again(filters, by=OPERATOR, on_progress=show)
+        sent = service.send_again(by=OPERATOR, on_progress=show, **which)
     with progress("results", checkable) as show:
-        checked = service.check_again(filters, by=OPERATOR, on_progress=show)
+        checked = service.check_again(by=OPERATOR, on_progress=show, **which)
     if as_json:
         echo_json({"sent_again": sent, "checked_again": asdict(checked)})
         return

@@ -17,18 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .. import checks
 from ..checks import Errors, Refused
 from ..database.models import Status
 from ..i18n import N_, Words, gettext
+from ..transport import Transport
 from ..transport.faults import Unreachable
 from ..values import Activity, Objective, ObjectiveResult, Participant, Step, StepResult
-
-if TYPE_CHECKING:
-    from ..transport import Transport
 
 
 class Verdict(str, enum.Enum):
