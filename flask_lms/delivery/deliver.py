@@ -280,7 +280,9 @@ class Deliverer:
             found = session.execute(due.order_by(*order).limit(most)).all()
         keys = [_keys(row, connector, settings) for row in found]
         busy = {key for load in walk.under_way.values() for key in load.keys}
-        chosen = fitting(found, keys, busy, len(found) if is_again else most, most_bytes)
+        if is_again:  # it was cut already
+            most, most_bytes = len(found), sum(row.size + 1 for row in found) + 2
+        chosen = fitting(found, keys, busy, most, most_bytes)
         if is_again and len(chosen) < len(found):
             left = set(range(len(found))) - set(chosen)
             walk.again.appendleft([found[index] for index in sorted(left)])
