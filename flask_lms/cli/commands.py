@@ -165,13 +165,18 @@ def test(name: str, organization: str | None, as_json: bool) -> None:
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    help="Sender processes; default LMS_WORKER_PROCESSES.",
+    help="Processes that deliver; default LMS_WORKER_PROCESSES.",
+)
+@click.option(
+    "--streams",
+    type=click.IntRange(4, 256),
+    help="Requests under way in each of them; default LMS_WORKER_STREAMS.",
 )
 @click.pass_obj
-def worker(info: ScriptInfo, burst: bool, processes: int | None) -> None:
+def worker(info: ScriptInfo, burst: bool, processes: int | None, streams: int | None) -> None:
     """Send results, retry, mail alerts and clean up; run any number, anywhere."""
     try:
-        done = run(info.load_app(), burst=burst, processes=processes)
+        done = run(info.load_app(), burst=burst, processes=processes, streams=streams)
     except LMSError as error:
         raise click.ClickException(str(error)) from None
     if done is not None:

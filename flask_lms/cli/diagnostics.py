@@ -82,6 +82,7 @@ def check(state: AppState) -> Iterator[Finding]:
     yield from found
     has_tables = not any(one.level is Level.FAULT for one in found)
     if has_tables:
+        yield from journal_mode(state)
         yield from clock(state)
         yield from secrets(state)
         yield from lms_types(state)
@@ -102,6 +103,21 @@ def callbacks(state: AppState) -> Iterator[Finding]:
         )
     if not missing:
         yield ok("callbacks", "The host registered all that is required.")
+
+
+def journal_mode(state: AppState) -> Iterator[Finding]:
+    if state.session.get_bind(Configuration).dialect.name != "sqlite":
+        return
+    mode = state.session.scalar(
+        sa.text("PRAGMA journal_mode"), bind_arguments={"mapper": Configuration}
+    )
+    if mode == "delete":
+        yield warning(
+            "SQLite",
+            "The database is not in write-ahead mode: pages and workers wait for each other, and "
+            "a result may fail to be recorded.",
+            "Run PRAGMA journal_mode=WAL once on its file.",
+        )
 
 
 def tables(state: AppState) -> Iterator[Finding]:

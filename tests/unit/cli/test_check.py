@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from demo.valkey import Valkey
@@ -215,3 +216,14 @@ def test_a_bind_of_its_own_is_looked_at(tmp_path: Any) -> None:
     ) as world:
         [finding] = diagnostics.tables(world.state)
     assert finding.level is Level.OK
+
+
+@pytest.mark.parametrize(("mode", "levels"), [("DELETE", [Level.WARNING]), ("WAL", [])])
+def test_sqlite_without_write_ahead_mode_is_warned_of(
+    tmp_path: Any, mode: str, levels: list[Level]
+) -> None:
+    with make_world(f"sqlite:///{tmp_path / 'host.db'}") as world:
+        world.db.session.execute(sa.text(f"PRAGMA journal_mode={mode}"))
+        world.db.session.commit()
+        found = [one.level for one in diagnostics.check(world.state) if one.name == "SQLite"]
+        assert found == levels

@@ -51,8 +51,8 @@ def test_the_worker_is_started_with_its_options(
     monkeypatch.setattr(
         "flask_lms.cli.commands.run", lambda app, **options: seen.append((app, options))
     )
-    assert run("worker", "--processes", "2").exit_code == 0
-    assert seen == [(world.app, {"burst": False, "processes": 2})]
+    assert run("worker", "--processes", "2", "--streams", "8").exit_code == 0
+    assert seen == [(world.app, {"burst": False, "processes": 2, "streams": 8})]
     assert run("worker", "--processes", "0").exit_code == 2
 
 
