@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Flask
 from flask_mail import Mail
@@ -12,6 +13,7 @@ from flask_sqlalchemy.session import Session as HostSession
 from sqlalchemy.orm import scoped_session
 
 from .callbacks import Callbacks
+from .connectors.base import BuildContext
 from .connectors.registry import Registry
 from .database.types import Clock
 from .delivery.wake import Wake
@@ -46,3 +48,12 @@ class AppState:
     def session(self) -> scoped_session[HostSession]:
         """The host's session of this context."""
         return self.db.session
+
+    def build_context(self, now: datetime, *, previous_revision: int | None = None) -> BuildContext:
+        """What connectors build a statement with."""
+        return BuildContext(
+            activity_base_url=self.settings.activity_base_url,
+            platform_name=self.settings.platform_name,
+            now=now,
+            previous_revision=previous_revision,
+        )

@@ -1,5 +1,5 @@
 """Who changed what, when, from → to. Rows are added in the transaction of the change they tell of,
-and hosts hear of them (``signals.audit_event``) once that is committed.
+and hosts hear of them (``events.audit_event``) once that is committed.
 
 ``changes`` of a row maps a field to
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -108,6 +108,15 @@ def write(
     )
     session.info.setdefault(_UNTOLD, []).append((row, event))
     return row
+
+
+def amend(session: Session | scoped_session[Session], row: Audit, **facts: Any) -> None:
+    """Add facts to a row that is written already, before the host is told of it."""
+    row.changes = {**row.changes, **facts}
+    session.info[_UNTOLD] = [
+        (one, replace(event, changes=row.changes) if one is row else event)
+        for one, event in session.info.get(_UNTOLD, ())
+    ]
 
 
 def tell(state: AppState) -> None:

@@ -30,7 +30,7 @@ class MissingCallback(SetupError):
     """A host callback is needed that was never registered; the message names its decorator."""
 
 
-class InvalidResult(LMSError, ValueError):
+class InvalidValue(LMSError, ValueError):
     """A host value breaks a rule. Nothing was written.
 
     :param field: dotted name of the field, such as ``ObjectiveResult.finished_at``.
@@ -43,6 +43,10 @@ class InvalidResult(LMSError, ValueError):
         self.value_type: str = type(value).__name__
         self.rule = rule
         super().__init__(f"{field} (got {self.value_type}): {rule}")
+
+
+#: The name it had when only results were refused.
+InvalidResult = InvalidValue
 
 
 class InvalidConfiguration(LMSError, ValueError):

@@ -11,6 +11,8 @@ from blinker import Signal
 from flask import Flask, current_app
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session, scoped_session
 from werkzeug.local import LocalProxy
 
 from . import events
@@ -30,6 +32,7 @@ from .recording import after_commit, record
 from .recording.record import Recorded
 from .services.configurations import Configurations
 from .services.deliveries import Deliveries
+from .services.organization import OrganizationServices
 from .services.overview import Health, health
 from .settings import Settings
 from .transport import Transport
@@ -97,7 +100,7 @@ class LMS(CallbackDecorators):
             encryption=Encryption([*settings.encryption_keys, *derive_keys(app.config)]),
             registry=Registry(self._connectors),
             transport=Transport(settings),
-            wake=Wake(settings.redis_url),
+            wake=Wake(settings.redis_url, settings.redis_namespace),
         )
         app.extensions["lms"] = self
         app.extensions["lms_state"] = state
@@ -136,19 +139,31 @@ class LMS(CallbackDecorators):
     def _is_on_duty(self) -> bool:
         return current_app.extensions.get("lms") is self
 
-    def record(self, result: ObjectiveResult) -> Recorded:
+    def record(
+        self,
+        result: ObjectiveResult,
+        *,
+        session: Session | scoped_session[Any] | Connection | None = None,
+    ) -> Recorded:
         """Put a result into the outbox of every configuration attached to its objective.
 
         In the host's open write transaction it commits and disappears with that; otherwise it
         commits by itself. One SELECT, one INSERT, no network.
 
-        :raises InvalidResult: nothing was written.
+        :param session: your own SQLAlchemy session or connection, when you don't write through
+            ``db.session``: the result belongs to its transaction, which you end.
+        :raises InvalidValue: nothing was written.
         """
-        return self.record_many([result])
+        return self.record_many([result], session=session)
 
-    def record_many(self, results: Iterable[ObjectiveResult]) -> Recorded:
+    def record_many(
+        self,
+        results: Iterable[ObjectiveResult],
+        *,
+        session: Session | scoped_session[Any] | Connection | None = None,
+    ) -> Recorded:
         """:meth:`record` for several results at once, at the same cost."""
-        return record.record(self._state, list(results))
+        return record.record(self._state, list(results), session=session)
 
     # -- services ------------------------------------------------------------------------------
 
@@ -163,14 +178,18 @@ class LMS(CallbackDecorators):
         assert isinstance(state, AppState)
         return state
 
+    def for_organization(self, organization_id: str | int) -> OrganizationServices:
+        """All services, limited to one organization: the ids of others are not found."""
+        return OrganizationServices(self._state, organization_id)
+
     @property
     def configurations(self) -> Configurations:
-        """LMS configurations: create, update, test, attach, …"""
+        """The LMS configurations of all organizations."""
         return Configurations(self._state)
 
     @property
     def deliveries(self) -> Deliveries:
-        """Deliveries: list, send again, check again, cancel, count."""
+        """The deliveries of all organizations."""
         return Deliveries(self._state)
 
     def health(self, organization_id: str) -> Health:

@@ -11,7 +11,7 @@ import gettext as _stdlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ class Words(str):
 def N_(message: str) -> str:
     """Marks a message for the catalogue where it is filled in later."""
     return message
+
+
+def many(singular: str, plural: str) -> tuple[str, str]:
+    """Marks both forms of a message for the catalogue, for :func:`ngettext` later."""
+    return singular, plural
 
 
 # -- Texts in the reader's language, asked in this order: the host's ``translator``, our
@@ -177,3 +182,37 @@ def clock_time(moment: datetime) -> str:
 def date_time(moment: datetime) -> str:
     """``22 Nov 2026, 14:05 UTC``."""
     return gettext("%(date)s, %(time)s", date=date(moment), time=clock_time(moment))
+
+
+#: A unit, its seconds, and from how many seconds on a span is told in it.
+_UNITS = (
+    ("day", 86_400, 36 * 3600), ("hour", 3600, 90 * 60), ("minute", 60, 90), ("second", 1, 0),
+)  # fmt: skip
+_SPANS = {
+    "day": many("%(n)s day", "%(n)s days"),
+    "hour": many("%(n)s hour", "%(n)s hours"),
+    "minute": many("%(n)s minute", "%(n)s minutes"),
+    "second": many("%(n)s second", "%(n)s seconds"),
+}
+
+
+def in_unit(length: timedelta) -> tuple[str, int]:
+    """A span in the unit in which people would tell it, rounded: ``("minute", 3)``."""
+    seconds = max(length.total_seconds(), 1)
+    unit, size = next((unit, size) for unit, size, least in _UNITS if seconds >= least)
+    return unit, round(seconds / size)
+
+
+def span(length: timedelta, *, parts: int = 1) -> str:
+    """``3 minutes``; in two parts also ``2 hours 10 minutes`` and ``2 days 7 hours``.
+
+    :param parts: with 2, hours and days below 24 have the next smaller unit too.
+    """
+    unit, n = in_unit(length)
+    if parts == 1 or unit in ("minute", "second"):
+        return ngettext(*_SPANS[unit], n)
+    size, smaller, smaller_size = (86_400, "hour", 3600) if unit == "day" else (3600, "minute", 60)
+    n, rest = divmod(int(length.total_seconds()), size)
+    more = rest // smaller_size if n < 24 else 0
+    text = ngettext(*_SPANS[unit], n)
+    return f"{text} {ngettext(*_SPANS[smaller], more)}" if more else text

@@ -1,141 +1,123 @@
-"""How host values check themselves: one field at a time, each with its rule in words."""
+"""What hosts hand in: frozen values that check themselves, so that nothing wrong is ever stored."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
-from urllib.parse import urlsplit
 
-from .errors import InvalidResult
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_LANGUAGE = re.compile(
-    r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{4,8})*"
+from .checks import (
+    CONTROL,
+    Check,
+    Refused,
+    flag,
+    is_absolute_iri,
+    is_json,
+    language,
+    number,
+    optional,
+    whole,
 )
-#: A whole number beyond it would be no number to JSON readers; NaN isn't within it either.
-_LARGEST = sys.float_info.max
+from .errors import InvalidValue
+
+T = TypeVar("T")
+
+_LONGEST_DURATION_MS = 10 * 365 * 24 * 3600 * 1000
+
+StepOutcome = Literal["succeeded", "failed", "not_reached"]
+_OUTCOMES = typing.get_args(StepOutcome)
 
 
 class Checked:
-    """Helpers that check one field and put its clean form in place."""
+    """Puts the clean form of each field in place, or refuses the value."""
+
+    def _take(self, **rules: Check[Any]) -> None:
+        for name, check in rules.items():
+            try:
+                object.__setattr__(self, name, check(getattr(self, name)))
+            except Refused as error:
+                self._refuse(name, str(error))
 
     def _refuse(self, name: str, rule: str) -> typing.NoReturn:
-        raise InvalidResult(f"{type(self).__name__}.{name}", getattr(self, name), rule)
+        raise InvalidValue(f"{type(self).__name__}.{name}", getattr(self, name), rule) from None
 
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
 
-    def _id(self, name: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
-            self._refuse(name, "must be a str (an int is cast)")
-        if not value.strip() or len(value) > 255 or _CONTROL.search(value):
-            self._refuse(name, "must have 1 to 255 characters and no control characters")
-        self._set(name, value)
+def identifier(value: object) -> str:
+    """An id of the host: text of 1 to 255 characters, or a whole number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise Refused("must be a str (an int is cast)")
+    if not value.strip() or len(value) > 255 or CONTROL.search(value):
+        raise Refused("must have 1 to 255 characters and no control characters")
+    return value
 
-    def _text(self, name: str, *, most: int = 255, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if not isinstance(value, str):
-            self._refuse(name, "must be a str")
-        value = " ".join(_CONTROL.sub(" ", value).split())
-        if required and not value:
-            self._refuse(name, "must not be empty")
-        self._set(name, value[:most] or None)
 
-    def _flag(self, name: str, *, optional: bool = False) -> None:
-        value = getattr(self, name)
-        if not (isinstance(value, bool) or (optional and value is None)):
-            self._refuse(
-                name, "must be True, False or None" if optional else "must be True or False"
-            )
+def _line(value: object, most: int = 255) -> str | None:
+    """On one line, cut to ``most``: a name that is too long is no reason to lose a result."""
+    if not isinstance(value, str):
+        raise Refused("must be a str")
+    return " ".join(CONTROL.sub(" ", value).split())[:most] or None
 
-    def _time(self, name: str, *, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if not isinstance(value, datetime):
-            self._refuse(name, "must be a datetime")
-        if value.tzinfo is None or value.utcoffset() is None:
-            self._refuse(name, "must be aware, such as datetime.now(timezone.utc), not naive")
 
-    def _whole(self, name: str, least: int, most: int, *, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if isinstance(value, bool) or not isinstance(value, int):
-            self._refuse(name, "must be an int")
-        if not least <= value <= most:
-            self._refuse(name, f"must be from {least} to {most}")
+def _time(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise Refused("must be a datetime")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise Refused("must be aware, such as datetime.now(timezone.utc), not naive")
+    return value
 
-    def _number(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not abs(value) <= _LARGEST:
-            self._refuse(name, "must be a finite number")
 
-    def _iri(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is not None and not is_absolute_iri(value):
-            self._refuse(
-                name, "must be an absolute IRI without spaces, such as https://host.example/a"
-            )
+def _iri(value: object) -> str:
+    if not isinstance(value, str) or not is_absolute_iri(value):
+        raise Refused("must be an absolute IRI without spaces, such as https://host.example/a")
+    return value
 
-    def _language(self, name: str, *, required: bool = False) -> None:
-        value = getattr(self, name)
-        if value is None and not required:
-            return
-        if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
-            self._refuse(name, "must be a BCP 47 language tag, such as en or en-US")
 
-    def _many(self, name: str, kind: type) -> None:
-        value = getattr(self, name)
+def _instance(kind: type[T]) -> Check[T]:
+    def check(value: object) -> T:
+        if not isinstance(value, kind):
+            raise Refused(f"must be of type {kind.__name__}")
+        return value
+
+    return check
+
+
+def _many(kind: type[T]) -> Check[tuple[T, ...]]:
+    def check(value: object) -> tuple[T, ...]:
         if isinstance(value, str) or not isinstance(value, Sequence):
-            self._refuse(name, f"must be a list of {kind.__name__}")
+            raise Refused(f"must be a list of {kind.__name__}")
         if any(not isinstance(item, kind) for item in value):
-            self._refuse(name, f"must hold nothing but {kind.__name__}")
-        self._set(name, tuple(value))
+            raise Refused(f"must hold nothing but {kind.__name__}")
+        return tuple(value)
+
+    return check
 
 
-def is_absolute_iri(value: object) -> bool:
-    """Whether ``value`` is an absolute IRI that an LRS accepts (RFC 3987, at most 2,000)."""
-    if not isinstance(value, str) or not 3 < len(value) <= 2000:
-        return False
-    if re.search(r"[\s<>\"{}|\\^`]", value) or _CONTROL.search(value):
-        return False
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return False
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", parts.scheme):
-        return False
-    is_web = parts.scheme in ("http", "https")
-    return bool(parts.netloc or (parts.path and not is_web))
+def _extensions(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Refused("must be a mapping of absolute IRI to JSON value")
+    for iri, item in value.items():
+        if not is_absolute_iri(iri):
+            raise Refused("must have absolute IRIs as keys")
+        if not is_json(item):
+            raise Refused("must have JSON values (no NaN, no other types)")
+    return {iri: plain(item) for iri, item in value.items()}
 
 
-def is_json(value: object, depth: int = 0) -> bool:
-    if depth > 20:
-        return False
-    if isinstance(value, int | float):
-        return abs(value) <= _LARGEST
-    if isinstance(value, str):
-        return not re.search(r"[\x00\ud800-\udfff]", value)
-    if isinstance(value, list | tuple):
-        return all(is_json(item, depth + 1) for item in value)
-    if isinstance(value, Mapping):
-        return all(isinstance(k, str) and is_json((k, v), depth) for k, v in value.items())
-    return value is None
+def _needed(value: object) -> str:
+    found = _line(value)
+    if found is None:
+        raise Refused("must not be empty")
+    return found
+
+
+_name = optional(_line)
+_address = optional(lambda value: _line(value, 320))
+_duration = optional(whole(0, _LONGEST_DURATION_MS))
 
 
 def plain(value: object) -> Any:
@@ -149,22 +131,11 @@ def plain(value: object) -> Any:
     return value
 
 
-# -- What hosts hand in: frozen values that check themselves, so that nothing wrong is ever
-# stored.
-
-T = TypeVar("T")
-
-_LONGEST_DURATION_MS = 10 * 365 * 24 * 3600 * 1000
-
-StepOutcome = Literal["succeeded", "failed", "not_reached"]
-_OUTCOMES = typing.get_args(StepOutcome)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Administrator(Checked):
     """Who is on this request, and for which organization.
 
-    :raises InvalidResult: a field breaks its rule.
+    :raises InvalidValue: a field breaks its rule.
     """
 
     id: str
@@ -173,10 +144,7 @@ class Administrator(Checked):
     email: str | None = None
 
     def __post_init__(self) -> None:
-        self._id("id")
-        self._id("organization_id")
-        self._text("name")
-        self._text("email", most=320)
+        self._take(id=identifier, organization_id=identifier, name=_name, email=_address)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +160,7 @@ class Activity(Checked):
     type: str | None = None
 
     def __post_init__(self) -> None:
-        self._id("id")
-        self._text("name")
-        self._iri("type")
+        self._take(id=identifier, name=_name, type=optional(_iri))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +176,7 @@ class Step(Checked):
     type: str | None = None
 
     def __post_init__(self) -> None:
-        self._whole("number", 1, 100_000, required=True)
-        self._text("name")
-        self._iri("type")
+        self._take(number=whole(1, 100_000), name=_name, type=optional(_iri))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,18 +200,19 @@ class Objective(Checked):
     steps: Sequence[Step] = ()
 
     def __post_init__(self) -> None:
-        self._id("id")
-        self._text("name", required=True)
-        self._text("description", most=2000)
-        self._iri("url")
-        self._language("language", required=True)
-        self._flag("enabled")
-        self._iri("activity_id")
-        self._text("version")
-        if self.parent is not None and not isinstance(self.parent, Activity):
-            self._refuse("parent", "must be an Activity or None")
-        self._many("grouping", Activity)
-        self._many("steps", Step)
+        self._take(
+            id=identifier,
+            name=_needed,
+            description=optional(lambda value: _line(value, 2000)),
+            url=optional(_iri),
+            language=language,
+            enabled=flag,
+            activity_id=optional(_iri),
+            version=_name,
+            parent=optional(_instance(Activity)),
+            grouping=_many(Activity),
+            steps=_many(Step),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,11 +229,13 @@ class Participant(Checked):
     account_name: str | None = None
 
     def __post_init__(self) -> None:
-        self._id("id")
-        self._text("email", most=320)
-        self._text("name")
-        self._iri("account_home_page")
-        self._text("account_name")
+        self._take(
+            id=identifier,
+            email=_address,
+            name=_name,
+            account_home_page=optional(_iri),
+            account_name=_name,
+        )
         if (self.account_home_page is None) != (self.account_name is None):
             self._refuse("account_name", "must be given together with account_home_page")
 
@@ -286,12 +253,10 @@ class Score(Checked):
     max: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("scaled", "raw", "min", "max"):
-            self._number(name)
+        any_number = optional(number())
+        self._take(scaled=optional(number(-1, 1)), raw=any_number, min=any_number, max=any_number)
         if self.scaled is None and self.raw is None:
             self._refuse("scaled", "must be given, or raw")
-        if self.scaled is not None and not -1 <= self.scaled <= 1:
-            self._refuse("scaled", "must be from -1 to 1")
         if self.min is not None and self.max is not None and self.min > self.max:
             self._refuse("min", "must not be greater than max")
         if self.raw is not None and self.min is not None and self.raw < self.min:
@@ -314,11 +279,10 @@ class StepResult(Checked):
     duration_ms: int | None = None
 
     def __post_init__(self) -> None:
-        self._whole("number", 1, 100_000, required=True)
+        self._take(number=whole(1, 100_000))
         if self.outcome not in _OUTCOMES:
             self._refuse("outcome", f"must be one of {', '.join(_OUTCOMES)}")
-        self._time("at")
-        self._whole("duration_ms", 0, _LONGEST_DURATION_MS)
+        self._take(at=optional(_time), duration_ms=_duration)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +296,7 @@ class ObjectiveResult(Checked):
     :param revision: a correction has a higher one; the old statement is then voided.
     :param is_test: the LMS gets it clearly marked.
     :param extensions: absolute IRI → JSON value.
-    :raises InvalidResult: naming the field, the value's type and the rule.
+    :raises InvalidValue: naming the field, the value's type and the rule.
     """
 
     id: str
@@ -355,43 +319,32 @@ class ObjectiveResult(Checked):
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._id("id")
-        self._id("organization_id")
+        self._take(id=identifier, organization_id=identifier)
         if not isinstance(self.objective, Objective):
-            self._id("objective")
+            self._take(objective=identifier)
         if not isinstance(self.participant, Participant):
-            self._id("participant")
-        self._time("finished_at", required=True)
-        self._flag("success", optional=True)
-        self._flag("completed")
-        self._time("started_at")
+            self._take(participant=identifier)
+        self._take(
+            finished_at=_time,
+            success=optional(flag),
+            completed=flag,
+            started_at=optional(_time),
+            duration_ms=_duration,
+            score=optional(_instance(Score)),
+            steps=_many(StepResult),
+            session_id=optional(identifier),
+            session_name=_name,
+            platform=_name,
+            language=optional(language),
+            is_test=flag,
+            revision=whole(0, 2**31 - 1),
+            extensions=_extensions,
+        )
         if self.started_at is not None and self.started_at > self.finished_at:
             self._refuse("started_at", "must not be after finished_at")
-        self._whole("duration_ms", 0, _LONGEST_DURATION_MS)
-        if self.score is not None and not isinstance(self.score, Score):
-            self._refuse("score", "must be a Score or None")
-        self._many("steps", StepResult)
         numbers = [step.number for step in self.steps]
         if len(set(numbers)) != len(numbers):
             self._refuse("steps", "must not name a step number twice")
-        if self.session_id is not None:
-            self._id("session_id")
-        self._text("session_name")
-        self._text("platform")
-        self._language("language")
-        self._flag("is_test")
-        self._whole("revision", 0, 2**31 - 1, required=True)
-        self._check_extensions()
-
-    def _check_extensions(self) -> None:
-        if not isinstance(self.extensions, Mapping):
-            self._refuse("extensions", "must be a mapping of absolute IRI to JSON value")
-        for iri, value in self.extensions.items():
-            if not is_absolute_iri(iri):
-                self._refuse("extensions", "must have absolute IRIs as keys")
-            if not is_json(value):
-                self._refuse("extensions", "must have JSON values (no NaN, no other types)")
-        self._set("extensions", plain(self.extensions))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 #: Every file, in an order in which each knows only those before it. What stands low is known by
 #: many and knows little; a file that isn't listed yet fails until it has a place.
 ORDER = """
-errors.py events.py database/types.py values.py i18n.py checks.py settings.py encryption.py
+errors.py events.py database/types.py i18n.py checks.py values.py settings.py encryption.py
 database/models.py database/attach.py callbacks.py
 transport/faults.py transport/policy.py transport/http.py transport/__init__.py
 connectors/base.py connectors/registry.py
@@ -28,9 +28,9 @@ alerts/rules.py alerts/incidents.py alerts/unsubscribe.py alerts/texts.py alerts
 alerts/summaries.py alerts/operators.py alerts/outages.py alerts/sending.py
 status.py
 delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py delivery/retention.py
-delivery/ticker.py delivery/worker.py
-services/attachments.py services/configurations.py services/objectives.py services/deliveries.py
-services/overview.py
+delivery/streams.py delivery/ticker.py delivery/worker.py
+services/attachments.py services/connection_test.py services/configurations.py
+services/objectives.py services/deliveries.py services/overview.py services/organization.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
 admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
 admin/probe.py admin/deliveries.py admin/configurations.py admin/history.py admin/editing.py
@@ -177,6 +177,7 @@ def test_broad_excepts_are_at_the_borders_only(path):
     borders = {
         "events.py", "extension.py", "recording/record.py", "recording/after_commit.py",
         "delivery/wake.py", "delivery/ticker.py", "delivery/worker.py", "delivery/deliver.py",
+        "delivery/streams.py",
     }  # fmt: skip
     broad = [
         f"line {node.lineno}"

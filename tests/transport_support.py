@@ -107,11 +107,15 @@ class Server:
             with self.context.wrap_socket(caller, server_side=True) as secure:
                 self.behaviour(secure)
 
-    def close(self) -> None:
+    def close_door(self) -> None:
+        """Take no more connections."""
         self.stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def close(self) -> None:
+        self.close_door()
         for thread in self._threads:
             thread.join(12)
 

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from tests.host import build_host
+from tests.world import build_world
 
 _ROOT = Path(__file__).parent.parent
 
@@ -29,7 +29,7 @@ def create_app() -> Flask:
     }
     seconds = {k: float(v) if "SECONDS" in k else int(v) for k, v in config.items()}
     database_url, redis_url = os.environ["TEST_DATABASE_URL"], os.environ["TEST_REDIS_URL"]
-    return build_host(database_url, redis_url=redis_url, **seconds).app
+    return build_world(database_url, redis_url=redis_url, **seconds).app
 
 
 @contextmanager

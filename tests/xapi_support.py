@@ -37,6 +37,13 @@ def settings(**values: Any) -> dict[str, Any]:
     return dict(connector.clean(given, allow_http=True, has_secrets=False).settings)
 
 
+def clean_url(url: str, *, allow_http: bool = True) -> tuple[str, list[str]]:
+    """An xAPI URL as it is stored, and the hints on it."""
+    given = {"url": url, "key": KEY, "secret": SECRET}
+    cleaned = connector.clean(given, allow_http=allow_http, has_secrets=False)
+    return cleaned.settings["url"], list(cleaned.hints)
+
+
 def context(**values: Any) -> BuildContext:
     given = {"activity_base_url": BASE, "platform_name": "Harbor Training", "now": NOW}
     return BuildContext(**{**given, **values})

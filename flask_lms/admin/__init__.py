@@ -8,6 +8,7 @@ from typing import NamedTuple
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from ..errors import NotFound
 from . import (
     alerts,
     configurations,
@@ -20,7 +21,6 @@ from . import (
     probe,
     toolbox,
 )
-from .pages import transactional
 
 
 class _Page(NamedTuple):
@@ -65,16 +65,17 @@ PAGES = (
 
 
 def make_blueprint() -> Blueprint:
-    """The blueprint ``lms``. Deny by default: ``access`` guards every page of it."""
+    """The blueprint ``lms``. Deny by default: every page of it is guarded."""
     blueprint = Blueprint("lms", "flask_lms", template_folder="templates", static_folder="static")
     for page in PAGES:
         blueprint.add_url_rule(
             page.rule,
             page.endpoint,
-            transactional(page.view),
+            pages.transactional(page.view),
             methods=page.methods.split(),
         )
-    pages.guard(blueprint)
-    pages.handle(blueprint)
+    blueprint.before_request(pages.only_administrators)
+    blueprint.url_value_preprocessor(pages.exempt_signed_pages)
+    blueprint.register_error_handler(NotFound, pages.not_found)
     blueprint.record_once(toolbox.install)
     return blueprint

@@ -27,22 +27,37 @@ KINDS = {
 
 def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """The contacts and the log of mails; mute, unmute, send a test alert."""
-    state, organization_id = pages.state(), pages.organization_id()
-    service = Configurations(state, organization_id)
+    state, service = pages.state(), pages.configurations()
     configuration = service.get(configuration_id)
     form = ActForm()
     if request.method == "POST" and form.validate_on_submit():
-        _act(configuration_id, service)
+        by, email = pages.administrator(), request.form.get("email", "")
+        what = request.form.get("act")
+        if what == "mute":
+            service.mute(configuration_id, email, by)
+            pages.notice(gettext("%(email)s gets no more alerts about this LMS.", email=email))
+        elif what == "unmute":
+            service.unmute(configuration_id, email, by)
+            pages.notice(gettext("%(email)s gets alerts again.", email=email))
+        elif what == "test":
+            if count := sending.send_test(state, configuration, by):
+                text = ngettext(
+                    "A test alert is on its way to %(n)s address.",
+                    "A test alert is on its way to %(n)s addresses.",
+                    count,
+                )
+                pages.notice(text)
+            else:
+                text = gettext(
+                    "No test alert was sent: all addresses are muted, or there were five today."
+                )
+                pages.notice(text, "warn")
         return pages.go("alerts", configuration_id=configuration_id)
-    muted = {address.casefold() for address in configuration.muted_emails}
-    mails = Mails(state, organization_id)
     return pages.render(
         "alerts.html",
         configuration=configuration,
-        contacts=[
-            (address, address.casefold() in muted) for address in configuration.contact_emails
-        ],
-        mails=mails.list(configuration_id),
+        contacts=[(email, configuration.is_muted(email)) for email in configuration.contact_emails],
+        mails=Mails(state, pages.organization_id()).list(configuration_id),
         mail_problem=sending.problem(state),
         kinds=KINDS,
         why=texts.reason,
@@ -51,40 +66,10 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     )
 
 
-def _act(configuration_id: uuid.UUID, service: Configurations) -> None:
-    by = pages.administrator()
-    email = request.form.get("email", "")
-    what = request.form.get("act")
-    if what == "mute":
-        service.mute(configuration_id, email, by)
-        pages.notice(gettext("%(email)s gets no more alerts about this LMS.", email=email))
-    elif what == "unmute":
-        service.unmute(configuration_id, email, by)
-        pages.notice(gettext("%(email)s gets alerts again.", email=email))
-    elif what == "test":
-        count = sending.send_test(pages.state(), service.get(configuration_id), by)
-        if count:
-            pages.notice(
-                ngettext(
-                    "A test alert is on its way to %(n)s address.",
-                    "A test alert is on its way to %(n)s addresses.",
-                    count,
-                )
-            )
-        else:
-            pages.notice(
-                gettext(
-                    "No test alert was sent: all addresses are muted, or there were five today."
-                ),
-                "warn",
-            )
-
-
-# -- The link "Stop these mails": no sign-in, as its signed token says who asks for what.
-
-
 def mute(token: str) -> ResponseReturnValue:
-    """Ask; then mute, or take it back."""
+    """The link "Stop these mails": ask; then mute, or take it back. No sign-in, as the signed token
+    says who asks for what.
+    """
     state = pages.state()
     configuration_id, email = unsubscribe.read(state, token)
     service = Configurations(state)
@@ -92,9 +77,11 @@ def mute(token: str) -> ResponseReturnValue:
     if request.method == "POST":
         change = service.unmute if request.form.get("act") == "unmute" else service.mute
         configuration = change(configuration_id, email, by=email)
-    is_muted = email.casefold() in {one.casefold() for one in configuration.muted_emails}
     response = pages.render(
-        "mute.html", name=configuration.name, email=email, is_muted=is_muted, forms=[]
+        "mute.html",
+        name=configuration.name,
+        email=email,
+        is_muted=configuration.is_muted(email),
     )
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -10,6 +10,7 @@ from datetime import date
 from types import MappingProxyType
 
 from ..i18n import N_, gettext, ngettext
+from ..services.overview import Day
 
 _HEIGHT = 160
 _TOP = 12
@@ -29,21 +30,6 @@ PATTERNS = MappingProxyType(
         "not_sent": '<path class="flms-bar-dots" d="M3.5 3.5h.01M10.5 10.5h.01"/>',
     }
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DayCounts:
-    """What one bar shows."""
-
-    date: date
-    sent: int
-    waiting: int
-    rejected: int
-    not_sent: int
-
-    @property
-    def total(self) -> int:
-        return self.sent + self.waiting + self.rejected + self.not_sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +60,16 @@ class Tick:
 class Chart:
     """What the template draws.
 
+    :param table: the days on which something was, the newest first.
     :param summary: the chart in words.
     """
 
-    days: Sequence[DayCounts]
+    table: Sequence[Day]
     bars: Sequence[Bar]
     lines: Sequence[Line]
     ticks: Sequence[Tick]
     summary: str
     height: int = _HEIGHT
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.bars
 
 
 def _top_of(most: int) -> int:
@@ -99,12 +82,12 @@ def _top_of(most: int) -> int:
         step *= 10
 
 
-def draw(days: Sequence[DayCounts]) -> Chart:
-    """A stacked bar for each day, the oldest first."""
-    most = max((day.total for day in days), default=0)
-    top = _top_of(most)
+def draw(days: Sequence[Day]) -> Chart:
+    """A stacked bar for each day, the oldest first; one at least."""
+    totals = [sum(getattr(day, name) for name, _, _ in SERIES) for day in days]
+    top = _top_of(max(totals))
     room = _HEIGHT - _TOP
-    slot = 100 / max(len(days), 1)
+    slot = 100 / len(days)
     bars: list[Bar] = []
     for index, day in enumerate(days):
         ground = float(_HEIGHT)
@@ -122,37 +105,25 @@ def draw(days: Sequence[DayCounts]) -> Chart:
                         height=f"{height:.1f}",
                     )
                 )
-    lines = [
-        Line(y=round(_HEIGHT - value / top * room), label=_short(value))
-        for value in (top // 2, top)
-    ]
-    return Chart(days=days, bars=bars, lines=lines, ticks=_ticks(days), summary=_summary(days))
 
+    lines = []
+    for value in (top // 2, top):
+        size, sign = (10**6, "M") if value >= 10**6 else (1000, "k") if value >= 1000 else (1, "")
+        y = round(_HEIGHT - value / top * room)
+        lines.append(Line(y=y, label=f"{value / size:g}{sign}"))
 
-def _short(value: int) -> str:
-    for size, sign in ((1_000_000, "M"), (1_000, "k")):
-        if value >= size:
-            return f"{value / size:g}{sign}"
-    return str(value)
-
-
-def _ticks(days: Sequence[DayCounts]) -> list[Tick]:
-    if not days:
-        return []
     last = len(days) - 1
-    slot = 100 / len(days)
-    return [
+    middle = f"{(last // 2 + 0.5) * slot:.2f}%"
+    ticks = [
         Tick(x="0%", anchor="start", date=days[0].date),
-        Tick(x=f"{(last // 2 + 0.5) * slot:.2f}%", anchor="middle", date=days[last // 2].date),
+        Tick(x=middle, anchor="middle", date=days[last // 2].date),
         Tick(x="100%", anchor="end", date=days[last].date),
     ]
-
-
-def _summary(days: Sequence[DayCounts]) -> str:
-    total = {name: sum(getattr(day, name) for day in days) for name, _, _ in SERIES}
-    return gettext(
+    summary = gettext(
         "In %(days)s: %(sent)s sent, %(waiting)s waiting, %(rejected)s rejected, "
         "%(not_sent)s not sent.",
         days=ngettext("%(n)s day", "%(n)s days", len(days)),
-        **total,
+        **{name: sum(getattr(day, name) for day in days) for name, _, _ in SERIES},
     )
+    table = [day for day, total in zip(days, totals, strict=True) if total][::-1]
+    return Chart(table=table, bars=bars, lines=lines, ticks=ticks, summary=summary)

@@ -9,20 +9,16 @@ from flask import Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from ..alerts import sending
-from ..database.models import Configuration, Status
+from ..database.models import Status
 from ..errors import InvalidConfiguration
 from ..i18n import N_, gettext, ngettext, translate
-from ..services.configurations import Configurations
-from ..services.deliveries import Deliveries, Filters
-from ..services.objectives import Objectives
-from ..services.overview import Numbers, Overview
+from ..services.overview import Overview
 from ..services.overview import health as health_of
 from . import charts, pages, wording
 from .forms import ActForm
 
 #: The status filter of the list: what the service knows, and its words.
-STATUSES = (
-    ("", N_("All")),
+_STATUSES = (
     ("error", N_("Not working")),
     ("attention", N_("Needs attention")),
     ("connected", N_("Connected")),
@@ -33,17 +29,13 @@ _DAYS = (14, 30, 90)
 _FEW = 10
 
 
-def _service() -> Configurations:
-    return Configurations(pages.state(), pages.organization_id())
-
-
 def index() -> ResponseReturnValue:
     """All configurations, those in trouble first."""
     overview = Overview(pages.state(), pages.organization_id(), now=pages.now())
     everything = overview.rows()
-    search = request.args.get("q", "").strip()[:100]
+    search = pages.clean_text(request.args.get("q"), 100)
     status = request.args.get("status", "")
-    if status not in dict(STATUSES):
+    if status not in dict(_STATUSES):
         status = ""
     is_filtered = bool(search or status)
     rows = overview.rows(search or None, status or None) if is_filtered else everything
@@ -54,57 +46,53 @@ def index() -> ResponseReturnValue:
         mail_problem=sending.problem(pages.state()),
         search=search,
         status=status,
-        statuses=STATUSES,
+        statuses=[(key, gettext(label)) for key, label in _STATUSES],
         is_filtered=is_filtered,
     )
 
 
 def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Everything about one configuration on one page."""
-    state, organization_id = pages.state(), pages.organization_id()
-    configuration = _service().get(configuration_id)
-    figures = Overview(state, organization_id, now=pages.now())
+    state = pages.state()
+    configuration = pages.configurations().get(configuration_id)
+    figures = Overview(state, pages.organization_id(), now=pages.now())
     numbers = figures.numbers(configuration)
-    days = request.args.get("days", "", str)
+    days = request.args.get("days", "")
     shown = int(days) if days in map(str, _DAYS) else _DAYS[0]
-    daily = [charts.DayCounts(**vars(day)) for day in figures.daily(configuration, shown)]
-    filters = Filters(configuration_id=configuration_id)
-    attached = Objectives(state, organization_id).page(limit=_FEW, attached_to=configuration_id)
+    # The first steps until a result was sent: (done, words, link's words, address).
+    steps = []
+    if numbers.last_sent_at is None:
+        is_connected = configuration.health.status is Status.CONNECTED
+        test = pages.url("test", configuration_id=configuration_id)
+        attach = pages.url("attach", configuration_id=configuration_id)
+        steps = [
+            (is_connected, gettext("Connected"), gettext("Test the connection"), test),
+            (
+                numbers.objectives > 0,
+                gettext("Objective attached"),
+                gettext("Attach objectives"),
+                attach,
+            ),
+            (False, gettext("First result sent"), "", ""),
+        ]
     return pages.render(
         "overview.html",
         configuration=configuration,
         numbers=numbers,
         panel=wording.status_panel(configuration, numbers.waiting, state.registry, pages.now()),
-        checklist=_checklist(configuration, numbers),
-        chart=charts.draw(daily),
+        steps=steps,
+        chart=charts.draw(figures.daily(configuration, shown)),
         days=shown,
         choices=_DAYS,
-        deliveries=Deliveries(state, organization_id).list(filters, limit=_FEW).items,
-        attached=attached,
+        deliveries=pages.deliveries().list(configuration_id=configuration_id, limit=_FEW).items,
+        attached=pages.objectives().page(limit=_FEW, attached_to=configuration_id),
         act=ActForm(),
     )
 
 
-def _checklist(
-    configuration: Configuration, numbers: Numbers
-) -> list[tuple[bool, str, str, str]] | None:
-    """The first steps until a result was sent: (done, words, link's words, address)."""
-    if numbers.last_sent_at is not None:
-        return None
-    url = {"configuration_id": configuration.id}
-    is_connected = configuration.health.status is Status.CONNECTED
-    return [
-        (is_connected, gettext("Connected"), gettext("Test the connection"),
-         pages.url("test", **url)),
-        (numbers.objectives > 0, gettext("Objective attached"), gettext("Attach objectives"),
-         pages.url("attach", **url)),
-        (False, gettext("First result sent"), "", ""),
-    ]  # fmt: skip
-
-
-def _posted() -> bool:
-    form = ActForm()
-    if form.validate_on_submit():
+def _accept_post() -> bool:
+    """Accept a pressed button; one whose token is too old is refused with a notice."""
+    if ActForm().validate_on_submit():
         return True
     pages.notice(gettext("This page was open for too long. Send it once more."), "bad")
     return False
@@ -112,8 +100,8 @@ def _posted() -> bool:
 
 def send_waiting(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Try now."""
-    if _posted():
-        count = _service().send_waiting(configuration_id, pages.administrator())
+    if _accept_post():
+        count = pages.configurations().send_waiting(configuration_id, pages.administrator())
         text = (
             ngettext(
                 "%(n)s waiting result is being sent now.",
@@ -129,15 +117,15 @@ def send_waiting(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 def resume(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """End a pause."""
-    if _posted():
-        name = _service().resume(configuration_id, pages.administrator()).name
+    if _accept_post():
+        name = pages.configurations().resume(configuration_id, pages.administrator()).name
         pages.notice(gettext("“%(name)s” sends again.", name=name))
     return pages.go("overview", configuration_id=configuration_id)
 
 
 def pause(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Pause, after its consequence was read."""
-    service = _service()
+    service = pages.configurations()
     configuration = service.get(configuration_id)
     waiting = service.waiting(configuration_id)
 
@@ -162,7 +150,7 @@ def pause(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Delete, after its consequence was read."""
-    service = _service()
+    service = pages.configurations()
     configuration = service.get(configuration_id)
     figures = Overview(pages.state(), pages.organization_id()).numbers(configuration_id)
 
@@ -202,10 +190,10 @@ def delete(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Bring a deleted one back, with its objectives and waiting results."""
-    if not _posted():
+    if not _accept_post():
         return pages.go("history", action="deleted")
     try:
-        name = _service().restore(configuration_id, pages.administrator()).name
+        name = pages.configurations().restore(configuration_id, pages.administrator()).name
     except InvalidConfiguration as error:
         sentences = [translate(one) for several in error.errors.values() for one in several]
         pages.notice(" ".join(sentences), "bad")
@@ -214,11 +202,9 @@ def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
     return pages.go("overview", configuration_id=configuration_id)
 
 
-# -- ``health.json``: counts and ages for a monitoring system that has the token.
-
-
 def health() -> ResponseReturnValue:
-    """Of the whole installation, or of ``?organization=…``. 503 while something is wrong.
+    """``health.json``: counts and ages for a monitoring system that has the token, of the whole
+    installation or of ``?organization=…``. 503 while something is wrong.
 
     Without ``LMS_HEALTH_TOKEN``, or with another one than that, there is nothing here (404).
     """
@@ -227,7 +213,7 @@ def health() -> ResponseReturnValue:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
     if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
         abort(404)
-    found = health_of(state, request.args.get("organization") or None)
+    found = health_of(state, pages.clean_text(request.args.get("organization")) or None)
     response: Response = jsonify(found.as_dict())
     response.status_code = 200 if found.is_ok else 503
     response.headers["Cache-Control"] = "no-store"

@@ -30,28 +30,26 @@ def defuse(value: object) -> str:
 
 def stream(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
     """A download made while it is read."""
-    response = Response(
-        stream_with_context(_lines(head, rows)), content_type="text/csv; charset=utf-8"
-    )
+
+    def lines() -> Iterator[str]:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        buffer.write("\ufeff")
+        writer.writerow(head)
+        try:
+            for count, row in enumerate(rows, 1):
+                writer.writerow([defuse(cell) for cell in row])
+                if count % _LINES == 0:
+                    yield buffer.getvalue()
+                    buffer.seek(0)
+                    buffer.truncate()
+        except BaseException:
+            state().session.rollback()
+            raise
+        yield buffer.getvalue()
+
+    response = Response(stream_with_context(lines()), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
-
-
-def _lines(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    buffer.write("\ufeff")
-    writer.writerow(head)
-    try:
-        for count, row in enumerate(rows, 1):
-            writer.writerow([defuse(cell) for cell in row])
-            if count % _LINES == 0:
-                yield buffer.getvalue()
-                buffer.seek(0)
-                buffer.truncate()
-    except BaseException:
-        state().session.rollback()
-        raise
-    yield buffer.getvalue()

@@ -4,20 +4,35 @@ carries what was typed, its token, and the sentences that come back.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from flask_wtf import FlaskForm
-from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
+from wtforms import (
+    BooleanField,
+    IntegerField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.csrf.core import CSRFTokenField
+from wtforms.validators import Optional
 
-from ..app_state import AppState
-from ..connectors.base import Connector
+from ..connectors.base import Connector, Field
 from ..connectors.registry import Registry
-from ..errors import InvalidConfiguration, SecretUnreadable
+from ..errors import InvalidConfiguration
 from ..i18n import N_, available, gettext, translate
+
+try:
+    from wtforms.fields import SelectChoice
+except ImportError:  # before WTForms 3.3 choices were plain tuples
+
+    def SelectChoice(value: str, label: str) -> tuple[str, str]:
+        return value, label
+
 
 _LANGUAGES = {"en": N_("English"), "de": N_("German")}
 
@@ -45,8 +60,6 @@ class BasicsForm(FlaskForm):  # type: ignore[misc]
         render_kw={"rows": 2, "autocomplete": "email", "spellcheck": "false"},
     )
     language = SelectField(N_("Language of the alerts"), validate_choice=False)
-    #: What was typed in step 2, sealed, when one came back from there.
-    draft = HiddenField()
 
     def offer(self, registry: Registry) -> None:
         """Fill in what can be chosen; the only one is chosen already."""
@@ -57,28 +70,34 @@ class BasicsForm(FlaskForm):  # type: ignore[misc]
 
     @property
     def emails(self) -> list[str]:
-        return split_emails(self.contact_emails.data)
-
-    def values(self) -> dict[str, Any]:
-        """What was typed."""
-        return {
-            "name": (self.name.data or "")[:1000],
-            "type": self.type.data or "",
-            "contact_emails": self.emails,
-            "language": self.language.data or "en",
-        }
-
-    def fill(self, values: Mapping[str, Any]) -> None:
-        """Show what was typed before."""
-        self.name.data = values["name"]
-        self.type.data = values["type"]
-        self.contact_emails.data = "\n".join(values["contact_emails"])
-        self.language.data = values["language"]
+        """Addresses on lines of their own, or apart by commas or semicolons."""
+        parts = re.split(r"[\r\n,;]+", self.contact_emails.data or "")
+        return [part.strip() for part in parts if part.strip()][:100]
 
 
-def split_emails(text: str | None) -> list[str]:
-    """Addresses on lines of their own, or apart by commas or semicolons."""
-    return [part.strip() for part in re.split(r"[\r\n,;]+", text or "") if part.strip()][:100]
+# Browsers must neither correct an address nor offer the reader's own password.
+_PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+
+
+def _html_field(field: Field) -> Any:
+    """How a field of a connector is entered. What it may be is checked by the connector."""
+    texts = {"label": field.label, "description": field.hint}
+    if field.is_secret:
+        return PasswordField(**texts, render_kw={**_PLAIN, "autocomplete": "new-password"})
+    if field.kind == "flag":
+        return BooleanField(**texts, default=field.default)
+    if field.kind == "choice":
+        choices = [SelectChoice(value, label) for value, label in field.choices.items()]
+        return SelectField(**texts, choices=choices, default=field.default)
+    if field.kind == "number":
+        return IntegerField(
+            **texts, validators=[Optional()], default=field.default,
+            render_kw={"inputmode": "numeric"},
+        )  # fmt: skip
+    if field.kind == "long_text":
+        return TextAreaField(**texts, default=field.default, render_kw={**_PLAIN, "rows": 4})
+    more = {"inputmode": "url"} if field.kind == "url" else {}
+    return StringField(**texts, default=field.default, render_kw={**_PLAIN, **more})
 
 
 def connector_form(
@@ -86,24 +105,36 @@ def connector_form(
 ) -> FlaskForm:
     """Step 2 of an LMS type, filled from ``settings``; from the request when it posts.
 
-    The choices of its fields are shown in the reader's language; secrets are never filled in.
+    Secrets are never filled in.
     """
+    fields = {field.name: _html_field(field) for field in connector.fields}
     values = {key: value for key, value in (settings or {}).items() if value is not None}
-    form = connector.form(data=values or None, **more)
     for name in connector.secret_fields:
-        form[name].data = form[name].data if form.is_submitted() else None
+        values.pop(name, None)
+    form: FlaskForm = type("ConnectorForm", (FlaskForm,), fields)(data=values or None, **more)
     return form
 
 
-def typed(form: FlaskForm, connector: Connector, *, with_secrets: bool = True) -> dict[str, Any]:
-    """What was typed into a connector's form, secrets only when asked."""
+def typed(form: FlaskForm) -> dict[str, Any]:
+    """What was typed into a connector's form."""
     return {
         # Letters where a number belongs go on as they are: the connector says it in its own words.
         field.short_name: field.raw_data[0] if field.process_errors else field.data
         for field in form
         if not isinstance(field, CSRFTokenField)
-        and (with_secrets or field.short_name not in connector.secret_fields)
     }
+
+
+def carried(*forms: FlaskForm) -> Iterator[tuple[str, str]]:
+    """What was typed as hidden inputs of the wizard's other step: name and value. Never a secret.
+
+    Whoever changes them has changed what they typed: it is all checked when it is saved.
+    """
+    for form in forms:
+        for name, value in typed(form).items():
+            if not isinstance(form[name], PasswordField):
+                value = ("y" if value else "") if isinstance(value, bool) else value
+                yield name, "" if value is None else str(value)
 
 
 def show_errors(error: InvalidConfiguration, *forms: FlaskForm) -> None:
@@ -114,30 +145,10 @@ def show_errors(error: InvalidConfiguration, *forms: FlaskForm) -> None:
         target.errors = [*target.errors, *(translate(sentence) for sentence in sentences)]
 
 
-def is_genuine(form: FlaskForm) -> bool:
+def take_post(form: FlaskForm) -> bool:
     """Whether the form was posted with its token; only the error of that one is kept."""
     form.validate_on_submit()
     for field in form:
         if not isinstance(field, CSRFTokenField):
             field.errors = []
     return bool(form.is_submitted() and not form.errors)
-
-
-# -- drafts --------------------------------------------------------------------------------------
-
-
-def seal(state: AppState, draft: Mapping[str, Any], owner: Sequence[str]) -> str:
-    """What was typed so far, encrypted for a hidden field: nothing half-made is stored, nothing
-    can be changed on the way, and no size limit of a cookie applies. Never a secret.
-    """
-    return state.encryption.encrypt({"draft": json.dumps([list(owner), dict(draft)])})
-
-
-def unseal(state: AppState, sealed: str | None, owner: Sequence[str]) -> dict[str, Any] | None:
-    """What :func:`seal` sealed for this administrator; None: nothing, or somebody else's."""
-    try:
-        text = state.encryption.decrypt(sealed).get("draft")
-    except SecretUnreadable:
-        return None
-    found_owner, draft = json.loads(text) if text else (None, None)
-    return cast("dict[str, Any]", draft) if found_owner == list(owner) else None

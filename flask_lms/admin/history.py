@@ -11,16 +11,16 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..audit import AuditFilters, Audits
-from ..database.models import Audit, Configuration
+from ..database.models import Audit, Configuration, Status
 from ..i18n import N_, gettext
-from ..services.configurations import Configurations
 from . import csv_files, pages, wording
-from .deliveries import as_uuid, day
 from .forms import ActForm
 
 _LIMIT = 50
 _LONGEST = 300
 _FEW = 6
+#: The filters that the list carries in its address.
+_NAMES = ("configuration_id", "action", "since", "until")
 
 ACTIONS = {
     "created": N_("Created"),
@@ -40,8 +40,8 @@ ACTIONS = {
     "backfilled": N_("Past results sent"),
     "muted": N_("Alerts stopped for an address"),
     "unmuted": N_("Alerts resumed for an address"),
-    "test_alert_sent": N_("Test alert sent"),
     "rekeyed": N_("Secrets encrypted anew"),
+    "test_alert_sent": N_("Test alert sent"),
 }
 _FIELDS = {
     "name": N_("Configuration Name"),
@@ -51,8 +51,10 @@ _FIELDS = {
     "status": N_("Status"),
     "cause": N_("Cause"),
     "outcome": N_("Outcome"),
+    "destination": N_("Address"),
     "objective": N_("Objective"),
     "objectives": N_("Objectives"),
+    "configurations": N_("LMS configurations"),
     "deliveries": N_("Results"),
     "waiting": N_("Waiting"),
     "cancelled": N_("Cancelled"),
@@ -62,10 +64,13 @@ _FIELDS = {
     "duplicates": N_("Sent before"),
     "since": N_("Since"),
     "email": N_("E-mail address"),
+    "recipients": N_("Recipients"),
     "filter_ids": N_("Chosen"),
     "filter_states": N_("Filter: status"),
     "filter_objective_id": N_("Filter: objective"),
     "filter_participant": N_("Filter: participant"),
+    "filter_participant_id": N_("Filter: participant"),
+    "filter_search": N_("Filter: participant"),
     "filter_reason": N_("Filter: reason"),
     "filter_since": N_("Filter: from"),
     "filter_until": N_("Filter: to"),
@@ -93,12 +98,9 @@ class Entry:
 def field_label(type: str, name: str) -> str:
     """What the forms call a field; its own name when no form has it."""
     connector = pages.state().registry.get(type)
-    field = getattr(connector.form, name, None) if connector else None
-    label = getattr(field, "kwargs", {}).get("label") or next(
-        iter(getattr(field, "args", ())), None
-    )
-    known = label or _FIELDS.get(name)
-    return gettext(str(known)) if known else name.replace("_", " ").capitalize()
+    labels = {one.name: one.label for one in connector.fields} if connector else {}
+    known = labels.get(name) or _FIELDS.get(name)
+    return gettext(known) if known else name.replace("_", " ").capitalize()
 
 
 def _value(name: str, value: Any) -> str:
@@ -109,7 +111,8 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_value(name, one) for one in value)
     if name == "status":
-        return _status(str(value))
+        known = value in {one.value for one in Status}
+        return gettext(Status(value).label) if known else str(value)
     if name == "filter_states":
         return wording.delivery_badge(str(value)).label
     if name == "outcome" and value == "connected":
@@ -118,14 +121,7 @@ def _value(name: str, value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _status(value: str) -> str:
-    try:
-        return wording.health_badge(value).label
-    except ValueError:
-        return value
-
-
-def _changes(type: str, changes: Mapping[str, Any], host: str) -> Iterator[FieldChange]:
+def _changes(type: str, changes: Mapping[str, Any]) -> Iterator[FieldChange]:
     for name, value in changes.items():
         label = field_label(type, name)
         if isinstance(value, list | tuple) and len(value) == 2 and not name.startswith("filter_"):
@@ -139,14 +135,10 @@ def _changes(type: str, changes: Mapping[str, Any], host: str) -> Iterator[Field
             yield FieldChange(label=label, before=None, after=word, is_change=False)
         else:
             text = _value(name, value)
-            if name in ("cause", "outcome"):
-                text = _cause(type, str(value), host) or text
+            cause = pages.state().registry.cause(type, str(value))
+            if cause is not None and name in ("cause", "outcome"):
+                text = cause.sentence_for({})
             yield FieldChange(label=label, before=None, after=text, is_change=False)
-
-
-def _cause(type: str, code: str, host: str) -> str | None:
-    cause = pages.state().registry.cause(type, code)
-    return wording.in_general(cause, host=host) if cause else None
 
 
 def present(row: Audit, owners: Mapping[uuid.UUID, Configuration]) -> Entry:
@@ -156,11 +148,9 @@ def present(row: Audit, owners: Mapping[uuid.UUID, Configuration]) -> Entry:
     """
     owner = owners.get(row.configuration_id) if row.configuration_id else None
     type = owner.type if owner else ""
-    connector = pages.state().registry.get(type)
-    host = connector.destination(owner.settings) if connector and owner else "LMS"
     action = ACTIONS.get(row.action)
     # Of a long list, those that are set, the rest folded.
-    found = sorted(_changes(type, row.changes, host), key=lambda one: one.after == "–")
+    found = sorted(_changes(type, row.changes), key=lambda one: one.after == "–")
     return Entry(
         row=row,
         action=gettext(action) if action else row.action.replace("_", " ").capitalize(),
@@ -171,54 +161,59 @@ def present(row: Audit, owners: Mapping[uuid.UUID, Configuration]) -> Entry:
 
 def _filters() -> AuditFilters:
     action = request.args.get("action", "")
-    until = day(request.args.get("until"))
     return AuditFilters(
-        configuration_id=as_uuid(request.args.get("configuration_id")),
+        configuration_id=pages.as_uuid(request.args.get("configuration_id")),
         actions=(action,) if action in ACTIONS else (),
-        since=day(request.args.get("since")),
-        until=until and until + pages.DAY,
+        since=pages.day(request.args.get("since")),
+        until=pages.end_of_day(request.args.get("until")),
     )
 
 
 def page() -> ResponseReturnValue:
     """The newest changes first."""
-    state, organization_id = pages.state(), pages.organization_id()
-    before = as_uuid(request.args.get("before"))
-    found = Audits(state, organization_id).list(_filters(), before=before, limit=_LIMIT)
-    configurations = Configurations(state, organization_id).list(with_deleted=True)
+    before = pages.as_uuid(request.args.get("before"))
+    audits = Audits(pages.state(), pages.organization_id())
+    found = audits.list(_filters(), before=before, limit=_LIMIT)
+    configurations = pages.configurations().list(with_deleted=True)
     owners = {one.id: one for one in configurations}
+    gone = gettext("deleted")
+    choices = [
+        (str(one.id), f"{one.name} ({gone})" if one.deleted_at else one.name)
+        for one in configurations
+    ]
     return pages.render(
         "history.html",
         entries=[present(row, owners) for row in found.items],
         next=found.next,
         is_first=before is None,
-        configurations=configurations,
+        configurations=choices,
         living={one.id for one in configurations if one.deleted_at is None},
-        actions=ACTIONS,
+        actions=[(action, gettext(label)) for action, label in ACTIONS.items()],
         act=ActForm(),
-        values=request.args,
-        is_filtered=any(
-            request.args.get(n) for n in ("configuration_id", "action", "since", "until")
-        ),
+        values={name: request.args[name] for name in _NAMES if request.args.get(name)},
     )
 
 
 def as_csv() -> ResponseReturnValue:
     """All that match, as a file."""
-    state, organization_id = pages.state(), pages.organization_id()
-    audits, chosen = Audits(state, organization_id), _filters()
+    audits, chosen = Audits(pages.state(), pages.organization_id()), _filters()
 
     def rows() -> Iterator[Sequence[object]]:
         # Here, as the host may have ended its session before the first line is read.
-        configurations = Configurations(state, organization_id).list(with_deleted=True)
-        owners = {one.id: one for one in configurations}
+        owners = {one.id: one for one in pages.configurations().list(with_deleted=True)}
         before = None
         while True:
             part = audits.list(chosen, before=before, limit=500)
             for row in part.items:
                 entry = present(row, owners)
                 by = row.administrator_name or gettext("Automatic")
-                yield (row.at, by, row.administrator_id, row.subject, entry.action, _words(entry))
+                changes = "; ".join(
+                    f"{one.label}: {one.before} → {one.after}"
+                    if one.is_change
+                    else f"{one.label}: {one.after}"
+                    for one in (*entry.changes, *entry.more)
+                )
+                yield (row.at, by, row.administrator_id, row.subject, entry.action, changes)
             before = part.next
             if before is None:
                 return
@@ -228,10 +223,3 @@ def as_csv() -> ResponseReturnValue:
         gettext("LMS configuration"), gettext("What"), gettext("Changes"),
     ]  # fmt: skip
     return csv_files.stream("history", head, rows())
-
-
-def _words(entry: Entry) -> str:
-    return "; ".join(
-        f"{one.label}: {one.before} → {one.after}" if one.is_change else f"{one.label}: {one.after}"
-        for one in (*entry.changes, *entry.more)
-    )

@@ -4,71 +4,44 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import datetime
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..database.models import DeliveryState
-from ..database.types import UTC
-from ..i18n import date as date_words
-from ..i18n import gettext, ngettext
-from ..services.configurations import Configurations
-from ..services.deliveries import Deliveries, Filters
-from ..services.objectives import Objectives
+from ..errors import NotFound
+from ..i18n import date, gettext, ngettext
 from . import pages, wording
-from .deliveries import page_number
 from .forms import ActForm
+from .pages import clean_text
 
 _LIMIT = 50
 #: For more than these, waiting results are not counted objective by objective.
 _FEW = 5
-
-
 #: What a question carries on from the page that led to it.
 _CARRIED = ("ids", "all", "q", "past", "since")
 
 
-def _objectives() -> Objectives:
-    return Objectives(pages.state(), pages.organization_id())
+def _posted(attached_to: uuid.UUID | None = None) -> Sequence[str]:
+    """The ids of what was ticked: some, or all that match a search."""
+    form = request.form
+    if form.get("all"):
+        search = clean_text(form.get("q")) or None
+        return pages.objectives().ids(search, attached_to=attached_to)
+    return [one for one in dict.fromkeys(form.getlist("ids")) if clean_text(one)]
 
 
-def _configurations() -> Configurations:
-    return Configurations(pages.state(), pages.organization_id())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """What was ticked: some, or all that match a search."""
-
-    ids: Sequence[str]
-
-    @classmethod
-    def posted(cls, attached_to: uuid.UUID | None = None) -> Selection:
-        form = request.form
-        if not form.get("all"):
-            return cls(ids=list(dict.fromkeys(form.getlist("ids"))))
-        search = form.get("q", "").strip() or None
-        return cls(ids=_objectives().ids(search, attached_to=attached_to))
-
-
-def since_posted() -> datetime | None:
+def _since_posted() -> datetime | None:
     """From when past results are wanted too; None: from now on."""
-    if request.values.get("past") != "yes":
-        return None
-    try:
-        day = date.fromisoformat(request.values.get("since", ""))
-    except ValueError:
-        return None
-    return datetime.combine(day, time(), UTC)
+    return pages.day(request.values.get("since")) if request.values.get("past") == "yes" else None
 
 
 def index() -> ResponseReturnValue:
     """The host's objectives, each with its configurations."""
-    search = request.args.get("q", "").strip()[:100]
-    offset = page_number("offset")
-    found = _objectives().page(search or None, offset, _LIMIT)
+    search = clean_text(request.args.get("q"), 100)
+    offset = pages.page_number("offset")
+    found = pages.objectives().page(search or None, offset, _LIMIT)
     return pages.render(
         "objectives.html",
         rows=found.items,
@@ -85,18 +58,29 @@ def _next(total: int, offset: int) -> int | None:
 
 def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Attach objectives to one configuration, detach them, or see which are."""
-    configuration = _configurations().get(configuration_id)
+    service, objectives = pages.configurations(), pages.objectives()
+    configuration = service.get(configuration_id)
     form = ActForm()
     problem = None
     if request.method == "POST" and form.validate_on_submit():
-        chosen = Selection.posted()
-        if chosen.ids:
-            return _attach_many(configuration_id, chosen)
+        if chosen := _posted():
+            count = service.attach_many(configuration_id, chosen, pages.administrator())
+            if not count:  # attached already; if there is no such objective, this is a 404
+                service.attach(configuration_id, chosen[0], pages.administrator())
+            if _since_posted() is not None:
+                return pages.go_on_posting("backfill", configuration_id=configuration_id)
+            text = ngettext(
+                "%(n)s objective attached. Its results are sent from now on.",
+                "%(n)s objectives attached. Their results are sent from now on.",
+                count,
+            )
+            pages.notice(text if count else gettext("They are attached already."))
+            return pages.go("attach", configuration_id=configuration_id, show="attached")
         problem = gettext("Choose at least one objective.")
-    search = request.args.get("q", "").strip()[:100]
+    search = clean_text(request.args.get("q"), 100)
     is_attached = request.args.get("show") == "attached"
-    offset = page_number("offset")
-    found = _objectives().page(
+    offset = pages.page_number("offset")
+    found = objectives.page(
         search or None, offset, _LIMIT, attached_to=configuration_id if is_attached else None
     )
     attached = {
@@ -117,47 +101,20 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
         form=form,
         forms=[form],
         problem=problem,
-        can_backfill=_objectives().can_backfill(),
+        can_backfill=objectives.can_backfill(),
         today=pages.now().date(),
-    )
-
-
-def _attach_many(configuration_id: uuid.UUID, chosen: Selection) -> ResponseReturnValue:
-    by = pages.administrator()
-    service = _configurations()
-    if len(chosen.ids) == 1:
-        before = {link.objective_id for link in service.links(configuration_id)}
-        service.attach(configuration_id, chosen.ids[0], by)
-        count = 0 if chosen.ids[0] in before else 1
-    else:
-        count = service.attach_many(configuration_id, chosen.ids, by)
-    since = since_posted()
-    if since is not None:
-        return pages.go_on_posting("backfill", configuration_id=configuration_id)
-    pages.notice(_attached_words(count))
-    return pages.go("attach", configuration_id=configuration_id, show="attached")
-
-
-def _attached_words(count: int) -> str:
-    if count == 0:
-        return gettext("They are attached already.")
-    return ngettext(
-        "%(n)s objective attached. Its results are sent from now on.",
-        "%(n)s objectives attached. Their results are sent from now on.",
-        count,
     )
 
 
 def backfill(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Send past results too, after their number was read."""
-    configuration = _configurations().get(configuration_id)
-    objectives = _objectives()
-    back = pages.url("attach", configuration_id=configuration_id, show="attached")
-    chosen, since = Selection.posted(), since_posted()
-    if not chosen.ids or since is None:
+    service, objectives = pages.configurations(), pages.objectives()
+    configuration = service.get(configuration_id)
+    chosen, since = _posted(), _since_posted()
+    if not chosen or since is None:
         return pages.go("attach", configuration_id=configuration_id)
-    linked = {link.objective_id for link in _configurations().links(configuration_id)}
-    ids = [one for one in chosen.ids if one in linked]
+    linked = {link.objective_id for link in service.links(configuration_id)}
+    ids = [one for one in chosen if one in linked]
 
     def act() -> ResponseReturnValue:
         queued = not_sent = 0
@@ -186,31 +143,26 @@ def backfill(configuration_id: uuid.UUID) -> ResponseReturnValue:
                 "Of %(n)s objective, since %(date)s.",
                 "Of %(n)s objectives, since %(date)s.",
                 len(ids),
-                date=date_words(since),
+                date=date(since),
             ),
             gettext("Results that were sent before are not sent twice."),
         ],
         button=gettext("Send past results"),
+        back=pages.url("attach", configuration_id=configuration_id, show="attached"),
         carried=_CARRIED,
-        back=back,
     )
 
 
 def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Detach, after it was said what becomes of the results that wait."""
-    service = _configurations()
+    service = pages.configurations()
     configuration = service.get(configuration_id)
-    chosen = Selection.posted(attached_to=configuration_id)
+    chosen = _posted(attached_to=configuration_id)
     linked = {link.objective_id for link in service.links(configuration_id)}
-    ids = [one for one in chosen.ids if one in linked]
-    back = pages.url("attach", configuration_id=configuration_id, show="attached")
+    ids = [one for one in chosen if one in linked]
     if not ids:
         pages.notice(gettext("Choose at least one attached objective."), "warn")
         return pages.go("attach", configuration_id=configuration_id)
-    deliveries = Deliveries(pages.state(), pages.organization_id())
-    waiting = None
-    if len(ids) <= _FEW:
-        waiting = sum(deliveries.count(_waiting(configuration_id, one)) for one in ids)
 
     def act() -> ResponseReturnValue:
         cancels = request.form.get("waiting") == "cancel"
@@ -232,56 +184,64 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
             "New results of %(n)s objective are no longer sent to this LMS.",
             "New results of %(n)s objectives are no longer sent to this LMS.",
             len(ids),
-        ),
-        gettext("What your LMS has received stays there."),
+        )
     ]
-    if waiting is not None:
-        facts.insert(1, wording.waiting_words(waiting))
+    if len(ids) <= _FEW:
+        waiting = sum(
+            pages.deliveries().count(
+                configuration_id=configuration_id, objective_id=one, state=DeliveryState.PENDING
+            )
+            for one in ids
+        )
+        facts.append(wording.waiting_words(waiting))
+    facts.append(gettext("What your LMS has received stays there."))
+
+    if len(ids) > 1:
+        title = ngettext(
+            "Detach %(n)s objective from “%(name)s”?",
+            "Detach %(n)s objectives from “%(name)s”?",
+            len(ids),
+            name=configuration.name,
+        )
+    else:
+        found = pages.state().callbacks.objective(pages.organization_id(), ids[0])
+        title = gettext(
+            "Detach “%(objective)s” from “%(name)s”?",
+            objective=found.name if found else ids[0],
+            name=configuration.name,
+        )
     return pages.confirm(
         act,
-        title=_detach_title(ids, configuration.name),
+        title=title,
         facts=facts,
         button=gettext("Detach"),
-        back=back,
+        back=pages.url("attach", configuration_id=configuration_id, show="attached"),
         is_danger=True,
         choice="detach",
         carried=_CARRIED,
     )
 
 
-def _detach_title(ids: Sequence[str], name: str) -> str:
-    if len(ids) > 1:
-        return ngettext(
-            "Detach %(n)s objective from “%(name)s”?",
-            "Detach %(n)s objectives from “%(name)s”?",
-            len(ids),
-            name=name,
-        )
-    found = pages.state().callbacks.objective(pages.organization_id(), ids[0])
-    objective = found.name if found else ids[0]
-    return gettext("Detach “%(objective)s” from “%(name)s”?", objective=objective, name=name)
-
-
-def _waiting(configuration_id: uuid.UUID, objective_id: str) -> Filters:
-    return Filters(
-        configuration_id=configuration_id,
-        objective_id=objective_id,
-        states=(DeliveryState.PENDING,),
-    )
-
-
 def one(objective_id: str) -> ResponseReturnValue:
     """One objective: attach a configuration, see those attached and their status."""
-    objectives = _objectives()
+    if not clean_text(objective_id):
+        raise NotFound("There is no such objective.")
+    service, objectives = pages.configurations(), pages.objectives()
     row = objectives.get(objective_id)
     form = ActForm()
     problem = None
     if request.method == "POST" and form.validate_on_submit():
-        chosen = request.form.get("configuration_id", "")
-        if chosen:
-            return _attach_one(objective_id, chosen)
+        if chosen := request.form.get("configuration_id"):
+            link = service.attach(chosen, objective_id, pages.administrator())
+            if _since_posted() is not None:
+                return pages.go_on_posting("backfill", configuration_id=link.configuration_id)
+            name = service.get(link.configuration_id).name
+            pages.notice(
+                gettext("“%(name)s” is attached. Results are sent from now on.", name=name)
+            )
+            return pages.go("objective", objective_id=objective_id)
         problem = gettext("Choose an LMS configuration.")
-    everything = _configurations().list()
+    everything = service.list()
     attached = {link.configuration_id for link in row.links}
     asked = request.args.get("preview", "")
     of = next((one for one in everything if str(one.id) == asked), None)
@@ -298,12 +258,3 @@ def one(objective_id: str) -> ResponseReturnValue:
         can_backfill=objectives.can_backfill(),
         today=pages.now().date(),
     )
-
-
-def _attach_one(objective_id: str, configuration_id: str) -> ResponseReturnValue:
-    link = _configurations().attach(configuration_id, objective_id, pages.administrator())
-    if since_posted() is not None:
-        return pages.go_on_posting("backfill", configuration_id=link.configuration_id)
-    name = _configurations().get(link.configuration_id).name
-    pages.notice(gettext("“%(name)s” is attached. Results are sent from now on.", name=name))
-    return pages.go("objective", objective_id=objective_id)

@@ -1,17 +1,18 @@
-"""Who may see the pages: nobody, unless the host's ``administrator_loader`` names an administrator.
+"""What every page stands on: who may see it, what its address asks for, how it answers.
 
-The organization of everything shown or changed is that administrator's, and nothing else's.
+Nobody may, unless the host's ``administrator_loader`` names an administrator. The organization of
+everything shown or changed is that administrator's, and nothing else's.
 """
 
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, ParamSpec, cast
 
 from flask import (
-    Blueprint,
     Response,
     current_app,
     g,
@@ -19,20 +20,30 @@ from flask import (
     redirect,
     render_template,
     request,
-    session,
     url_for,
 )
+from flask import session as cookie
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.exceptions import HTTPException
-from werkzeug.wrappers import Response as AnyResponse
 
 from ..app_state import AppState
-from ..errors import NotFound, SetupError
+from ..database.types import UTC
+from ..errors import NotFound
 from ..i18n import gettext
+from ..services.configurations import Configurations
+from ..services.deliveries import Deliveries
+from ..services.objectives import Objectives
 from ..values import Administrator
 from .forms import ActForm
 
+P = ParamSpec("P")
+
+DAY = timedelta(days=1)
+#: No row is older or newer. A day before or after them would leave the calendar, which ends at the
+#: years 1 and 9999.
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9000, 1, 1)
+_NOTICE = "lms_notice"
 #: They bring their own proof, a token, or need none.
 _PUBLIC = frozenset({"lms.static", "lms.health", "lms.mute"})
 #: Called by programs that can't have a CSRF token; their own signed token stands for it.
@@ -49,11 +60,6 @@ def administrator() -> Administrator:
     return cast(Administrator, g.lms_administrator)
 
 
-def organization_id() -> str:
-    """The organization everything on this request belongs to."""
-    return administrator().organization_id
-
-
 def current_administrator() -> Administrator | None:
     """Who is on this request, on any page of the host; None: nobody, or the host redirects or
     aborts, which is meant for our pages and not for those of the host.
@@ -67,28 +73,16 @@ def current_administrator() -> Administrator | None:
     return cast("Administrator | None", g.lms_administrator)
 
 
-def guard(blueprint: Blueprint) -> None:
-    """Guard every page of the blueprint, those that are added later too."""
-    blueprint.before_request(_only_administrators)
-    blueprint.url_value_preprocessor(_exempt_signed_pages)
-
-
-def _only_administrators() -> ResponseReturnValue | None:
+def only_administrators() -> ResponseReturnValue | None:
+    """Before each request of the blueprint: who is it?"""
     if request.endpoint in _PUBLIC:
         return None
     found = state().callbacks.administrator()
     if isinstance(found, Administrator):
         g.lms_administrator = found
         return None
-    if isinstance(found, AnyResponse):
-        return found
     if found is not None:
-        raise SetupError(
-            "@lms.administrator_loader must return a flask_lms.Administrator, None or a Response, "
-            f"it returned {type(found).__name__}."
-        )
-    pass
-
+        return found
     return message(
         gettext("You can't open this page"),
         gettext("Only organization administrators can manage LMS configurations."),
@@ -96,19 +90,80 @@ def _only_administrators() -> ResponseReturnValue | None:
     )
 
 
-def _exempt_signed_pages(endpoint: str | None, values: object) -> None:
+def exempt_signed_pages(endpoint: str | None, values: object) -> None:
     """Tell the host's ``CSRFProtect``, whenever it was made, before it looks at the request."""
     protect = current_app.extensions.get("csrf")
     if endpoint in _SIGNED and isinstance(protect, CSRFProtect):
         protect.exempt(current_app.view_functions[endpoint])
 
 
-# -- What every page does: render, say what was done, go on, and leave no half-made transaction.
+def organization_id() -> str:
+    """The organization everything on this request belongs to."""
+    return administrator().organization_id
 
-P = ParamSpec("P")
 
-DAY = timedelta(days=1)
-_NOTICE = "lms_notice"
+def configurations() -> Configurations:
+    """The LMS configurations of this request's organization."""
+    return Configurations(state(), organization_id())
+
+
+def objectives() -> Objectives:
+    """The objectives of this request's organization."""
+    return Objectives(state(), organization_id())
+
+
+def deliveries() -> Deliveries:
+    """The deliveries of this request's organization."""
+    return Deliveries(state(), organization_id())
+
+
+def now() -> datetime:
+    """The time of this request, asked once."""
+    if "lms_now" not in g:
+        parts = state()
+        g.lms_now = parts.clock.now(parts.session())
+    return cast(datetime, g.lms_now)
+
+
+# What an address or a form says. Anybody may type anything: what makes no sense is left out.
+
+
+def clean_text(given: str | None, longest: int = 255) -> str:
+    """Without spaces around it; empty when it holds a NUL, which no database finds or stores."""
+    found = (given or "").strip()[:longest]
+    return "" if "\0" in found else found
+
+
+def page_number(name: str) -> int:
+    """A whole number of the query, 0 when it isn't one."""
+    found = request.args.get(name, "")
+    return int(found) if found.isdecimal() and len(found) < 8 else 0
+
+
+def as_uuid(given: str | None) -> uuid.UUID | None:
+    """An id, None when it isn't one."""
+    try:
+        return uuid.UUID(given or "")
+    except ValueError:
+        return None
+
+
+def day(given: str | None) -> datetime | None:
+    """Midnight UTC of an ISO date, None when it isn't one."""
+    try:
+        found = date.fromisoformat(given or "")
+    except ValueError:
+        return None
+    return datetime.combine(min(max(found, _FIRST_DAY), _LAST_DAY), time(), UTC)
+
+
+def end_of_day(given: str | None) -> datetime | None:
+    """The midnight after an ISO date, None when it isn't one."""
+    found = day(given)
+    return found and found + DAY
+
+
+# What every page does: render, say what was done, go on, and leave no half-made transaction.
 
 
 class View:
@@ -136,9 +191,23 @@ def message(title: str, text: str, *, status: int) -> Response:
     return render("message.html", code=status, title=title, text=text)
 
 
+def not_found(error: NotFound) -> ResponseReturnValue:
+    """The extension's own error as a page; all others stay the host's."""
+    return message(
+        gettext("Page not found"),
+        gettext("There is nothing at this address. It may have been deleted."),
+        status=404,
+    )
+
+
+def url(endpoint: str, **values: Any) -> str:
+    """The address of one of the pages."""
+    return url_for(f"lms.{endpoint}", **values)
+
+
 def go(endpoint: str, **values: Any) -> Response:
     """See Other (RFC 9110 15.4.4): what was posted is done, look there."""
-    return cast(Response, redirect(url_for(f"lms.{endpoint}", **values), code=303))
+    return cast(Response, redirect(url(endpoint, **values), code=303))
 
 
 def go_on_posting(endpoint: str, **values: Any) -> Response:
@@ -146,17 +215,17 @@ def go_on_posting(endpoint: str, **values: Any) -> Response:
 
     Lets "Save and test" show the test on its own page, without keeping its report anywhere.
     """
-    return cast(Response, redirect(url_for(f"lms.{endpoint}", **values), code=307))
+    return cast(Response, redirect(url(endpoint, **values), code=307))
 
 
 def notice(text: str, tone: str = "ok") -> None:
     """Say on the next page what was done (``role=status``)."""
-    session[_NOTICE] = [tone, text[:1000]]  # a cookie holds 4 kB
+    cookie[_NOTICE] = [tone, text[:1000]]  # a cookie holds 4 kB
 
 
 def take_notice() -> tuple[str, str] | None:
     """What :func:`notice` left, once."""
-    found = session.pop(_NOTICE, None) if _NOTICE in session else None
+    found = cookie.pop(_NOTICE, None) if _NOTICE in cookie else None
     return (str(found[0]), str(found[1])) if found else None
 
 
@@ -195,14 +264,6 @@ def confirm(
     )
 
 
-def now() -> datetime:
-    """The time of this request, asked once."""
-    if "lms_now" not in g:
-        parts = state()
-        g.lms_now = parts.clock.now(parts.session())
-    return cast(datetime, g.lms_now)
-
-
 def transactional(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
     """Roll back when the page fails: some hosts commit at the end of every request."""
 
@@ -215,24 +276,3 @@ def transactional(view: Callable[P, ResponseReturnValue]) -> Callable[P, Respons
             raise
 
     return guarded
-
-
-def url(endpoint: str, **values: Any) -> str:
-    """The address of one of the pages."""
-    return url_for(f"lms.{endpoint}", **values)
-
-
-# -- What an administrator sees when a page can't do what was asked.
-
-
-def handle(blueprint: Blueprint) -> None:
-    """Answer the extension's own errors with pages; all others stay the host's."""
-    blueprint.register_error_handler(NotFound, _not_found)
-
-
-def _not_found(error: NotFound) -> ResponseReturnValue:
-    return message(
-        gettext("Page not found"),
-        gettext("There is nothing at this address. It may have been deleted."),
-        status=404,
-    )

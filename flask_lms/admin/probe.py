@@ -5,23 +5,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from flask import current_app, request
+from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..connectors.base import Connector, Stage, TestReport
 from ..database.models import Configuration
 from ..errors import InvalidConfiguration
 from ..i18n import gettext, translate
+from ..services import connection_test
 from ..services.configurations import Configurations
 from . import pages
 from .forms import ActForm, connector_form, typed
-from .wording import Badge, cause_sentence, fill
-
-_MOST_A_MINUTE = 5
-_MINUTE = timedelta(minutes=1)
+from .wording import Badge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,45 +47,19 @@ class Remarks:
     same: Sequence[Configuration] = ()
 
 
-def may_test() -> bool:
-    """Counts a test; False when this administrator had five in the last minute.
-
-    Counted by each process for itself, by the database's clock: it keeps a button from being held
-    down, it is no meter.
-    """
-    recent: dict[tuple[str, str], list[datetime]] = current_app.extensions.setdefault(
-        "lms_tests", {}
-    )
-    now = pages.now()
-    for owner in [one for one, times in recent.items() if times[-1] <= now - _MINUTE]:
-        del recent[owner]
-    administrator = pages.administrator()
-    key = (administrator.organization_id, administrator.id)
-    times = [at for at in recent.get(key, []) if at > now - _MINUTE]
-    if len(times) >= _MOST_A_MINUTE:
-        return False
-    recent[key] = [*times, now]
-    return True
-
-
-def present(report: TestReport, connector: Connector | None) -> Report:
+def present(report: TestReport, type: str) -> Report:
     """The report as the page shows it."""
     badges = {
         "ok": Badge(tone="ok", icon="check", label=gettext("OK")),
         "failed": Badge(tone="bad", icon="cross", label=gettext("Failed")),
         "skipped": Badge(tone="off", icon="minus", label=gettext("Skipped")),
     }
-    stages = [(stage, badges[stage.state.value]) for stage in report.stages]
-    if report.is_connected:
-        lead = gettext("Connected. Nothing was stored in your LMS.")
-        return Report(is_connected=True, lead=lead, stages=stages, words=report.words)
-    type = connector.type if connector else ""
-    cause = pages.state().registry.cause(type, report.cause)
+    lead, remedies = pages.state().registry.explain(type, report.cause, report.facts)
     return Report(
-        is_connected=False,
-        lead=cause_sentence(cause, report.cause, report.facts) or "",
-        stages=stages,
-        remedies=[fill(step, report.facts) for step in (cause.remedy if cause else ())],
+        is_connected=report.is_connected,
+        lead=lead or gettext("Connected. Nothing was stored in your LMS."),
+        stages=[(stage, badges[stage.state.value]) for stage in report.stages],
+        remedies=remedies,
         words=None if report.words in [stage.words for stage in report.stages] else report.words,
     )
 
@@ -110,16 +81,6 @@ def remarks(
     return Remarks(hints=[translate(hint) for hint in cleaned.hints], same=same)
 
 
-def tell(text: str, remarks: Remarks) -> None:
-    """Say what was done and what is odd about it on the next page."""
-    also = [
-        gettext("“%(name)s” sends to the same address with the same key.", name=other.name)
-        for other in remarks.same
-    ]
-    odd = [*remarks.hints, *also]
-    pages.notice(" ".join([text, *odd]), "warn" if odd else "ok")
-
-
 def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """The test of a saved configuration: works paused and broken."""
     state = pages.state()
@@ -129,14 +90,15 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     form = ActForm()
     report, is_limited, odd = None, False, Remarks()
     if request.method == "POST" and form.validate_on_submit():
-        is_limited = not may_test()
+        is_limited = connection_test.is_limited(state, pages.administrator())
         if not is_limited:
-            report = present(service.test(configuration_id, pages.administrator()), connector)
+            done = service.test(configuration_id, pages.administrator())
+            report = present(done, configuration.type)
             configuration = service.get(configuration_id)
         if connector is not None:
             # "Save and test" posts on to here, so what was typed is at hand.
             was_saved = "act" in request.form
-            values = typed(connector_form(connector), connector) if was_saved else None
+            values = typed(connector_form(connector)) if was_saved else None
             odd = remarks(connector, values or configuration.settings, service, configuration.id)
     return pages.render(
         "test.html",

@@ -1,4 +1,6 @@
-"""The drawings of the pages: strokes of two units in a square of 24."""
+"""What templates may call. Three Jinja globals of the app, so that macros work in pages of the host
+too: ``lms_t(message)`` and ``lms_n(singular, plural, n)`` for texts, ``flms`` for all else.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from datetime import date as calendar_date
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from flask import request, url_for
 from flask.blueprints import BlueprintSetupState
@@ -21,13 +23,12 @@ from ..database.models import Configuration, Delivery, DeliveryState
 from ..database.types import UTC
 from ..errors import NotFound
 from ..i18n import N_
-from ..services.configurations import Configurations
-from ..services.objectives import Objectives
-from ..services.overview import ConfigurationRow, Overview, Summary
+from ..services.overview import ConfigurationRow, Overview
 from ..values import Objective
 from . import charts, pages, wording
 from .forms import ActForm
 
+#: Strokes of two units in a square of 24.
 ICONS = MappingProxyType(
     {
         "alert": '<path d="M12 4 2.8 20h18.4z"/><path d="M12 10v4.5M12 17.4v.1"/>',
@@ -61,68 +62,6 @@ ICONS = MappingProxyType(
 )
 
 
-# -- What hosts put into pages of their own (``lms/macros.html``). Only administrators see it;
-# for anybody else there is nothing, and no query.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """An objective with its LMS configurations."""
-
-    objective: Objective
-    attached: Sequence[Configuration]
-    others: Sequence[Configuration]
-    act: ActForm
-    can_backfill: bool
-    today: date
-
-
-def panel(objective_id: object) -> Panel | None:
-    """What the objective's panel shows; None: not for this reader, or no such objective."""
-    reader = pages.current_administrator()
-    if reader is None:
-        return None
-    state, organization_id = pages.state(), reader.organization_id
-    objectives = Objectives(state, organization_id)
-    try:
-        row = objectives.get(str(objective_id))
-    except NotFound:
-        return None
-    everything = Configurations(state, organization_id).list()
-    ids = {link.configuration_id for link in row.links}
-    return Panel(
-        objective=row.objective,
-        attached=[one for one in everything if one.id in ids],
-        others=[one for one in everything if one.id not in ids],
-        act=ActForm(),
-        can_backfill=objectives.can_backfill(),
-        today=pages.now().date(),
-    )
-
-
-def banner() -> Sequence[ConfigurationRow]:
-    """The configurations that don't work; one query while all do."""
-    reader = pages.current_administrator()
-    if reader is None:
-        return ()
-    state, organization_id = pages.state(), reader.organization_id
-    if not Configurations(state, organization_id).list(status="error"):
-        return ()
-    return Overview(state, organization_id).rows(status="error")
-
-
-def navigation() -> int | None:
-    """How many configurations don't work; None: not for this reader."""
-    reader = pages.current_administrator()
-    if reader is None:
-        return None
-    return len(Configurations(pages.state(), reader.organization_id).list(status="error"))
-
-
-# -- What templates may call. Three Jinja globals of the app, so that macros work in host pages
-# too: ``lms_t(message)`` and ``lms_n(singular, plural, n)`` for texts, ``flms`` for all else.
-
-
 class Tab(NamedTuple):
     url: str
     label: str
@@ -145,36 +84,40 @@ _OF_ONE = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """An objective with its LMS configurations, in a page of the host."""
+
+    objective: Objective
+    attached: Sequence[Configuration]
+    others: Sequence[Configuration]
+    act: ActForm
+    can_backfill: bool
+    today: date
+
+
 class Toolbox:
     """Words, times, addresses and icons. Holds nothing."""
 
-    banner = staticmethod(banner)
-    navigation = staticmethod(navigation)
-    panel = staticmethod(panel)
-
+    url = staticmethod(pages.url)
+    summary_words = staticmethod(wording.summary_words)
     status_badge = staticmethod(wording.status_badge)
-    health_badge = staticmethod(wording.health_badge)
     delivery_badge = staticmethod(wording.delivery_badge)
     verdict_badge = staticmethod(wording.verdict_badge)
     mail_badge = staticmethod(wording.mail_badge)
     take_notice = staticmethod(pages.take_notice)
     number = staticmethod(i18n.number)
-    date = staticmethod(i18n.date)
-    short_date = staticmethod(i18n.short_date)
     date_time = staticmethod(i18n.date_time)
     milliseconds = staticmethod(wording.milliseconds)
     translate = staticmethod(i18n.translate)
     language = staticmethod(i18n.language)
 
-    def url(self, endpoint: str, **values: Any) -> str:
-        """The address of one of the pages."""
-        return url_for(f"lms.{endpoint}", **values)
-
     def url_with(self, **values: Any) -> str:
         """This page with other filters; None takes one away."""
-        kept = {**(request.view_args or {}), **request.args.to_dict(flat=False), **values}
-        endpoint = request.endpoint or "lms.index"
-        return url_for(endpoint, **{key: value for key, value in kept.items() if value})
+        asked = {**request.args.to_dict(flat=False), **values}
+        query = urlencode({key: value for key, value in asked.items() if value}, doseq=True)
+        here = url_for(request.endpoint or "lms.index", **(request.view_args or {}))
+        return f"{here}?{query}" if query else here
 
     def static(self, filename: str) -> str:
         return url_for("lms.static", filename=filename)
@@ -201,8 +144,8 @@ class Toolbox:
         """The sections of the pages."""
         here = (request.endpoint or "").removeprefix("lms.")
         view_args = request.view_args or {}
-        for endpoint, label, _ in _TABS:
-            is_inside = any(here == owned for owned in _owned(endpoint))
+        for endpoint, label, owned in _TABS:
+            is_inside = here in owned
             if "configuration_id" in view_args or here.startswith("new"):
                 is_inside = endpoint == "index"
             yield Tab(self.url(endpoint), i18n.gettext(label), here == endpoint or is_inside)
@@ -225,8 +168,8 @@ class Toolbox:
         connector = pages.state().registry.get(configuration.type)
         return connector.destination(configuration.settings) if connector else "—"
 
-    def status_line(self, configuration: Configuration, waiting: int) -> str | None:
-        return wording.status_line(configuration, waiting, pages.state().registry)
+    def status_line(self, configuration: Configuration) -> str | None:
+        return wording.status_line(configuration, pages.state().registry)
 
     def delivery_reason(self, delivery: Delivery, type: str) -> str | None:
         state = pages.state()
@@ -255,23 +198,17 @@ class Toolbox:
         """What tells a series from the others without its colour, in a square of 14."""
         return Markup(charts.PATTERNS[series])  # noqa: S704  # nosec B704 # constant drawings
 
-    def day(self, day: calendar_date) -> str:
+    def day(self, day: date) -> str:
         """``22 Nov``."""
         return i18n.short_date(datetime.combine(day, time(12), UTC))
 
-    def days_before(self, day: calendar_date, days: int) -> str:
+    def days_before(self, day: date, days: int) -> str:
         """An ISO date."""
         return (day - timedelta(days=days)).isoformat()
 
     def age(self, moment: datetime) -> str:
         """How long ago, as a span: ``3 minutes``."""
-        return wording.span(pages.now() - moment)
-
-    def summary_words(self, summary: Summary) -> str:
-        """``2 of 3 connected, 37 results waiting``."""
-        return wording.summary_words(
-            summary.connected, summary.total, summary.waiting, summary.attention
-        )
+        return i18n.span(pages.now() - moment)
 
     def attached_badge(self) -> wording.Badge:
         return wording.Badge(tone="ok", icon="link", label=i18n.gettext("Attached"))
@@ -312,9 +249,39 @@ class Toolbox:
             for error in field.errors
         ]
 
+    # For pages of the host. Only administrators see anything; for others there is no query either.
 
-def _owned(endpoint: str) -> tuple[str, ...]:
-    return next(owned for name, _, owned in _TABS if name == endpoint)
+    def panel(self, objective_id: object) -> Panel | None:
+        """What the objective's panel shows; None: not for this reader, or no such objective."""
+        if pages.current_administrator() is None:
+            return None
+        objectives = pages.objectives()
+        try:
+            row = objectives.get(str(objective_id))
+        except NotFound:
+            return None
+        everything = pages.configurations().list()
+        ids = {link.configuration_id for link in row.links}
+        return Panel(
+            objective=row.objective,
+            attached=[one for one in everything if one.id in ids],
+            others=[one for one in everything if one.id not in ids],
+            act=ActForm(),
+            can_backfill=objectives.can_backfill(),
+            today=pages.now().date(),
+        )
+
+    def banner(self) -> Sequence[ConfigurationRow]:
+        """The configurations that don't work; one query while all do."""
+        if not self.navigation():
+            return ()
+        return Overview(pages.state(), pages.organization_id()).rows(status="error")
+
+    def navigation(self) -> int | None:
+        """How many configurations don't work; None: not for this reader."""
+        if pages.current_administrator() is None:
+            return None
+        return len(pages.configurations().list(status="error"))
 
 
 def install(setup: BlueprintSetupState) -> None:

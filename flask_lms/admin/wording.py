@@ -1,34 +1,42 @@
-"""Moments and spans in words. Relative ones always travel with the absolute one."""
+"""Rows in words: moments, badges, and whole sentences on a status or a delivery.
+
+A relative moment always travels with the absolute one.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..connectors.base import Cause
 from ..connectors.registry import Registry
 from ..database.models import Configuration, Delivery, DeliveryState, Status
-from ..i18n import N_, clock_time, date_time, gettext, ngettext, number, short_date, translate
+from ..i18n import (
+    N_,
+    clock_time,
+    date_time,
+    gettext,
+    in_unit,
+    many,
+    ngettext,
+    number,
+    short_date,
+)
+from ..services.overview import Summary
 
-
-def _span(span: timedelta) -> str:
-    seconds = max(span.total_seconds(), 0)
-    if seconds < 90:
-        return ngettext("%(n)s second", "%(n)s seconds", max(round(seconds), 1))
-    if seconds < 90 * 60:
-        return ngettext("%(n)s minute", "%(n)s minutes", round(seconds / 60))
-    if seconds < 36 * 3600:
-        return ngettext("%(n)s hour", "%(n)s hours", round(seconds / 3600))
-    return ngettext("%(n)s day", "%(n)s days", round(seconds / 86_400))
-
-
-def span(length: timedelta) -> str:
-    """``3 minutes``."""
-    return _span(length)
+_AGO = {
+    "day": many("%(n)s day ago", "%(n)s days ago"),
+    "hour": many("%(n)s hour ago", "%(n)s hours ago"),
+    "minute": many("%(n)s minute ago", "%(n)s minutes ago"),
+    "second": many("%(n)s second ago", "%(n)s seconds ago"),
+}
+_AHEAD = {
+    "day": many("in %(n)s day", "in %(n)s days"),
+    "hour": many("in %(n)s hour", "in %(n)s hours"),
+    "minute": many("in %(n)s minute", "in %(n)s minutes"),
+    "second": many("in %(n)s second", "in %(n)s seconds"),
+}
 
 
 def ago(moment: datetime, now: datetime) -> str:
@@ -38,17 +46,8 @@ def ago(moment: datetime, now: datetime) -> str:
         return gettext("just now")
     if passed > timedelta(days=60):
         return date_time(moment)
-    if passed < timedelta(seconds=90):
-        n = round(passed.total_seconds())
-        return ngettext("%(n)s second ago", "%(n)s seconds ago", n)
-    if passed < timedelta(minutes=90):
-        n = round(passed.total_seconds() / 60)
-        return ngettext("%(n)s minute ago", "%(n)s minutes ago", n)
-    if passed < timedelta(hours=36):
-        n = round(passed.total_seconds() / 3600)
-        return ngettext("%(n)s hour ago", "%(n)s hours ago", n)
-    n = round(passed.total_seconds() / 86_400)
-    return ngettext("%(n)s day ago", "%(n)s days ago", n)
+    unit, n = in_unit(passed)
+    return ngettext(*_AGO[unit], n)
 
 
 def ahead(moment: datetime, now: datetime) -> str:
@@ -56,17 +55,8 @@ def ahead(moment: datetime, now: datetime) -> str:
     left = moment - now
     if left < timedelta(seconds=10):
         return gettext("now")
-    if left < timedelta(seconds=90):
-        n = round(left.total_seconds())
-        return ngettext("in %(n)s second", "in %(n)s seconds", n)
-    if left < timedelta(minutes=90):
-        n = round(left.total_seconds() / 60)
-        return ngettext("in %(n)s minute", "in %(n)s minutes", n)
-    if left < timedelta(hours=36):
-        n = round(left.total_seconds() / 3600)
-        return ngettext("in %(n)s hour", "in %(n)s hours", n)
-    n = round(left.total_seconds() / 86_400)
-    return ngettext("in %(n)s day", "in %(n)s days", n)
+    unit, n = in_unit(left)
+    return ngettext(*_AHEAD[unit], n)
 
 
 def relative(moment: datetime, now: datetime) -> str:
@@ -79,10 +69,6 @@ def milliseconds(ms: int) -> str:
     if ms < 1000:
         return gettext("%(n)s ms", n=ms)
     return gettext("%(n)s s", n=number(round(ms / 1000, 1)))
-
-
-# -- Rows in words. Each status and delivery gets a badge (tone, icon, label) and whole
-# sentences.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,23 +91,15 @@ class StatusPanel:
     lead: str
     strong: str | None = None
     cause: str | None = None
-    words: str | None = None
     remedies: tuple[str, ...] = ()
     then: str | None = None
 
 
-class _Facts(dict[str, Any]):
-    """Facts of a cause; one that is missing leaves a gap instead of an error."""
-
-    def __missing__(self, key: str) -> str:
-        return "…"
-
-
 _STATUS = {
-    Status.NOT_TESTED: ("info", "circle", N_("Not tested")),
-    Status.CONNECTED: ("ok", "check", N_("Connected")),
-    Status.CANT_CONNECT: ("bad", "unplugged", N_("Can't Connect")),
-    Status.SERVER_ERROR: ("bad", "alert", N_("Server Error")),
+    Status.NOT_TESTED: ("info", "circle"),
+    Status.CONNECTED: ("ok", "check"),
+    Status.CANT_CONNECT: ("bad", "unplugged"),
+    Status.SERVER_ERROR: ("bad", "alert"),
 }
 _DELIVERY = {
     DeliveryState.PENDING: ("info", "clock", N_("Waiting")),
@@ -160,9 +138,10 @@ def _badge(spec: tuple[str, str, str]) -> Badge:
     return Badge(tone=tone, icon=icon, label=gettext(label))
 
 
-def health_badge(status: Status | str) -> Badge:
+def health_badge(status: Status) -> Badge:
     """The badge of a status alone, whether paused or not."""
-    return _badge(_STATUS[Status(status)])
+    tone, icon = _STATUS[status]
+    return Badge(tone=tone, icon=icon, label=gettext(status.label))
 
 
 def status_badge(configuration: Configuration) -> Badge:
@@ -184,39 +163,6 @@ def mail_badge(state: str) -> Badge:
     return _badge(_MAIL_STATES.get(state, ("off", "minus", state)))
 
 
-def fill(message: str, facts: Mapping[str, Any]) -> str:
-    """A cause's sentence in the reader's language, with its facts."""
-    text = translate(message)
-    if "%(" not in text:
-        return text
-    words = str(facts.get("words") or "…").strip().rstrip(".")
-    return text % _Facts({**facts, "words": words})
-
-
-#: What stands in a sentence where no single case is meant.
-_EXAMPLES = {
-    "host": "lms.example.org",
-    "port": "443",
-    "target": "https://lms.example.org/xapi",
-    "email": "jane.doe@localhost",
-}
-_GAPS = re.compile(r" \(…\)|: [“„]…[”“]")
-
-
-def in_general(cause: Cause, **facts: Any) -> str:
-    """A cause's sentence with examples for the facts of one case, as far as none are given."""
-    return _GAPS.sub("", fill(cause.sentence, {**_EXAMPLES, **facts}))
-
-
-def cause_sentence(cause: Cause | None, code: str | None, facts: Mapping[str, Any]) -> str | None:
-    """The sentence of a cause; a code nobody knows is at least shown."""
-    if code is None:
-        return None
-    if cause is None:
-        return gettext("Reason: %(code)s.", code=code)
-    return fill(cause.sentence, facts)
-
-
 def facts_of(text: str | None) -> dict[str, Any]:
     """The facts kept with a delivery that was not sent; other text is no facts."""
     try:
@@ -226,16 +172,17 @@ def facts_of(text: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def summary_words(connected: int, total: int, waiting: int, attention: int) -> str:
+def summary_words(summary: Summary) -> str:
     """``2 of 3 connected, 37 results waiting, 4 need attention``."""
+    connected, total, n = summary.connected, summary.total, summary.waiting
     parts = [gettext("%(connected)s of %(total)s connected", connected=connected, total=total)]
     parts.append(
-        ngettext("%(n)s result waiting", "%(n)s results waiting", waiting)
-        if waiting
+        ngettext("%(n)s result waiting", "%(n)s results waiting", n)
+        if n
         else gettext("nothing waiting")
     )
-    if attention:
-        parts.append(ngettext("%(n)s needs attention", "%(n)s need attention", attention))
+    if n := summary.attention:
+        parts.append(ngettext("%(n)s needs attention", "%(n)s need attention", n))
     return ", ".join(parts)
 
 
@@ -255,133 +202,97 @@ def none_lost(n: int) -> str | None:
     )
 
 
-def _paused(configuration: Configuration, waiting: int) -> StatusPanel:
-    assert configuration.paused_at is not None
-    when = short_date(configuration.paused_at)
-    by = configuration.paused_by
-    lead = (
-        gettext("Paused by %(name)s on %(date)s.", name=by, date=when)
-        if by
-        else gettext("Paused on %(date)s.", date=when)
-    )
-    kept = (
-        ngettext(
-            "%(n)s new result is kept and will be sent when you resume.",
-            "%(n)s new results are kept and will be sent when you resume.",
-            waiting,
-        )
-        if waiting
-        else gettext("New results are kept and will be sent when you resume.")
-    )
-    return StatusPanel(badge=status_badge(configuration), lead=f"{lead} {kept}")
-
-
 def status_panel(
     configuration: Configuration, waiting: int, registry: Registry, now: datetime
 ) -> StatusPanel:
     """The whole status of a configuration by its newest evidence."""
-    if configuration.is_paused:
-        return _paused(configuration, waiting)
     health = configuration.health
-    if health.status.is_error:
-        return _broken(configuration, waiting, registry, now)
     badge = status_badge(configuration)
+    if configuration.paused_at is not None:
+        when, by = short_date(configuration.paused_at), configuration.paused_by
+        lead = (
+            gettext("Paused by %(name)s on %(date)s.", name=by, date=when)
+            if by
+            else gettext("Paused on %(date)s.", date=when)
+        )
+        kept = (
+            ngettext(
+                "%(n)s new result is kept and will be sent when you resume.",
+                "%(n)s new results are kept and will be sent when you resume.",
+                waiting,
+            )
+            if waiting
+            else gettext("New results are kept and will be sent when you resume.")
+        )
+        return StatusPanel(badge=badge, lead=f"{lead} {kept}")
+
     if health.status is Status.NOT_TESTED:
         lead = gettext("This configuration hasn't been tested yet.")
         return StatusPanel(badge=badge, lead=lead, strong=none_lost(waiting))
-    if health.last_success_at is None:
-        return StatusPanel(
-            badge=badge, lead=gettext("Nothing was sent yet."), strong=_some(waiting)
-        )
-    when = ago(health.last_success_at, now)
-    lead = gettext("Last result sent %(ago)s.", ago=when)
-    return StatusPanel(badge=badge, lead=f"{lead} {waiting_words(waiting)}")
+    if health.status is Status.CONNECTED:
+        if health.last_success_at is None:
+            lead, strong = gettext("Nothing was sent yet."), waiting_words(waiting)
+            return StatusPanel(badge=badge, lead=lead, strong=strong if waiting else None)
+        lead = gettext("Last result sent %(ago)s.", ago=ago(health.last_success_at, now))
+        return StatusPanel(badge=badge, lead=f"{lead} {waiting_words(waiting)}")
 
-
-def _some(waiting: int) -> str | None:
-    return waiting_words(waiting) if waiting else None
-
-
-def _broken(
-    configuration: Configuration, waiting: int, registry: Registry, now: datetime
-) -> StatusPanel:
-    health = configuration.health
-    cause = registry.cause(configuration.type, health.cause)
     since = date_time(health.since or now)
-    if health.status is Status.CANT_CONNECT:
-        connector = registry.get(configuration.type)
-        host = connector.destination(configuration.settings) if connector else "…"
-        lead = (
-            gettext("We can't reach your LMS.")
-            + " "
-            + gettext(
-                "Since %(time)s we can't open a connection to %(host)s.", time=since, host=host
-            )
-        )
+    connector = registry.get(configuration.type)
+    more = gettext("This has been so since %(time)s.", time=since)
+    if health.status is not Status.CANT_CONNECT:
+        lead = gettext("Your LMS answers, but doesn't accept the results.")
     else:
-        lead = (
-            gettext("Your LMS answers, but doesn't accept the results.")
-            + " "
-            + gettext("This has been so since %(time)s.", time=since)
-        )
-    remedies = tuple(fill(step, health.facts) for step in (cause.remedy if cause else ()))
-    return StatusPanel(
-        badge=status_badge(configuration),
-        lead=lead,
-        strong=none_lost(waiting),
-        cause=cause_sentence(cause, health.cause, health.facts),
-        words=str(health.facts.get("words") or "") or None,
-        remedies=(*remedies, gettext("Then test the connection.")) if remedies else (),
-        then=next_try(configuration, now),
-    )
-
-
-def next_try(configuration: Configuration, now: datetime) -> str:
-    """When it is tried again, and what happens once the LMS answers."""
-    at = configuration.health.next_attempt_at
-    first = (
+        lead = gettext("We can't reach your LMS.")
+        if connector is not None:
+            more = gettext(
+                "Since %(time)s we can't open a connection to %(host)s.",
+                time=since,
+                host=connector.destination(configuration.settings),
+            )
+    sentence, remedies = registry.explain(configuration.type, health.cause, health.facts)
+    at = health.next_attempt_at
+    next_try = (
         gettext("Next try at %(time)s.", time=clock_time(at))
         if at is not None and at > now
         else gettext("Next try in a few seconds.")
     )
-    second = gettext(
+    then = gettext(
         "When your LMS answers, waiting results are sent at once, at the latest within 24 hours."
     )
-    return f"{first} {second}"
+    return StatusPanel(
+        badge=badge,
+        lead=f"{lead} {more}",
+        strong=none_lost(waiting),
+        cause=sentence,
+        remedies=(*remedies, gettext("Then test the connection.")) if remedies else (),
+        then=f"{next_try} {then}",
+    )
 
 
-def status_line(configuration: Configuration, waiting: int, registry: Registry) -> str | None:
+def status_line(configuration: Configuration, registry: Registry) -> str | None:
     """One line beside the badge in a list: the cause of an error, or why nothing is sent."""
     health = configuration.health
-    if configuration.is_paused:
-        assert configuration.paused_at is not None
+    if configuration.paused_at is not None:
         return gettext(
             "Since %(date)s. New results are kept.", date=short_date(configuration.paused_at)
         )
     if health.status is Status.NOT_TESTED:
         return gettext("This configuration hasn't been tested yet.")
     if health.status.is_error:
-        return cause_sentence(
-            registry.cause(configuration.type, health.cause), health.cause, health.facts
-        )
+        return registry.explain(configuration.type, health.cause, health.facts)[0]
     return None
-
-
-# -- deliveries ---------------------------------------------------------------------------------
 
 
 def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform: str) -> str | None:
     """Why a delivery is not sent, rejected or cancelled, in one or two sentences; or what is to be
     known of one that was sent.
     """
-    cause = registry.cause(type, delivery.reason)
     if delivery.state is DeliveryState.NOT_SENT:
         facts = {**facts_of(delivery.reason_words), "platform": platform}
-        steps = cause.remedy if cause else ()
-        parts = [cause_sentence(cause, delivery.reason, facts), *(fill(s, facts) for s in steps)]
-        return " ".join(part for part in parts if part)
+        sentence, remedies = registry.explain(type, delivery.reason, facts)
+        return " ".join(part for part in (sentence, *remedies) if part)
     if delivery.state in (DeliveryState.REJECTED, DeliveryState.DELIVERED):
-        return cause_sentence(cause, delivery.reason, {"words": delivery.reason_words or "–"})
+        return registry.explain(type, delivery.reason, {"words": delivery.reason_words})[0]
     if delivery.state is DeliveryState.CANCELLED:
         if delivery.settled_by:
             return gettext("By %(name)s.", name=delivery.settled_by)
@@ -398,56 +309,40 @@ def delivery_sentence(
 ) -> str:
     """What happened to a delivery, in one sentence or two."""
     name = configuration.name
-    reason = delivery_reason(delivery, configuration.type, registry, platform)
     settled = date_time(delivery.settled_at or now)
     if delivery.state is DeliveryState.DELIVERED:
         stored = gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
+        reason = delivery_reason(delivery, configuration.type, registry, platform)
         return f"{stored} {reason}" if reason else stored
-    if delivery.state is DeliveryState.REJECTED:
-        return _rejected_sentence(delivery, configuration, registry, settled)
     if delivery.state is DeliveryState.NOT_SENT:
+        reason = delivery_reason(delivery, configuration.type, registry, platform)
         return gettext("This result was not sent to %(lms)s.", lms=name) + f" {reason}"
     if delivery.state is DeliveryState.CANCELLED:
-        by = delivery.settled_by
-        if by:
+        if by := delivery.settled_by:
             return gettext("Cancelled by %(name)s on %(time)s.", name=by, time=settled)
         return gettext("Cancelled automatically on %(time)s.", time=settled)
-    return _waiting_sentence(delivery, configuration, now)
+    if delivery.state is DeliveryState.PENDING:
+        if configuration.is_paused:
+            return gettext("Waiting: %(lms)s is paused. It is sent when you resume.", lms=name)
+        first = gettext("Waiting to be sent to %(lms)s.", lms=name)
+        return f"{first} {delivery_next(delivery, configuration, now)}"
 
-
-def _rejected_sentence(
-    delivery: Delivery, configuration: Configuration, registry: Registry, settled: str
-) -> str:
-    """When, in whose words, and what to do."""
+    # Rejected: when, in whose words, and what to do.
     cause = registry.cause(configuration.type, delivery.reason)
-    facts = {"words": delivery.reason_words or "–"}
+    facts = {"words": delivery.reason_words}
     if delivery.reason_words:
-        words = delivery.reason_words.strip().rstrip(".")
         first = gettext(
             "%(lms)s rejected this result on %(time)s: “%(words)s”.",
-            lms=configuration.name,
+            lms=name,
             time=settled,
-            words=words,
+            words=delivery.reason_words.strip().rstrip("."),
         )
     else:
-        first = gettext(
-            "%(lms)s rejected this result on %(time)s.", lms=configuration.name, time=settled
-        )
-    names_words = cause is not None and "%(words)s" in cause.sentence
-    also = None if names_words else cause_sentence(cause, delivery.reason, facts)
-    steps = [fill(step, facts) for step in (cause.remedy if cause else ())]
-    return " ".join(part for part in (first, also, *steps) if part)
-
-
-def _waiting_sentence(delivery: Delivery, configuration: Configuration, now: datetime) -> str:
-    name = configuration.name
-    if configuration.is_paused:
-        return gettext("Waiting: %(lms)s is paused. It is sent when you resume.", lms=name)
-    return (
-        gettext("Waiting to be sent to %(lms)s.", lms=name)
-        + " "
-        + delivery_next(delivery, configuration, now)
-    )
+        first = gettext("%(lms)s rejected this result on %(time)s.", lms=name, time=settled)
+    sentence, remedies = registry.explain(configuration.type, delivery.reason, facts)
+    # One that quotes the LMS would say the same once more.
+    also = None if cause is not None and "%(words)s" in cause.sentence else sentence
+    return " ".join(part for part in (first, also, *remedies) if part)
 
 
 def delivery_next(delivery: Delivery, configuration: Configuration, now: datetime) -> str:

@@ -12,6 +12,24 @@ from sqlalchemy.orm import Session
 
 from ..database.models import Configuration, Incident
 
+#: The kind of the one row that remembers the last look at everything: it is taken once a minute,
+#: whatever the number of workers.
+SCAN = "scan"
+#: What was settled in the last minute is left to the next look: its transaction may still be open.
+LAG = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What one look is about: what was settled after ``since``, up to ``until``.
+
+    :param last_at: when the look before was; None: there was none.
+    """
+
+    since: datetime
+    until: datetime
+    last_at: datetime | None
+
 
 def key_of(configuration: Configuration, kind: str) -> str:
     """``Incident.open_key`` of a configuration's open incident of a kind."""
@@ -29,9 +47,14 @@ def find_open(session: Session, key: str, *, is_for_update: bool = False) -> Inc
     return session.scalar(query.execution_options(populate_existing=True))
 
 
-def open_once(session: Session, key: str, **values: Any) -> tuple[Incident, bool]:
+def open_once(
+    session: Session, key: str, configuration: Configuration | None = None, **values: Any
+) -> tuple[Incident, bool]:
     """A new open incident and True, or the one that another process opened just now and False."""
     incident = Incident(open_key=key, mails=0, **values)
+    if configuration is not None:
+        incident.configuration_id = configuration.id
+        incident.organization_id = configuration.organization_id
     try:
         with session.begin_nested():
             session.add(incident)
@@ -42,22 +65,6 @@ def open_once(session: Session, key: str, **values: Any) -> tuple[Incident, bool
             raise
         return found, False
     return incident, True
-
-
-def open_for(
-    session: Session, configuration: Configuration, kind: str, now: datetime, **values: Any
-) -> Incident:
-    """:func:`open_once` for a configuration."""
-    incident, _ = open_once(
-        session,
-        key_of(configuration, kind),
-        configuration_id=configuration.id,
-        organization_id=configuration.organization_id,
-        kind=kind,
-        opened_at=now,
-        **values,
-    )
-    return incident
 
 
 def close(session: Session, incident: Incident, now: datetime, **facts: Any) -> bool:
@@ -98,37 +105,16 @@ def claim(session: Session, incident: Incident, next_mail_at: datetime | None) -
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-# -- The look around, once a minute whatever the number of workers: one row remembers the last
-# one.
-
-KIND = "scan"
-_KEY = "installation:scan"
-_EVERY = timedelta(minutes=1)
-#: What was settled in the last minute is left to the next look: its transaction may still be open.
-LAG = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """What one look is about: what was settled after ``since``, up to ``until``.
-
-    :param last_at: when the look before was; None: there was none.
-    """
-
-    since: datetime
-    until: datetime
-    last_at: datetime | None
-
-
-def take(session: Session, now: datetime) -> Window | None:
+def take_scan(session: Session, now: datetime) -> Window | None:
     """The look that is due, claimed for this transaction; None: not due, or another worker's."""
-    row = find_open(session, _KEY)
+    key = f"installation:{SCAN}"
+    row = find_open(session, key)
     if row is None:
         facts = {"until": (now - LAG).isoformat(), "at": None}
-        row, _ = open_once(session, _KEY, kind=KIND, opened_at=now, next_mail_at=now, facts=facts)
+        row, _ = open_once(session, key, kind=SCAN, opened_at=now, next_mail_at=now, facts=facts)
     if row.next_mail_at is not None and row.next_mail_at > now:
         return None
-    if not claim(session, row, now + _EVERY):
+    if not claim(session, row, now + timedelta(minutes=1)):
         return None
     last_at = row.facts.get("at")
     window = Window(

@@ -33,8 +33,9 @@ REDIS_PATIENCE = timedelta(minutes=5)
 SEEN = timedelta(minutes=5)
 
 
-def _key(cause: str) -> str:
-    return f"installation:{cause}"
+def find_fault(session: Session, cause: str) -> Incident | None:
+    """The incident of a fault that isn't over."""
+    return incidents.find_open(session, f"installation:{cause}")
 
 
 def operator_fault(
@@ -53,11 +54,11 @@ def operator_fault(
     :param patience: told when it lasts longer; None: not by mail.
     """
     told = {**plain(facts), "seen_at": now.isoformat(timespec="minutes")}
-    incident = incidents.find_open(session, _key(cause))
+    incident = find_fault(session, cause)
     if incident is None:
         incident, is_new = incidents.open_once(
             session,
-            _key(cause),
+            f"installation:{cause}",
             kind=KIND,
             cause=cause,
             facts=told,
@@ -75,7 +76,7 @@ def operator_fault(
 
 def operator_ok(state: AppState, session: Session, cause: str, now: datetime) -> None:
     """The fault is over; who was told of it is told so."""
-    incident = incidents.find_open(session, _key(cause))
+    incident = find_fault(session, cause)
     if incident is None or not incidents.close(session, incident, now):
         return
     _log.warning("the installation's fault is over: %s", cause)
@@ -128,79 +129,60 @@ def _tell(state: AppState, session: Session, incident: Incident, stage: str, now
     )
 
 
-# -- what is looked at each minute -----------------------------------------------------------------
-
-
 def look(state: AppState, session: Session, window: incidents.Window, now: datetime) -> None:
-    """Was no worker running, is Redis gone, can secrets not be read, is an own fault over?"""
-    _look_for_a_gap(state, session, window, now)
-    _look_for_redis(state, session, now)
-    _look_for_secrets(state, session, now)
-    _look_for_the_end(state, session, now)
-
-
-def _look_for_a_gap(
-    state: AppState, session: Session, window: incidents.Window, now: datetime
-) -> None:
-    """A dead worker can't tell that none runs, so the next one does."""
-    if window.last_at is None or now - window.last_at < WORKER_GONE + timedelta(minutes=1):
-        return
-    waited = session.scalar(
-        sa.select(sa.func.count())
-        .select_from(Delivery)
-        .join(Configuration, Configuration.id == Delivery.configuration_id)
-        .join(
-            ConfigurationHealth, ConfigurationHealth.configuration_id == Delivery.configuration_id
-        )
-        .where(
-            Delivery.recorded_at <= now - timedelta(minutes=1),
-            sa.or_(
-                sa.and_(
-                    Delivery.state == DeliveryState.PENDING,
-                    Configuration.paused_at.is_(None),
-                    Configuration.deleted_at.is_(None),
-                    ConfigurationHealth.status.in_((Status.CONNECTED, Status.NOT_TESTED)),
+    """Once a minute: did no worker run, is Redis gone, can secrets not be read, is a fault over?"""
+    # A dead worker can't tell that none runs, so the next one does, if anything waited meanwhile.
+    minute_ago = now - timedelta(minutes=1)
+    if window.last_at is not None and minute_ago - window.last_at >= WORKER_GONE:
+        waited = session.scalar(
+            sa.select(sa.func.count())
+            .select_from(Delivery)
+            .join(Configuration, Configuration.id == Delivery.configuration_id)
+            .join(
+                ConfigurationHealth,
+                ConfigurationHealth.configuration_id == Delivery.configuration_id,
+            )
+            .where(
+                Delivery.recorded_at <= minute_ago,
+                sa.or_(
+                    sa.and_(
+                        Delivery.state == DeliveryState.PENDING,
+                        Configuration.paused_at.is_(None),
+                        Configuration.deleted_at.is_(None),
+                        ConfigurationHealth.status.in_((Status.CONNECTED, Status.NOT_TESTED)),
+                    ),
+                    sa.and_(
+                        Delivery.settled_at > minute_ago,
+                        Delivery.state == DeliveryState.DELIVERED,
+                        Delivery.recorded_at > window.last_at,
+                    ),
                 ),
-                sa.and_(
-                    Delivery.settled_at > now - timedelta(minutes=1),
-                    Delivery.state == DeliveryState.DELIVERED,
-                    Delivery.recorded_at > window.last_at,
-                ),
-            ),
+            )
         )
-    )
-    if waited:
-        tell_past(state, session, "no_worker", {"waiting": waited}, window.last_at, now)
+        if waited:
+            tell_past(state, session, "no_worker", {"waiting": waited}, window.last_at, now)
 
-
-def _look_for_redis(state: AppState, session: Session, now: datetime) -> None:
-    alive = session.scalars(
+    has_redis = session.scalars(
         sa.select(Worker.has_redis).where(Worker.seen_at > now - WORKER_GONE)
     ).all()
-    if not alive:
-        return
-    if all(alive):
+    if has_redis and all(has_redis):
         operator_ok(state, session, "redis", now)
-    else:
-        facts = {"workers": len(alive), "without": alive.count(False)}
+    elif has_redis:
+        facts = {"workers": len(has_redis), "without": has_redis.count(False)}
         operator_fault(state, session, "redis", facts, now, patience=REDIS_PATIENCE)
 
-
-def _look_for_secrets(state: AppState, session: Session, now: datetime) -> None:
-    count = session.scalar(
+    unreadable = session.scalar(
         sa.select(sa.func.count())
         .select_from(ConfigurationHealth)
         .join(Configuration, Configuration.id == ConfigurationHealth.configuration_id)
         .where(ConfigurationHealth.cause == "secret_unreadable", Configuration.deleted_at.is_(None))
     )
-    if count:
-        operator_fault(state, session, "secret_unreadable", {"configurations": count}, now)
+    if unreadable:
+        operator_fault(state, session, "secret_unreadable", {"configurations": unreadable}, now)
     else:
         operator_ok(state, session, "secret_unreadable", now)
 
-
-def _look_for_the_end(state: AppState, session: Session, now: datetime) -> None:
-    """A fault of ours that no destination shows any more is over."""
+    # A fault of ours that no destination shows any more is over.
     for incident in session.scalars(
         sa.select(Incident).where(
             Incident.configuration_id.is_(None),

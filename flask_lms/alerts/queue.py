@@ -6,7 +6,6 @@ Alerts page shows everything.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,7 @@ from ..app_state import AppState
 from ..database.models import Configuration, Incident, Mail
 from ..database.types import new_id
 from . import texts
-from .rules import DAY, Kind, Room
+from .rules import DAY, Kind, Quota
 
 
 def queue(
@@ -48,9 +47,29 @@ def queue(
     language = configuration.language if configuration else language or "en"
     with i18n.using(language):
         subject = texts.subject(kind, facts, state.settings.platform_name)
-    rows = [
-        Mail(
-            id=new_id(),
+    host = urlsplit(state.settings.public_url).hostname or "localhost"
+    host = host if host.isascii() else host.encode("idna").decode()
+    rows = []
+    for address in recipients:
+        references: list[str] = []
+        if incident is not None and incident.thread is not None:
+            # The episode's first mail, then the first one that this address got.
+            own = session.scalar(
+                sa.select(Mail.message_id)
+                .where(
+                    Mail.incident_id == incident.id,
+                    Mail.recipient == address,
+                    Mail.state.in_(("waiting", "sent")),
+                )
+                .order_by(Mail.created_at, Mail.id)
+                .limit(1)
+            )
+            references = list(dict.fromkeys(filter(None, (incident.thread, own))))
+        id = new_id()
+        row = Mail(
+            id=id,
+            # RFC 5322, 3.6.4; it stays the same in every attempt to send
+            message_id=f"<{id.hex}.lms@{host}>",
             incident_id=incident.id if incident else None,
             configuration_id=configuration.id if configuration else None,
             organization_id=configuration.organization_id if configuration else organization_id,
@@ -61,18 +80,18 @@ def queue(
             facts={
                 **facts,
                 "others": [other for other in recipients if other != address],
-                "references": _references(session, incident, address),
+                "references": references,
             },
             created_at=now,
             due_at=now,
             attempts=0,
         )
-        for address in recipients
-    ]
-    for row in rows:
-        row.message_id = message_id(state, row.id)
-        row.reason = _refusal(session, row, configuration, now)
+        if configuration is not None and configuration.is_muted(address):
+            row.reason = "muted"
+        else:
+            row.reason = quota(session, row, now).refusal(kind)
         row.state = "skipped" if row.reason else "waiting"
+        rows.append(row)
     session.add_all(rows)
     sent = [row for row in rows if row.state == "waiting"]
     if incident is not None:
@@ -83,52 +102,16 @@ def queue(
     return len(sent)
 
 
-def message_id(state: AppState, mail_id: uuid.UUID) -> str:
-    """A Message-ID (RFC 5322, 3.6.4) that stays the same in every attempt to send."""
-    host = urlsplit(state.settings.public_url).hostname or "localhost"
-    return f"<{mail_id.hex}.lms@{host.encode('idna').decode() if not host.isascii() else host}>"
-
-
-def _references(session: Session, incident: Incident | None, address: str) -> list[str]:
-    """The episode's first mail, then the first one that this address got."""
-    if incident is None or incident.thread is None:
-        return []
-    own = session.scalar(
-        sa.select(Mail.message_id)
-        .where(
-            Mail.incident_id == incident.id,
-            Mail.recipient == address,
-            Mail.state.in_(("waiting", "sent")),
-        )
-        .order_by(Mail.created_at, Mail.id)
-        .limit(1)
-    )
-    return list(dict.fromkeys(filter(None, (incident.thread, own))))
-
-
-def is_muted(configuration: Configuration, address: str) -> bool:
-    """Whether this address asked not to be mailed about the configuration."""
-    return address.casefold() in {muted.casefold() for muted in configuration.muted_emails or ()}
-
-
 def objection(configuration: Configuration | None, address: str) -> str | None:
     """Why an address must not be mailed about a configuration; None: it may."""
     if configuration is None or configuration.deleted_at is not None:
         return "deleted"
     if address.casefold() not in {one.casefold() for one in configuration.contact_emails}:
         return "no_contact"
-    return "muted" if is_muted(configuration, address) else None
+    return "muted" if configuration.is_muted(address) else None
 
 
-def _refusal(
-    session: Session, mail: Mail, configuration: Configuration | None, now: datetime
-) -> str | None:
-    if configuration is not None and is_muted(configuration, mail.recipient):
-        return "muted"
-    return room(session, mail, now).refusal(Kind(mail.kind))
-
-
-def room(session: Session, mail: Mail, now: datetime, *, only_sent: bool = False) -> Room:
+def quota(session: Session, mail: Mail, now: datetime, *, only_sent: bool = False) -> Quota:
     """What left (or will leave) in the 24 hours before ``now``, without ``mail`` itself.
 
     :param only_sent: count by the time of sending: a mail server that was away for long must not
@@ -156,4 +139,4 @@ def room(session: Session, mail: Mail, now: datetime, *, only_sent: bool = False
             )
         }
         notices.discard((mail.incident_id, mail.kind, mail.created_at))
-    return Room(configuration=len(notices), address=address or 0)
+    return Quota(configuration=len(notices), address=address or 0)

@@ -27,7 +27,7 @@ UNSTABLE_PATIENCE = DAY
 UNSTABLE_PATIENCE_SETTINGS = timedelta(hours=1)
 #: Rejected and not sent results are collected for so long before the day's mail.
 RESULTS_PATIENCE = timedelta(minutes=10)
-#: Most mails in a day; the last one to an address is kept for the digest of what had no room.
+#: Most mails in a day; the last one to an address is kept for the digest of what was over.
 CONFIGURATION_CAP = 6
 ADDRESS_CAP = 20
 TEST_CAP = 5
@@ -88,14 +88,6 @@ def next_reminder(opened_at: datetime, now: datetime) -> datetime:
     return last + weeks * REMINDER_EVERY
 
 
-def needs_update(told_settings: bool, is_settings: bool) -> bool:
-    """Whether an outage that was told is told again because there is now something to do.
-
-    "It does not answer" is waited for; "it refuses the key" that follows must not be.
-    """
-    return is_settings and not told_settings
-
-
 def _changes(episodes: Iterable[Episode], since: datetime, now: datetime) -> tuple[int, int]:
     """Changes of status after ``since``: those of outages that matter, and of blips."""
     counted = blips = 0
@@ -117,6 +109,84 @@ def is_unstable(episodes: Iterable[Episode], now: datetime) -> bool:
     """
     counted, blips = _changes(episodes, now - DAY, now)
     return counted >= UNSTABLE_CHANGES or blips >= UNSTABLE_BLIPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outage:
+    """What is known when it is decided what an open outage needs.
+
+    :param was_announced: the contacts were told of it.
+    :param told_settings: they were told that only a change at either end can mend it.
+    :param is_over: its destination is connected again.
+    :param is_silent: its configuration is paused or deleted: of what goes on nobody is told.
+    :param is_due: its next mail was planned for now, or earlier.
+    :param failures: see :func:`announce_at`, as for the two after it.
+    :param is_unstable: the contacts know that it comes and goes.
+    :param others: the other outages of the last 24 hours.
+    """
+
+    opened_at: datetime
+    was_announced: bool = False
+    told_settings: bool = False
+    is_over: bool = False
+    is_silent: bool = False
+    is_due: bool = False
+    failures: int = 1
+    is_settings: bool = False
+    is_setup: bool = False
+    is_unstable: bool = False
+    others: Sequence[Episode] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do about an outage now.
+
+    :param kind: the mail to send; ``UNSTABLE``: it comes and goes, and that is told in its place.
+    :param is_update: the mail tells that the reason has changed, and now needs the contact.
+    :param look_at: when to look again; None: as planned before.
+    """
+
+    kind: Kind | None = None
+    is_update: bool = False
+    look_at: datetime | None = None
+
+
+def decide(outage: Outage, now: datetime) -> Decision:
+    """From the first failure to the mail that it is over: who is told what, and when again."""
+    if outage.is_over:
+        own = Episode(opened_at=outage.opened_at, closed_at=now, was_announced=outage.was_announced)
+        if not outage.is_unstable and is_unstable([*outage.others, own], now):
+            return Decision(kind=Kind.UNSTABLE)
+        return Decision(kind=Kind.RECOVERED if outage.was_announced else None)
+    if outage.is_silent:
+        return Decision()
+
+    if outage.was_announced:
+        look_at = next_reminder(outage.opened_at, now) if outage.is_due else None
+        # "It does not answer" is waited for; "it refuses the key" that follows must not be.
+        if outage.is_settings and not outage.told_settings:
+            return Decision(kind=Kind.ERROR, is_update=True, look_at=look_at)
+        return Decision(kind=Kind.STILL_DOWN if outage.is_due else None, look_at=look_at)
+
+    at = announce_at(
+        outage.opened_at,
+        failures=outage.failures,
+        is_settings=outage.is_settings,
+        is_setup=outage.is_setup,
+        is_unstable=outage.is_unstable,
+    )
+    if at > now:
+        return Decision(look_at=at)
+    # One that is told of counts as a change, however short it is.
+    own = Episode(opened_at=outage.opened_at, was_announced=True)
+    if not outage.is_unstable and is_unstable([*outage.others, own], now):
+        return Decision(kind=Kind.UNSTABLE, look_at=outage.opened_at + UNSTABLE_PATIENCE)
+    is_old = now - outage.opened_at >= DAY
+    return Decision(
+        kind=Kind.STILL_DOWN if is_old else Kind.ERROR,
+        look_at=next_reminder(outage.opened_at, now),
+    )
 
 
 class Digest(enum.Enum):
@@ -154,7 +224,7 @@ def summary(episodes: Sequence[Episode], since: datetime, now: datetime) -> tupl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class Quota:
     """How many mails left in the last 24 hours, and whether one more may.
 
     :param configuration: notices of the configuration, each counted once for all its recipients.
@@ -165,7 +235,7 @@ class Room:
     address: int
 
     def refusal(self, kind: Kind) -> str | None:
-        """Why one more mail has no room; None: it has.
+        """Why one more mail is over the day's quota; None: it is not.
 
         The operators' mails and tests have no configuration's cap; the digest takes the place
         that was kept for it.

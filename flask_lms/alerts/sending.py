@@ -1,6 +1,7 @@
-"""The host's Flask-Mail with what it leaves out: time limits and a checked certificate.
+"""Due mail rows go out through the host's Flask-Mail: each is claimed, sent and marked.
 
-Flask-Mail opens connections without a timeout and starts TLS without looking at the certificate.
+Flask-Mail opens connections without a timeout and starts TLS without looking at the certificate;
+:class:`Connection` adds both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import logging
 import smtplib
 import ssl
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.charset import QP, Charset
@@ -28,7 +28,7 @@ import jinja2
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from .. import events
+from .. import audit, events
 from ..app_state import AppState
 from ..database.models import Configuration, Mail
 from ..errors import LMSError
@@ -38,8 +38,17 @@ from . import incidents, operators, queue, rules, texts, unsubscribe
 from .rules import Kind
 from .texts import clean
 
+_log = logging.getLogger(__name__)
 _QUOTED = Charset("utf-8")
 _QUOTED.body_encoding = QP
+#: A claim without an outcome is taken over after this, longer than all time limits together.
+_CLAIM = timedelta(minutes=15)
+_SENDING, _SENDING_AGAIN = "sending", "sending_again"
+#: The cause of the operators' incident.
+_FAULT = "mail"
+#: A banner for administrators after this; shorter hitches mend themselves.
+_PATIENCE = timedelta(minutes=2)
+_WORTH_TELLING = timedelta(minutes=5)
 
 
 class _Noted:
@@ -149,18 +158,6 @@ class AlertMessage(flask_mail.Message):
         return self._message().as_bytes(policy=compat32.clone(linesep="\r\n"))
 
 
-# -- Sending: due mail rows go out through the host's Flask-Mail, each claimed, sent, marked.
-
-_log = logging.getLogger(__name__)
-#: A claim without an outcome is taken over after this, longer than all time limits together.
-_CLAIM = timedelta(minutes=15)
-_SENDING, _SENDING_AGAIN = "sending", "sending_again"
-_FAULT = "mail"
-#: A banner for administrators after this; shorter hitches mend themselves.
-_PATIENCE = timedelta(minutes=2)
-_WORTH_TELLING = timedelta(minutes=5)
-
-
 class _ServerDown(LMSError):
     """No mail can go out now, whichever it is."""
 
@@ -209,14 +206,25 @@ def send_test(state: AppState, configuration: Configuration, by: Administrator |
         now=now,
         configuration=configuration,
     )
+    if queued:
+        audit.write(
+            session,
+            organization_id=configuration.organization_id,
+            action="test_alert_sent",
+            at=now,
+            by=by,
+            configuration=configuration,
+            changes={"recipients": queued},
+        )
     session.commit()
+    audit.tell(state)
     return queued
 
 
 def problem(state: AppState) -> MailProblem | None:
     """Why alerts don't go out, for the banner; None: they do."""
     session = state.session()
-    incident = incidents.find_open(session, "installation:" + _FAULT)
+    incident = operators.find_fault(session, _FAULT)
     if incident is None or state.clock.now(session) - incident.opened_at < _PATIENCE:
         return None
     waiting = session.scalar(
@@ -248,11 +256,24 @@ def send_due(state: AppState, limit: int = 50) -> int:
     sent = 0
     try:
         with contextlib.ExitStack() as stack:
-            line = _Line(state, stack)
+            server = _Server(state, stack)
             for mail_id in due:
-                sent += _send_one(state, session, line, mail_id)
+                now = state.clock.now(session)
+                mail = _claim(state, session, server, mail_id, now)
+                if mail is not None:
+                    sent += _send(state, session, server, mail, now)
     except _ServerDown as error:
-        _server_is_down(state, session, str(error))
+        # All mails that are due wait, so that one attempt in a while finds out, not one a mail.
+        session.rollback()
+        now = state.clock.now(session)
+        for mail in session.scalars(
+            sa.select(Mail).where(Mail.state == "waiting", Mail.due_at <= now).order_by(Mail.id)
+        ):
+            mail.attempts += 1
+            _postpone(mail, now)
+        facts = {"reason": str(error)}
+        operators.operator_fault(state, session, _FAULT, facts, now, patience=None)
+        session.commit()
     return sent
 
 
@@ -260,8 +281,8 @@ def _sender(state: AppState) -> Any:
     return state.settings.mail_sender or state.app.extensions["mail"].default_sender
 
 
-class _Line:
-    """The connection to the mail server, opened when the first mail needs it."""
+class _Server:
+    """The mail server, connected to when the first mail needs it."""
 
     def __init__(self, state: AppState, stack: contextlib.ExitStack) -> None:
         self._state = state
@@ -269,7 +290,7 @@ class _Line:
         self._connection: Connection | None = None
         self._is_own = True
 
-    def open(self) -> None:
+    def connect(self) -> None:
         """Connect, once.
 
         :raises _ServerDown: it can't be.
@@ -281,8 +302,10 @@ class _Line:
         self._is_own = type(self._state.mail).send is flask_mail.Mail.send
         connection = Connection(self._state.app.extensions["mail"], self._state.settings)
         if self._is_own:
-            with _server_errors():
+            try:
                 self._stack.enter_context(connection)
+            except (OSError, smtplib.SMTPException) as error:
+                raise _ServerDown(_words(error)) from error
         self._connection = connection
 
     def send(self, message: AlertMessage) -> None:
@@ -294,16 +317,8 @@ class _Line:
             self._state.mail.send(message)
 
     @property
-    def may_have_left(self) -> bool:
+    def has_begun_data(self) -> bool:
         return self._connection is not None and self._connection.has_begun_data
-
-
-@contextlib.contextmanager
-def _server_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, smtplib.SMTPException) as error:
-        raise _ServerDown(_words(error)) from error
 
 
 def _words(error: BaseException) -> str:
@@ -315,49 +330,109 @@ def _words(error: BaseException) -> str:
     return clean(f"{type(error).__name__}: {error}")
 
 
-def _send_one(state: AppState, session: Session, line: _Line, mail_id: uuid.UUID) -> int:
+def _claim(
+    state: AppState, session: Session, server: _Server, mail_id: uuid.UUID, now: datetime
+) -> Mail | None:
+    """A mail to be sent by this process and no other; committed before anything is sent.
+
+    :returns: None when it isn't to be sent now, or never: then its row says why.
+    :raises _ServerDown: no mail can be sent.
+    """
     mail = session.get(Mail, mail_id, populate_existing=True)
-    now = state.clock.now(session)
     if mail is None or mail.state != "waiting" or mail.due_at > now:
         session.rollback()
-        return 0
-    if _is_settled_without(session, state, mail, now) or _waits_for_an_earlier(session, mail):
-        session.commit()
-        return 0
+        return None
+    # What must not be sent any more.
+    reason = None
+    if mail.configuration_id is not None:
+        configuration = session.get(Configuration, mail.configuration_id, populate_existing=True)
+        reason = queue.objection(configuration, mail.recipient)
+    elif mail.kind == Kind.OPERATOR.value and mail.recipient not in state.settings.operator_emails:
+        reason = "no_contact"
+    if mail.reason == _SENDING_AGAIN:
+        mail.state, mail.reason = "failed", "unknown"
+    elif now - mail.created_at >= rules.GIVE_UP:
+        mail.state, mail.reason = "failed", mail.reason or "too_late"
+    elif reason is not None:
+        mail.state, mail.reason = "skipped", reason
+    elif refusal := queue.quota(session, mail, now, only_sent=True).refusal(Kind(mail.kind)):
+        mail.state, mail.reason, mail.due_at = "skipped", refusal, now
+    # The mail of a recovery must not overtake the mail that says what was wrong.
+    earlier = None
+    if mail.state == "waiting" and mail.incident_id is not None:
+        earlier = session.scalar(
+            sa.select(sa.func.max(Mail.due_at)).where(
+                Mail.incident_id == mail.incident_id,
+                Mail.recipient == mail.recipient,
+                Mail.state == "waiting",
+                Mail.id < mail.id,
+            )
+        )
+        if earlier is not None:
+            mail.due_at = max(earlier, mail.due_at)
+    is_ready = mail.state == "waiting" and earlier is None
     attempts = mail.attempts  # as read; after the commit it would be read anew
     session.commit()
-    line.open()
-    if not _claim(session, mail, attempts, now):
-        return 0
+    if not is_ready:
+        return None
+    server.connect()
+    # More attempts than it had when it was found due: another process took it.
+    done = session.execute(
+        sa.update(Mail)
+        .where(Mail.id == mail.id, Mail.state == "waiting", Mail.attempts == attempts)
+        .values(
+            attempts=Mail.attempts + 1,
+            due_at=now + _CLAIM,
+            reason=_SENDING_AGAIN if mail.reason == _SENDING else _SENDING,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    session.commit()
+    session.refresh(mail)
+    return mail if done.rowcount else None  # type: ignore[attr-defined]
+
+
+def _send(state: AppState, session: Session, server: _Server, mail: Mail, now: datetime) -> bool:
+    """Send a claimed mail and note what became of it; True: it left.
+
+    :raises _ServerDown: no mail can be sent.
+    """
     try:
         message = _message(state, mail)
     except jinja2.TemplateError:
-        _log.exception("the templates of a mail are at fault", extra={"mail_id": mail_id.hex})
-        _settle(session, mail, "failed", "template")
-        return 0
+        _log.exception("the templates of a mail are at fault", extra={"mail_id": mail.id.hex})
+        mail.state, mail.reason = "failed", "template"
+        session.commit()
+        return False
     session.commit()  # no transaction is open while the mail server answers
-    return _hand_over(state, session, line, mail, message, now)
-
-
-def _hand_over(
-    state: AppState, session: Session, line: _Line, mail: Mail, message: AlertMessage, now: datetime
-) -> int:
     try:
-        line.send(message)
-    except smtplib.SMTPRecipientsRefused as error:
-        code, said = next(iter(error.recipients.values()))
-        _refused(session, mail, smtplib.SMTPResponseException(code, said), now)
-        return 0
-    except (smtplib.SMTPDataError, smtplib.SMTPNotSupportedError) as error:
-        _refused(session, mail, error, now)
-        return 0
+        server.send(message)
+    except (
+        smtplib.SMTPRecipientsRefused,
+        smtplib.SMTPDataError,
+        smtplib.SMTPNotSupportedError,
+    ) as error:
+        # The server takes others, but not this one: for now (4xx) or for good (5xx).
+        refused: smtplib.SMTPException = error
+        if isinstance(error, smtplib.SMTPRecipientsRefused):
+            refused = smtplib.SMTPResponseException(*next(iter(error.recipients.values())))
+        code = getattr(refused, "smtp_code", 550)
+        mail.reason = _words(refused)[:500]
+        if 400 <= code < 500:
+            _postpone(mail, now)
+        else:
+            mail.state = "failed"
+        session.commit()
+        _log.warning("a mail was refused: %s", code, extra={"mail_id": mail.id.hex})
+        return False
     except (OSError, smtplib.SMTPException) as error:
-        if not line.may_have_left:  # so it is no claim without an outcome
+        if not server.has_begun_data:  # so it is no claim without an outcome
             mail.reason = None
         _postpone(mail, now)
         session.commit()
         raise _ServerDown(_words(error)) from error
-    _settle(session, mail, "sent", None, sent_at=now)
+    mail.state, mail.reason, mail.sent_at = "sent", None, now
+    session.commit()
     _server_is_up(state, session)
     events.tell(
         events.alert_sent,
@@ -371,83 +446,7 @@ def _hand_over(
             at=now,
         ),
     )
-    return 1
-
-
-# -- one row ---------------------------------------------------------------------------------------
-
-
-def _is_settled_without(session: Session, state: AppState, mail: Mail, now: datetime) -> bool:
-    """Whether it must not be sent any more; then its row says why."""
-    reason = None
-    if mail.configuration_id is not None:
-        configuration = session.get(Configuration, mail.configuration_id, populate_existing=True)
-        reason = queue.objection(configuration, mail.recipient)
-    elif mail.kind == Kind.OPERATOR.value and mail.recipient not in state.settings.operator_emails:
-        reason = "no_contact"
-    if mail.reason == _SENDING_AGAIN:
-        mail.state, mail.reason = "failed", "unknown"
-    elif now - mail.created_at >= rules.GIVE_UP:
-        mail.state, mail.reason = "failed", mail.reason or "too_late"
-    elif reason is not None:
-        mail.state, mail.reason = "skipped", reason
-    else:
-        reason = queue.room(session, mail, now, only_sent=True).refusal(Kind(mail.kind))
-        if reason is None:
-            return False
-        mail.state, mail.reason, mail.due_at = "skipped", reason, now
     return True
-
-
-def _waits_for_an_earlier(session: Session, mail: Mail) -> bool:
-    """The mail of a recovery must not overtake the mail that says what was wrong."""
-    if mail.incident_id is None:
-        return False
-    earlier = session.scalar(
-        sa.select(sa.func.max(Mail.due_at)).where(
-            Mail.incident_id == mail.incident_id,
-            Mail.recipient == mail.recipient,
-            Mail.state == "waiting",
-            Mail.id < mail.id,
-        )
-    )
-    if earlier is None:
-        return False
-    mail.due_at = max(earlier, mail.due_at)
-    return True
-
-
-def _claim(session: Session, mail: Mail, attempts: int, now: datetime) -> bool:
-    """Take the mail for this process; committed before anything is sent.
-
-    :param attempts: as many as there were when it was found due; more: another process took it.
-    """
-    again = mail.reason == _SENDING
-    done = session.execute(
-        sa.update(Mail)
-        .where(Mail.id == mail.id, Mail.state == "waiting", Mail.attempts == attempts)
-        .values(
-            attempts=Mail.attempts + 1,
-            due_at=now + _CLAIM,
-            reason=_SENDING_AGAIN if again else _SENDING,
-        )
-        .execution_options(synchronize_session=False)
-    )
-    session.commit()
-    session.refresh(mail)
-    return bool(done.rowcount)  # type: ignore[attr-defined]
-
-
-def _settle(
-    session: Session,
-    mail: Mail,
-    state: str,
-    reason: str | None,
-    *,
-    sent_at: datetime | None = None,
-) -> None:
-    mail.state, mail.reason, mail.sent_at = state, reason, sent_at
-    session.commit()
 
 
 def _postpone(mail: Mail, now: datetime) -> None:
@@ -458,36 +457,9 @@ def _postpone(mail: Mail, now: datetime) -> None:
         mail.due_at = at
 
 
-def _refused(session: Session, mail: Mail, error: smtplib.SMTPException, now: datetime) -> None:
-    """The server takes others, but not this one: for now (4xx) or for good (5xx)."""
-    code = getattr(error, "smtp_code", 550)
-    words = _words(error)[:500]
-    if 400 <= code < 500:
-        mail.reason = words
-        _postpone(mail, now)
-    else:
-        mail.state, mail.reason = "failed", words
-    session.commit()
-    _log.warning("a mail was refused: %s", code, extra={"mail_id": mail.id.hex})
-
-
 def _message(state: AppState, mail: Mail) -> AlertMessage:
     composed = texts.compose(state, mail)
-    message = AlertMessage(
-        subject=composed.subject,
-        recipients=[mail.recipient],
-        body=composed.text,
-        html=composed.html,
-        sender=_sender(state),
-        date=mail.created_at.timestamp(),
-        extra_headers=_headers(state, mail),
-    )
-    message.msgId = mail.message_id
-    return message
-
-
-def _headers(state: AppState, mail: Mail) -> dict[str, str]:
-    """RFC 5322 (threads), RFC 3834 (automatic), RFC 2369 and 8058 (to be left with one click)."""
+    # RFC 5322 (threads), RFC 3834 (automatic), RFC 2369 and 8058 (to be left with one click)
     headers: dict[str, Any] = {
         "Auto-Submitted": "auto-generated",
         "X-Auto-Response-Suppress": "OOF, AutoReply",
@@ -498,31 +470,25 @@ def _headers(state: AppState, mail: Mail) -> dict[str, str]:
         headers["In-Reply-To"] = references[-1]
         headers["References"] = " ".join(references)
     if mail.configuration_id is not None:
-        headers["List-Unsubscribe"] = (
-            f"<{unsubscribe.url(state, mail.configuration_id, mail.recipient)}>"
-        )
+        url = unsubscribe.url(state, mail.configuration_id, mail.recipient)
+        headers["List-Unsubscribe"] = f"<{url}>"
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    return headers
-
-
-# -- the mail server -------------------------------------------------------------------------------
-
-
-def _server_is_down(state: AppState, session: Session, reason: str) -> None:
-    """All mails that are due wait, so that one attempt in a while finds out, not one a mail."""
-    session.rollback()
-    now = state.clock.now(session)
-    for mail in session.scalars(
-        sa.select(Mail).where(Mail.state == "waiting", Mail.due_at <= now).order_by(Mail.id)
-    ):
-        mail.attempts += 1
-        _postpone(mail, now)
-    operators.operator_fault(state, session, _FAULT, {"reason": reason}, now, patience=None)
-    session.commit()
+    message = AlertMessage(
+        subject=composed.subject,
+        recipients=[mail.recipient],
+        body=composed.text,
+        html=composed.html,
+        sender=_sender(state),
+        date=mail.created_at.timestamp(),
+        extra_headers=headers,
+    )
+    message.msgId = mail.message_id
+    return message
 
 
 def _server_is_up(state: AppState, session: Session) -> None:
-    incident = incidents.find_open(session, "installation:" + _FAULT)
+    """A mail left: when none did before, those that wait for the server are due at once."""
+    incident = operators.find_fault(session, _FAULT)
     if incident is None:
         return
     now = state.clock.now(session)

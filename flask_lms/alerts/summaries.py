@@ -1,10 +1,8 @@
-"""Results that were rejected or not sent: one mail a day for a configuration, counts only."""
+"""What is told in sums, at most once a day: results with a problem, and mails over the quota."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,14 +12,17 @@ from ..database.models import Configuration, Delivery, DeliveryState, Incident, 
 from . import incidents, queue, rules
 from .rules import Kind
 
+#: The kind of an incident: results of a configuration were rejected or not sent.
 KIND = "results"
 _NEWS = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
 _MOST_REASONS = 5
+#: Mails over the quota are collected for so long, and no longer told after so long.
+_PATIENCE = timedelta(minutes=10)
+_OLDEST = timedelta(days=8)
+_MOST_ITEMS = 40
 
 
-def look_for_results(
-    state: AppState, session: Session, window: incidents.Window, now: datetime
-) -> None:
+def look_for_results(session: Session, window: incidents.Window, now: datetime) -> None:
     """Open an incident for each configuration with news; what it tells is collected for a while."""
     news = session.execute(
         sa.select(Delivery.configuration_id, sa.func.min(Delivery.settled_at))
@@ -37,12 +38,14 @@ def look_for_results(
     for configuration_id, first_at in news:
         configuration = session.get(Configuration, configuration_id)
         assert configuration is not None
-        if incidents.find_open(session, incidents.key_of(configuration, KIND)) is None:
-            incidents.open_for(
+        key = incidents.key_of(configuration, KIND)
+        if incidents.find_open(session, key) is None:
+            incidents.open_once(
                 session,
+                key,
                 configuration,
-                KIND,
-                first_at or now,
+                kind=KIND,
+                opened_at=first_at or now,
                 facts={"until": window.since.isoformat()},
                 next_mail_at=now + rules.RESULTS_PATIENCE,
             )
@@ -58,10 +61,20 @@ def decide(
     """Tell what came since the last mail, or end the incident when a day brought nothing new."""
     since = datetime.fromisoformat(incident.facts["until"])
     until = now - incidents.LAG
-    counts = _counts(session, configuration, since, until)
-    if not counts:
+    found = session.execute(
+        sa.select(Delivery.state, Delivery.reason, sa.func.count())
+        .where(
+            Delivery.configuration_id == configuration.id,
+            Delivery.settled_at > since,
+            Delivery.settled_at <= until,
+            Delivery.state.in_(_NEWS),
+        )
+        .group_by(Delivery.state, Delivery.reason)
+    ).all()
+    if not found:
         incidents.close(session, incident, now)
         return
+    most_first = sorted(found, key=lambda row: (-row[2], row[1] or ""))
     incident.facts = {**incident.facts, "until": until.isoformat()}
     incident.announced_at = incident.announced_at or now
     incident.next_mail_at = now + rules.DAY
@@ -74,9 +87,11 @@ def decide(
             "name": configuration.name,
             "type": configuration.type,
             "since": max(since, incident.opened_at).isoformat(),
-            "rejected": sum(n for state, _, n in counts if state == DeliveryState.REJECTED.value),
-            "not_sent": sum(n for state, _, n in counts if state == DeliveryState.NOT_SENT.value),
-            "reasons": counts[:_MOST_REASONS],
+            "rejected": sum(n for what, _, n in found if what is DeliveryState.REJECTED),
+            "not_sent": sum(n for what, _, n in found if what is DeliveryState.NOT_SENT),
+            "reasons": [
+                [what.value, reason or "", n] for what, reason, n in most_first[:_MOST_REASONS]
+            ],
             "at": now.isoformat(),
         },
         now=now,
@@ -85,64 +100,24 @@ def decide(
     )
 
 
-def _counts(
-    session: Session, configuration: Configuration, since: datetime, until: datetime
-) -> list[list[Any]]:
-    """``[state, reason, how many]``, the most frequent first."""
-    found = session.execute(
-        sa.select(Delivery.state, Delivery.reason, sa.func.count())
-        .where(
-            Delivery.configuration_id == configuration.id,
-            Delivery.settled_at > since,
-            Delivery.settled_at <= until,
-            Delivery.state.in_(_NEWS),
-        )
-        .group_by(Delivery.state, Delivery.reason)
-    ).all()
-    counts = [[state.value, reason or "", n] for state, reason, n in found]
-    return sorted(counts, key=lambda row: (-row[2], row[1]))
-
-
-# -- What had no room under the day's caps is told in one mail as soon as there is room.
-
-CAPPED = ("cap_address", "cap_configuration")
-#: Collected for so long, and no longer told after so long.
-_PATIENCE = timedelta(minutes=10)
-_OLDEST = timedelta(days=8)
-_MOST_ITEMS = 40
-
-
-def look_for_digests(
-    state: AppState, session: Session, window: incidents.Window, now: datetime
-) -> None:
-    """Send each address whose mails had no room a digest of them, at most one a day."""
-    waiting = session.scalars(
+def look_for_digests(state: AppState, session: Session, now: datetime) -> None:
+    """Send each address whose mails were over the quota a digest of them, at most one a day."""
+    over = session.scalars(
         sa.select(Mail)
         .where(
             Mail.state == "skipped",
             Mail.due_at > now - _OLDEST,
             Mail.due_at <= now - _PATIENCE,
-            Mail.reason.in_(CAPPED),
+            Mail.reason.in_(("cap_address", "cap_configuration")),
         )
         .order_by(Mail.id)
         .limit(2000)
     ).all()
     groups: dict[tuple[str, str | None], list[Mail]] = {}
-    for mail in waiting:
+    for mail in over:
         groups.setdefault((mail.recipient, mail.organization_id), []).append(mail)
     for (recipient, organization_id), mails in groups.items():
-        if _had_digest(session, recipient, organization_id, now):
-            continue
-        told = [mail for mail in mails if _may_tell(session, mail, now)]
-        if told and queue.room(session, told[0], now).refusal(Kind.DIGEST) is None:
-            _queue(state, session, recipient, organization_id, told, now)
-
-
-def _had_digest(
-    session: Session, recipient: str, organization_id: str | None, now: datetime
-) -> bool:
-    return bool(
-        session.scalar(
+        had_one = session.scalar(
             sa.select(sa.func.count()).where(
                 Mail.recipient == recipient,
                 Mail.organization_id == organization_id,
@@ -150,50 +125,41 @@ def _had_digest(
                 Mail.created_at > now - rules.DAY,
             )
         )
-    )
-
-
-def _may_tell(session: Session, mail: Mail, now: datetime) -> bool:
-    """Whether there is room again, and the address may still be told."""
-    if mail.configuration_id is None:
-        return True
-    configuration = session.get(Configuration, mail.configuration_id)
-    reason = queue.objection(configuration, mail.recipient)
-    if reason is not None:
-        mail.reason = reason
-        return False
-    if mail.reason == "cap_address":
-        return True
-    return queue.room(session, mail, now).configuration < rules.CONFIGURATION_CAP
-
-
-def _queue(
-    state: AppState,
-    session: Session,
-    recipient: str,
-    organization_id: str | None,
-    mails: Iterable[Mail],
-    now: datetime,
-) -> None:
-    mails = list(mails)
-    items = [
-        [mail.facts.get("name") or "", mail.subject, mail.created_at.isoformat()]
-        for mail in mails[-_MOST_ITEMS:]
-    ]
-    queue.queue(
-        state,
-        session,
-        kind=Kind.DIGEST,
-        facts={
-            "items": items,
-            "count": len(mails),
-            "since": mails[0].created_at.isoformat(),
-            "at": now.isoformat(),
-        },
-        now=now,
-        recipients=[recipient],
-        organization_id=organization_id,
-        language=mails[0].language,
-    )
-    for mail in mails:
-        mail.reason = "in_digest"
+        if had_one:
+            continue
+        told = []
+        for mail in mails:
+            objection = None
+            if mail.configuration_id is not None:
+                configuration = session.get(Configuration, mail.configuration_id)
+                objection = queue.objection(configuration, mail.recipient)
+            if objection is not None:
+                mail.reason = objection
+            elif (
+                mail.configuration_id is None
+                or mail.reason == "cap_address"
+                or queue.quota(session, mail, now).configuration < rules.CONFIGURATION_CAP
+            ):
+                told.append(mail)
+        if not told or queue.quota(session, told[0], now).refusal(Kind.DIGEST) is not None:
+            continue
+        queue.queue(
+            state,
+            session,
+            kind=Kind.DIGEST,
+            facts={
+                "items": [
+                    [mail.facts.get("name") or "", mail.subject, mail.created_at.isoformat()]
+                    for mail in told[-_MOST_ITEMS:]
+                ],
+                "count": len(told),
+                "since": told[0].created_at.isoformat(),
+                "at": now.isoformat(),
+            },
+            now=now,
+            recipients=[recipient],
+            organization_id=organization_id,
+            language=told[0].language,
+        )
+        for mail in told:
+            mail.reason = "in_digest"

@@ -1,20 +1,23 @@
-"""What a mail may tell of a cause: names and numbers, never an answer's words or a learner."""
+"""What a mail says: its subject and both bodies, from the facts of its row.
+
+Facts are names and numbers, never an answer's words or a learner. All but :func:`compose` is pure:
+facts in, sentences out, in the language in use.
+"""
 
 from __future__ import annotations
 
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from .. import i18n
 from ..app_state import AppState
 from ..connectors.base import Cause
-from ..connectors.registry import Registry
-from ..database.models import Mail
+from ..database.models import Mail, Status
 from ..i18n import N_, date_time, gettext, ngettext
 from . import unsubscribe
 from .rules import Kind
@@ -23,6 +26,7 @@ from .rules import Kind
 _NEVER = {"words", "body", "email", "participant", "participant_id", "name"}
 _UNSEEN = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _LONGEST = 200
+_WIDTH = 76
 
 
 def clean(text: str) -> str:
@@ -43,114 +47,34 @@ def plain(facts: Mapping[str, Any] | None) -> dict[str, Any]:
         if isinstance(value, int | float):
             kept[name] = value
         elif isinstance(value, str):
-            kept[name] = clean(_without_secrets(value))
+            if "://" in value:
+                try:
+                    parts = urlsplit(value)
+                except ValueError:
+                    value = value.split("?")[0]
+                else:
+                    place = parts.netloc.rpartition("@")[2]
+                    value = urlunsplit((parts.scheme, place, parts.path, "", ""))
+            kept[name] = clean(value)
     return kept
 
 
-def _without_secrets(text: str) -> str:
-    if "://" not in text:
-        return text
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return text.split("?")[0]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+def wrap(text: str, indent: str = "", first: str | None = None) -> str:
+    """Lines of at most 76 characters; a word (an address) is never broken.
 
-
-# -- What letters are made of: the facts of a mail row, and their common words. Pure.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Letter:
-    """What a mail says, in the order in which it is read.
-
-    :param tone: ``bad``, ``warning``, ``good`` or ``plain``: its colour in HTML.
-    :param rows: label and value of what happened.
-    :param why: the reason in plain words, one paragraph each.
-    :param doing: what we do.
-    :param steps: what to do, one to three steps.
-    :param items: the alerts of a digest: when, and the subject.
-    :param link: label of the one link; its page under the URL prefix is ``path``.
-    :param reason: why this address gets it.
+    :param indent: before each line.
+    :param first: before the first one instead.
     """
-
-    tone: str
-    headline: str
-    rows: Sequence[tuple[str, str]] = ()
-    why: Sequence[str] = ()
-    doing: Sequence[str] = ()
-    steps: Sequence[str] = ()
-    items: Sequence[tuple[str, str]] = ()
-    link: str = ""
-    path: str = "/"
-    reason: str = ""
-
-
-class _Facts(dict[str, Any]):
-    """Values for a sentence; what a mail must not tell, or doesn't know, is an ellipsis."""
-
-    def __missing__(self, key: str) -> str:
-        return "…"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Story:
-    """What a letter is made from: the facts of its row and the cause that they name."""
-
-    facts: Mapping[str, Any]
-    platform: str
-    cause: Cause | None = None
-    cause_of: Callable[[str], Cause | None] = field(default=lambda code: None)
-
-    @property
-    def name(self) -> str:
-        return clean(str(self.facts.get("name", "")))
-
-    @property
-    def path(self) -> str:
-        return f"/{self.facts['configuration_id']}"
-
-    @property
-    def is_cant_connect(self) -> bool:
-        return self.facts.get("status") == "cant_connect"
-
-    def n(self, name: str) -> int:
-        return int(self.facts.get(name) or 0)
-
-    def at(self, name: str) -> str:
-        value = self.facts.get(name)
-        return date_time(datetime.fromisoformat(value)) if value else ""
-
-    def fill(self, message: str, facts: Mapping[str, Any] | None = None) -> str:
-        values = _Facts(facts or self.facts.get("cause_facts") or {})
-        return clean_sentence(gettext(message) % _Facts({"platform": self.platform, **values}))
-
-
-def clean_sentence(text: str) -> str:
-    """One line, however hostile what filled it."""
-    return " ".join(text.split())
-
-
-def duration(seconds: int) -> str:
-    """Two units at most: ``2 hours 10 minutes``."""
-    minutes = max(seconds // 60, 1)
-    if minutes < 60:
-        return ngettext("%(n)s minute", "%(n)s minutes", minutes)
-    hours, minutes = divmod(minutes, 60)
-    days, hours_of_day = divmod(hours, 24)
-    if days >= 2:
-        text = ngettext("%(n)s day", "%(n)s days", days)
-        more = ngettext("%(n)s hour", "%(n)s hours", hours_of_day) if hours_of_day else ""
-    else:
-        text = ngettext("%(n)s hour", "%(n)s hours", hours)
-        few = minutes and hours < 24
-        more = ngettext("%(n)s minute", "%(n)s minutes", minutes) if few else ""
-    return f"{text} {more}".strip()
-
-
-def status(code: object) -> str:
-    """A status as on the pages."""
-    return gettext(_STATUS.get(str(code), N_("Connected")))
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            _WIDTH,
+            initial_indent=indent if first is None else first,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def reason(code: str | None) -> str:
@@ -172,15 +96,391 @@ _REASONS = {
     "sending_again": N_("It is being sent."),
 }
 
-_STATUS = {
-    "not_tested": N_("Not tested"),
-    "connected": N_("Connected"),
-    "cant_connect": N_("Can't Connect"),
-    "server_error": N_("Server Error"),
-}
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a mail's words are made from: the facts of its row, and the causes that they name."""
+
+    row: Mapping[str, Any]
+    platform: str = ""
+    cause_of: Callable[[str], Cause | None] = lambda code: None
+
+    @property
+    def name(self) -> str:
+        return clean(str(self.row.get("name", "")))
+
+    @property
+    def status(self) -> str:
+        """As on the pages."""
+        return gettext(Status(self.row.get("status") or Status.CONNECTED).label)
+
+    @property
+    def path(self) -> str:
+        return f"/{self.row['configuration_id']}"
+
+    @property
+    def contact(self) -> str:
+        """Why a contact gets the mail."""
+        return gettext("You get this mail as a contact of “%(name)s”.", name=self.name)
+
+    def n(self, name: str) -> int:
+        return int(self.row.get(name) or 0)
+
+    def at(self, name: str) -> str:
+        value = self.row.get(name)
+        return date_time(datetime.fromisoformat(value)) if value else ""
+
+    def span(self, name: str) -> str:
+        return i18n.span(timedelta(seconds=self.n(name)), parts=2)
+
+    @property
+    def whole_span(self) -> str:
+        """From when to when it was so, and for how long."""
+        return gettext(
+            "%(since)s to %(until)s (%(duration)s)",
+            since=self.at("since"),
+            until=self.at("at"),
+            duration=self.span("duration_seconds"),
+        )
+
+    @property
+    def waiting(self) -> tuple[str, str]:
+        """The line that says how many results wait."""
+        n = self.n("waiting")
+        if not n:
+            return gettext("Waiting"), gettext("No results. None are lost.")
+        words = ngettext("%(n)s result. None are lost.", "%(n)s results. None are lost.", n)
+        return gettext("Waiting"), words
+
+    def of_cause(self, code: object, facts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """A cause's sentence and remedies with its facts: they are filled here, nowhere else."""
+        cause = self.cause_of(str(code or ""))
+        if cause is None:
+            return [], []
+        known = {"platform": self.platform, **facts}
+        # One line each, however hostile what filled it.
+        lines = [cause.sentence_for(known), *cause.remedies_for(known)]
+        sentence, *remedies = (" ".join(line.split()) for line in lines)
+        return [sentence], remedies
+
+    def why(self) -> tuple[list[str], list[str]]:
+        """What is wrong with the destination, and what helps."""
+        return self.of_cause(self.row.get("cause"), self.row.get("cause_facts") or {})
 
 
-# -- The words of mails to the operators of the installation.
+def subject(kind: Kind, facts: Mapping[str, Any], platform: str) -> str:
+    """The subject in the language in use, one line: ``[platform] what: which – how many``."""
+    told = Facts(row=facts)
+    waiting, tail = told.n("waiting"), ""
+    if kind is Kind.OPERATOR:
+        title = gettext(_FAULTS.get(str(facts.get("cause")), _LOCAL).title)
+        if facts.get("stage") == "over":
+            what = gettext("Over: %(title)s", title=title)
+        elif facts.get("stage") == "still":
+            lasts = told.span("duration_seconds")
+            what = gettext(
+                "Operator alert: %(title)s – for %(duration)s", title=title, duration=lasts
+            )
+        else:
+            what = gettext("Operator alert: %(title)s", title=title)
+    elif kind is Kind.TEST:
+        what = gettext("Test alert: %(name)s", name=told.name)
+    elif kind is Kind.DIGEST:
+        n = told.n("count")
+        what = ngettext("%(n)s more alert of the last day", "%(n)s more alerts of the last day", n)
+    else:
+        if kind is Kind.RESULTS:
+            n = told.n("rejected") + told.n("not_sent")
+            what = ngettext("%(n)s result needs attention", "%(n)s results need attention", n)
+        elif kind is Kind.UNSTABLE:
+            what = gettext("Unstable")
+            n = told.n("interruptions")
+            tail = ngettext("%(n)s interruption in a day", "%(n)s interruptions in a day", n)
+        elif kind is Kind.RECOVERED:
+            what = gettext("Connected again")
+            if facts.get("is_stable"):
+                what = gettext("Stable again")
+            if waiting:
+                tail = ngettext(
+                    "%(n)s result is being sent", "%(n)s results are being sent", waiting
+                )
+        else:
+            what = told.status
+            if kind is Kind.STILL_DOWN:
+                lasts = told.span("duration_seconds")
+                what = gettext("%(status)s for %(duration)s", status=what, duration=lasts)
+            if waiting:
+                tail = ngettext("%(n)s result waiting", "%(n)s results waiting", waiting)
+        what = f"{what}: {told.name}" + (f" – {tail}" if tail else "")
+    return clean(f"[{clean(platform)}] {what}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """What a mail says, in the order in which it is read; both formats are filled with it.
+
+    :param tone: ``bad``, ``warning``, ``good`` or ``plain``: its colour in HTML.
+    :param rows: label and value of what happened.
+    :param why: the reason in plain words, one paragraph each.
+    :param doing: what we do.
+    :param steps: what to do, one to three steps.
+    :param items: the alerts of a digest: when, and the subject.
+    :param link: label of the one link; its page under the URL prefix is ``path``.
+    :param reason: why this address gets it.
+    """
+
+    tone: str
+    headline: str
+    rows: Sequence[tuple[str, str]] = ()
+    why: Sequence[str] = ()
+    doing: Sequence[str] = ()
+    steps: Sequence[str] = ()
+    items: Sequence[tuple[str, str]] = ()
+    link: str
+    path: str
+    reason: str
+
+
+def error(facts: Facts) -> Body:
+    """The first mail of an outage: an LMS can't be reached, or doesn't accept results."""
+    if facts.row.get("status") == "cant_connect":
+        headline = gettext("We can't reach your LMS.")
+    else:
+        headline = gettext("Your LMS answers, but doesn't accept the results.")
+    return _outage(facts, headline)
+
+
+def still_down(facts: Facts) -> Body:
+    """The outage goes on: after 24 hours, 72 hours, then weekly."""
+    lasts = facts.span("duration_seconds")
+    if facts.row.get("status") == "cant_connect":
+        headline = gettext("We haven't reached your LMS for %(duration)s.", duration=lasts)
+    else:
+        headline = gettext("Your LMS hasn't accepted any result for %(duration)s.", duration=lasts)
+    return _outage(facts, headline)
+
+
+def _outage(facts: Facts, headline: str) -> Body:
+    why, remedies = facts.why()
+    if facts.row.get("is_update"):
+        news = gettext("The reason has changed since our last mail, and now needs you.")
+        why = [news, *why]
+    cause = facts.cause_of(str(facts.row.get("cause") or ""))
+    minutes = 30 if cause is not None and cause.is_settings else 10
+    steps = remedies[:2]
+    if not steps:
+        steps = [gettext("Test the connection on the page linked below.")]
+    elif facts.n("failures"):
+        steps.append(gettext("Then test the connection on the page linked below."))
+    return Body(
+        tone="bad",
+        headline=headline,
+        rows=[
+            (gettext("LMS configuration"), facts.name),
+            (gettext("Status"), facts.status),
+            (gettext("Since"), facts.at("since")),
+            facts.waiting,
+        ],
+        why=why,
+        doing=[
+            ngettext("We try again every minute.", "We try again every %(n)s minutes.", minutes),
+            gettext(
+                "When your LMS answers, waiting results are sent at once, at the latest within "
+                "24 hours."
+            ),
+        ],
+        steps=steps,
+        link=gettext("Open this configuration"),
+        path=facts.path,
+        reason=facts.contact,
+    )
+
+
+def recovered(facts: Facts) -> Body:
+    """The outage is over, or an unstable connection is stable again."""
+    n = facts.n("waiting")
+    sent = gettext("Nothing is waiting.")
+    if n:
+        sent = ngettext(
+            "%(n)s result that waited is being sent now.",
+            "%(n)s results that waited are being sent now.",
+            n,
+        )
+    if facts.row.get("is_stable"):
+        headline = gettext("The connection to your LMS is stable again.")
+        was = (gettext("Interruptions"), gettext("None in the last 24 hours."))
+    else:
+        headline = gettext("Your LMS is connected again.")
+        was = (gettext("Was down"), facts.whole_span)
+    return Body(
+        tone="good",
+        headline=headline,
+        rows=[
+            (gettext("LMS configuration"), facts.name),
+            (gettext("Status"), gettext("Connected")),
+            was,
+            (gettext("Results"), sent),
+        ],
+        why=[gettext("No result was lost. There is nothing to do.")],
+        link=gettext("Open this configuration"),
+        path=facts.path,
+        reason=facts.contact,
+    )
+
+
+def unstable(facts: Facts) -> Body:
+    """The connection comes and goes: instead of the sixth change in a day, then once a day."""
+    count = ngettext(
+        "%(n)s time since %(since)s, %(duration)s in all",
+        "%(n)s times since %(since)s, %(duration)s in all",
+        facts.n("interruptions"),
+        since=facts.at("since"),
+        duration=facts.span("down_seconds"),
+    )
+    return Body(
+        tone="warning",
+        headline=gettext("The connection to your LMS comes and goes."),
+        rows=[
+            (gettext("LMS configuration"), facts.name),
+            (gettext("Status now"), facts.status),
+            (gettext("Interruptions"), count),
+            facts.waiting,
+        ],
+        why=facts.why()[0],
+        doing=[
+            gettext("Whenever your LMS answers, waiting results are sent at once."),
+            gettext("Until it is stable you get one summary a day instead of a mail each time."),
+        ],
+        steps=[
+            gettext("Ask your LMS administrator what happened at these times."),
+            gettext("The history of the configuration lists each interruption."),
+        ],
+        link=gettext("Open this configuration"),
+        path=facts.path,
+        reason=facts.contact,
+    )
+
+
+def results(facts: Facts) -> Body:
+    """Results were rejected or not sent: at most once a day, counts only."""
+    rows = [(gettext("LMS configuration"), facts.name), (gettext("Since"), facts.at("since"))]
+    for name, label in (
+        ("rejected", gettext("Rejected by your LMS")),
+        ("not_sent", gettext("Not sent")),
+    ):
+        if n := facts.n(name):
+            rows.append((label, ngettext("%(n)s result", "%(n)s results", n)))
+    why = []
+    for _, code, n in facts.row.get("reasons") or ():
+        for sentence in facts.of_cause(code, {})[0]:
+            count = ngettext("%(n)s result", "%(n)s results", n)
+            why.append(f"{count}: {sentence}")
+    return Body(
+        tone="warning",
+        headline=gettext("Some results need your attention."),
+        rows=rows,
+        why=why,
+        doing=[
+            gettext("They are kept until you decide. All other results are sent as usual."),
+            gettext("You get at most one such mail a day."),
+        ],
+        steps=[
+            gettext("Open the deliveries: each one says what is wrong with it."),
+            gettext("Correct that, then use Check again or Send again there."),
+        ],
+        link=gettext("Open these deliveries"),
+        path=f"{facts.path}/deliveries",
+        reason=facts.contact,
+    )
+
+
+def test(facts: Facts) -> Body:
+    """A test alert, asked for on the Alerts page."""
+    why = gettext("Alerts about this configuration reach you.")
+    if by := clean(str(facts.row.get("by") or "")):
+        why += " " + gettext("%(name)s asked for it.", name=by)
+    return Body(
+        tone="plain",
+        headline=gettext("This is a test alert."),
+        rows=[
+            (gettext("LMS configuration"), facts.name),
+            (gettext("Status"), facts.status),
+        ],
+        why=[why],
+        doing=[
+            gettext(
+                "When your LMS can't be reached or doesn't accept results, we tell you here, and "
+                "again when it is over."
+            )
+        ],
+        link=gettext("Open this configuration"),
+        path=facts.path,
+        reason=facts.contact,
+    )
+
+
+def digest(facts: Facts) -> Body:
+    """Alerts that were over the day's quota."""
+    items = [
+        (date_time(datetime.fromisoformat(at)), clean(told).removeprefix(f"[{facts.platform}] "))
+        for _, told, at in facts.row.get("items") or ()
+    ]
+    n = facts.n("count")
+    why = [
+        gettext(
+            "There is a limit of alerts a day, so that an outage doesn't flood you. These were not "
+            "mailed one by one."
+        )
+    ]
+    if n > len(items):
+        why.append(ngettext("These are the last of %(n)s.", "These are the last of %(n)s.", n))
+    return Body(
+        tone="warning",
+        headline=ngettext(
+            "There was %(n)s more alert for you.", "There were %(n)s more alerts for you.", n
+        ),
+        why=why,
+        items=items,
+        doing=[gettext("No result is lost: whatever can't be sent now is kept.")],
+        link=gettext("Open LMS configurations"),
+        path="/",
+        reason=gettext("You get this mail as a contact of LMS configurations."),
+    )
+
+
+def operator(facts: Facts) -> Body:
+    """A fault of the installation: it began, lasts, is over, or could only be told afterwards."""
+    fault = _FAULTS.get(str(facts.row.get("cause")), _LOCAL)
+    stage = str(facts.row.get("stage"))
+    title = gettext(fault.title)
+    if stage in ("over", "past"):
+        rows = [(gettext("When"), facts.whole_span)]
+    else:
+        rows = [(gettext("Since"), facts.at("since"))]
+    counts = facts.row.get("cause_facts") or {}
+    if counts.get("configurations"):
+        rows.append((gettext("LMS configurations"), str(counts["configurations"])))
+    if counts.get("waiting"):
+        n = int(counts["waiting"])
+        rows.append((gettext("Waiting"), ngettext("%(n)s result", "%(n)s results", n)))
+    if fault is _LOCAL:
+        rows.append((gettext("Cause"), str(facts.row.get("cause"))))
+    if stage == "over":
+        headline = gettext("This is over: %(title)s.", title=title)
+        why, steps = gettext("There is nothing to do."), []
+    else:
+        headline = gettext("%(title)s.", title=title)
+        why, steps = gettext(fault.meaning), [gettext(step) for step in fault.steps]
+    return Body(
+        tone={"over": "good", "past": "warning"}.get(stage, "bad"),
+        headline=headline,
+        rows=rows,
+        why=[why],
+        steps=steps,
+        link=gettext("Open LMS configurations"),
+        path="/",
+        reason=gettext("You get this mail because your address is in LMS_OPERATOR_EMAILS."),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,373 +541,16 @@ _LOCAL = _Fault(
 )
 
 
-def _fault(story: Story) -> _Fault:
-    return _FAULTS.get(str(story.facts.get("cause")), _LOCAL)
-
-
-def operator_subject(story: Story) -> str:
-    """The subject without the platform's name before it."""
-    title = gettext(_fault(story).title)
-    stage = story.facts.get("stage")
-    if stage == "over":
-        return gettext("Over: %(title)s", title=title)
-    if stage == "still":
-        lasts = duration(story.n("duration_seconds"))
-        return gettext("Operator alert: %(title)s – for %(duration)s", title=title, duration=lasts)
-    return gettext("Operator alert: %(title)s", title=title)
-
-
-def operator_letter(story: Story) -> Letter:
-    """A fault of the installation: it began, lasts, is over, or could only be told afterwards."""
-    fault = _fault(story)
-    stage = story.facts.get("stage")
-    is_over = stage in ("over", "past")
-    rows = [(gettext("Since"), story.at("since"))]
-    if is_over:
-        lasted = duration(story.n("duration_seconds"))
-        span = gettext(
-            "%(since)s to %(until)s (%(duration)s)",
-            since=story.at("since"),
-            until=story.at("at"),
-            duration=lasted,
-        )
-        rows = [(gettext("When"), span)]
-    facts = story.facts.get("cause_facts") or {}
-    if facts.get("configurations"):
-        rows.append((gettext("LMS configurations"), str(facts["configurations"])))
-    if facts.get("waiting"):
-        n = int(facts["waiting"])
-        rows.append((gettext("Waiting"), ngettext("%(n)s result", "%(n)s results", n)))
-    if fault is _LOCAL:
-        rows.append((gettext("Cause"), str(story.facts.get("cause"))))
-    title = gettext(fault.title)
-    if stage == "over":
-        headline = gettext("This is over: %(title)s.", title=title)
-        why = [gettext("There is nothing to do.")]
-    else:
-        headline, why = gettext("%(title)s.", title=title), [gettext(fault.meaning)]
-    return Letter(
-        tone={"over": "good", "past": "warning"}.get(str(stage), "bad"),
-        headline=headline,
-        rows=rows,
-        why=why,
-        steps=[] if stage == "over" else [gettext(step) for step in fault.steps],
-        link=gettext("Open LMS configurations"),
-        path="/",
-        reason=gettext("You get this mail because your address is in LMS_OPERATOR_EMAILS."),
-    )
-
-
-# -- The words of each kind of mail. Pure: facts in, sentences out, in the language in use.
-
-# -- subjects --------------------------------------------------------------------------------------
-
-
-def letter_subject(kind: Kind, facts: Mapping[str, Any]) -> str:
-    """The subject without the platform's name before it."""
-    story = Story(facts=facts, platform="")
-    name = story.name
-    if kind is Kind.RESULTS:
-        n = story.n("rejected") + story.n("not_sent")
-        told = ngettext("%(n)s result needs attention", "%(n)s results need attention", n)
-        return f"{told}: {name}"
-    if kind is Kind.TEST:
-        return gettext("Test alert: %(name)s", name=name)
-    if kind is Kind.DIGEST:
-        n = story.n("count")
-        return ngettext("%(n)s more alert of the last day", "%(n)s more alerts of the last day", n)
-    if kind is Kind.OPERATOR:
-        return operator_subject(story)
-    if kind is Kind.RECOVERED:
-        what = gettext("Stable again") if facts.get("is_stable") else gettext("Connected again")
-        tail = _being_sent(story.n("waiting")) if story.n("waiting") else ""
-    elif kind is Kind.UNSTABLE:
-        what = gettext("Unstable")
-        n = story.n("interruptions")
-        tail = ngettext("%(n)s interruption in a day", "%(n)s interruptions in a day", n)
-    else:
-        what = status(facts.get("status"))
-        tail = _waiting(story.n("waiting")) if story.n("waiting") else ""
-        if kind is Kind.STILL_DOWN:
-            what = gettext(
-                "%(status)s for %(duration)s",
-                status=what,
-                duration=duration(story.n("duration_seconds")),
-            )
-    return f"{what}: {name}" + (f" – {tail}" if tail else "")
-
-
-def _waiting(n: int) -> str:
-    return ngettext("%(n)s result waiting", "%(n)s results waiting", n)
-
-
-def _being_sent(n: int) -> str:
-    return ngettext("%(n)s result is being sent", "%(n)s results are being sent", n)
-
-
-# -- letters ---------------------------------------------------------------------------------------
-
-
-def _waiting_row(story: Story) -> tuple[str, str]:
-    n = story.n("waiting")
-    if not n:
-        return gettext("Waiting"), gettext("No results. None are lost.")
-    words = ngettext("%(n)s result. None are lost.", "%(n)s results. None are lost.", n)
-    return gettext("Waiting"), words
-
-
-def _contact(story: Story) -> str:
-    return gettext("You get this mail as a contact of “%(name)s”.", name=story.name)
-
-
-def _why(story: Story) -> list[str]:
-    if story.cause is None:
-        return []
-    facts = {
-        **(story.facts.get("cause_facts") or {}),
-        "words": gettext("its words are on the page linked below"),
-    }
-    return [story.fill(story.cause.sentence, facts)]
-
-
-def _doing(story: Story) -> list[str]:
-    minutes = 30 if story.cause is not None and story.cause.is_settings else 10
-    return [
-        ngettext("We try again every minute.", "We try again every %(n)s minutes.", minutes),
-        gettext(
-            "When your LMS answers, waiting results are sent at once, at the latest within "
-            "24 hours."
-        ),
-    ]
-
-
-def _steps(story: Story) -> list[str]:
-    remedy = story.cause.remedy if story.cause is not None else ()
-    steps = [story.fill(step) for step in remedy[:2]]
-    if story.n("failures") or not steps:
-        test = gettext("Test the connection on the page linked below.")
-        steps.append(
-            gettext("Then test the connection on the page linked below.") if steps else test
-        )
-    return steps
-
-
-def _outage(story: Story, headline: str, why: Sequence[str] = ()) -> Letter:
-    return Letter(
-        tone="bad",
-        headline=headline,
-        rows=[
-            (gettext("LMS configuration"), story.name),
-            (gettext("Status"), status(story.facts.get("status"))),
-            (gettext("Since"), story.at("since")),
-            _waiting_row(story),
-        ],
-        why=[*why, *_why(story)],
-        doing=_doing(story),
-        steps=_steps(story),
-        link=gettext("Open this configuration"),
-        path=story.path,
-        reason=_contact(story),
-    )
-
-
-def _error(story: Story) -> Letter:
-    if story.is_cant_connect:
-        headline = gettext("We can't reach your LMS.")
-    else:
-        headline = gettext("Your LMS answers, but doesn't accept the results.")
-    news = []
-    if story.facts.get("is_update"):
-        news = [gettext("The reason has changed since our last mail, and now needs you.")]
-    return _outage(story, headline, news)
-
-
-def _still_down(story: Story) -> Letter:
-    lasts = duration(story.n("duration_seconds"))
-    if story.is_cant_connect:
-        return _outage(
-            story, gettext("We haven't reached your LMS for %(duration)s.", duration=lasts)
-        )
-    return _outage(
-        story,
-        gettext("Your LMS hasn't accepted any result for %(duration)s.", duration=lasts),
-    )
-
-
-def _recovered(story: Story) -> Letter:
-    n = story.n("waiting")
-    sent = (
-        ngettext(
-            "%(n)s result that waited is being sent now.",
-            "%(n)s results that waited are being sent now.",
-            n,
-        )
-        if n
-        else gettext("Nothing is waiting.")
-    )
-    if story.facts.get("is_stable"):
-        headline = gettext("The connection to your LMS is stable again.")
-        was = (gettext("Interruptions"), gettext("None in the last 24 hours."))
-    else:
-        headline = gettext("Your LMS is connected again.")
-        was = (
-            gettext("Was down"),
-            gettext(
-                "%(since)s to %(until)s (%(duration)s)",
-                since=story.at("since"),
-                until=story.at("at"),
-                duration=duration(story.n("duration_seconds")),
-            ),
-        )
-    return Letter(
-        tone="good",
-        headline=headline,
-        rows=[
-            (gettext("LMS configuration"), story.name),
-            (gettext("Status"), status("connected")),
-            was,
-            (gettext("Results"), sent),
-        ],
-        why=[gettext("No result was lost. There is nothing to do.")],
-        link=gettext("Open this configuration"),
-        path=story.path,
-        reason=_contact(story),
-    )
-
-
-def _unstable(story: Story) -> Letter:
-    count = ngettext(
-        "%(n)s time since %(since)s, %(duration)s in all",
-        "%(n)s times since %(since)s, %(duration)s in all",
-        story.n("interruptions"),
-        since=story.at("since"),
-        duration=duration(story.n("down_seconds")),
-    )
-    return Letter(
-        tone="warning",
-        headline=gettext("The connection to your LMS comes and goes."),
-        rows=[
-            (gettext("LMS configuration"), story.name),
-            (gettext("Status now"), status(story.facts.get("status"))),
-            (gettext("Interruptions"), count),
-            _waiting_row(story),
-        ],
-        why=_why(story),
-        doing=[
-            gettext("Whenever your LMS answers, waiting results are sent at once."),
-            gettext("Until it is stable you get one summary a day instead of a mail each time."),
-        ],
-        steps=[
-            gettext("Ask your LMS administrator what happened at these times."),
-            gettext("The history of the configuration lists each interruption."),
-        ],
-        link=gettext("Open this configuration"),
-        path=story.path,
-        reason=_contact(story),
-    )
-
-
-def _results(story: Story) -> Letter:
-    rows = [(gettext("LMS configuration"), story.name), (gettext("Since"), story.at("since"))]
-    if story.n("rejected"):
-        n = story.n("rejected")
-        rows.append((gettext("Rejected by your LMS"), ngettext("%(n)s result", "%(n)s results", n)))
-    if story.n("not_sent"):
-        n = story.n("not_sent")
-        rows.append((gettext("Not sent"), ngettext("%(n)s result", "%(n)s results", n)))
-    why = []
-    for _, code, n in story.facts.get("reasons") or ():
-        cause = story.cause_of(code)
-        if cause is not None:
-            count = ngettext("%(n)s result", "%(n)s results", n)
-            why.append(f"{count}: {story.fill(cause.sentence, {'platform': story.platform})}")
-    return Letter(
-        tone="warning",
-        headline=gettext("Some results need your attention."),
-        rows=rows,
-        why=why,
-        doing=[
-            gettext("They are kept until you decide. All other results are sent as usual."),
-            gettext("You get at most one such mail a day."),
-        ],
-        steps=[
-            gettext("Open the deliveries: each one says what is wrong with it."),
-            gettext("Correct that, then use Check again or Send again there."),
-        ],
-        link=gettext("Open these deliveries"),
-        path=f"{story.path}/deliveries",
-        reason=_contact(story),
-    )
-
-
-def _test(story: Story) -> Letter:
-    by = clean(str(story.facts.get("by") or ""))
-    asked = gettext("%(name)s asked for it.", name=by) if by else ""
-    return Letter(
-        tone="plain",
-        headline=gettext("This is a test alert."),
-        rows=[
-            (gettext("LMS configuration"), story.name),
-            (gettext("Status"), status(story.facts.get("status"))),
-        ],
-        why=[
-            " ".join(filter(None, (gettext("Alerts about this configuration reach you."), asked)))
-        ],
-        doing=[
-            gettext(
-                "When your LMS can't be reached or doesn't accept results, we tell you here, and "
-                "again when it is over."
-            )
-        ],
-        link=gettext("Open this configuration"),
-        path=story.path,
-        reason=_contact(story),
-    )
-
-
-def _digest(story: Story) -> Letter:
-    items = [
-        (date_time(datetime.fromisoformat(at)), clean(told).removeprefix(f"[{story.platform}] "))
-        for _, told, at in story.facts.get("items") or ()
-    ]
-    n = story.n("count")
-    why = [
-        gettext(
-            "There is a limit of alerts a day, so that an outage doesn't flood you. These were not "
-            "mailed one by one."
-        )
-    ]
-    if n > len(items):
-        why.append(ngettext("These are the last of %(n)s.", "These are the last of %(n)s.", n))
-    return Letter(
-        tone="warning",
-        headline=ngettext(
-            "There was %(n)s more alert for you.", "There were %(n)s more alerts for you.", n
-        ),
-        why=why,
-        items=items,
-        doing=[gettext("No result is lost: whatever can't be sent now is kept.")],
-        link=gettext("Open LMS configurations"),
-        path="/",
-        reason=gettext("You get this mail as a contact of LMS configurations."),
-    )
-
-
-LETTERS: Mapping[Kind, Callable[[Story], Letter]] = {
-    Kind.ERROR: _error,
-    Kind.STILL_DOWN: _still_down,
-    Kind.RECOVERED: _recovered,
-    Kind.UNSTABLE: _unstable,
-    Kind.RESULTS: _results,
-    Kind.TEST: _test,
-    Kind.DIGEST: _digest,
-    Kind.OPERATOR: operator_letter,
+_BODIES: Mapping[Kind, Callable[[Facts], Body]] = {
+    Kind.ERROR: error,
+    Kind.STILL_DOWN: still_down,
+    Kind.RECOVERED: recovered,
+    Kind.UNSTABLE: unstable,
+    Kind.RESULTS: results,
+    Kind.TEST: test,
+    Kind.DIGEST: digest,
+    Kind.OPERATOR: operator,
 }
-
-
-# -- What a mail says: its subject and both bodies, from the facts of its row.
-
-_WIDTH = 76
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -619,73 +562,38 @@ class Composed:
     html: str
 
 
-def subject(kind: Kind, facts: Mapping[str, Any], platform: str) -> str:
-    """The subject in the language in use, one line: ``[platform] what: which – how many``."""
-    return clean(f"[{clean(platform)}] {letter_subject(kind, facts)}")
-
-
 def compose(state: AppState, mail: Mail) -> Composed:
-    """Fill the templates of a mail row.
+    """Fill the templates of a mail row: its kind's own where the host has one, else the layout.
 
     :raises jinja2.TemplateError: a host's own template is at fault.
     """
+    type = str(mail.facts.get("type") or "")
+    platform = clean(state.settings.platform_name)
+    facts = Facts(
+        row=mail.facts,
+        platform=platform,
+        cause_of=lambda code: state.registry.cause(type, code),
+    )
     with i18n.using(mail.language):
-        context = _context(state, mail)
-        return Composed(
-            subject=mail.subject,
-            text=_render(state, f"{mail.kind}.txt", context).strip() + "\n",
-            html=_render(state, f"{mail.kind}.html", context).strip() + "\n",
-        )
-
-
-def _render(state: AppState, name: str, context: Mapping[str, Any]) -> str:
-    # not flask.render_template: a host's context processors may need a request
-    return state.app.jinja_env.get_template(f"lms/mail/{name}").render(context)
-
-
-def _context(state: AppState, mail: Mail) -> dict[str, Any]:
-    letter = _letter(state.registry, mail, state.settings)
-    return {
-        "letter": letter,
-        "subject": mail.subject,
-        "language": i18n.language(),
-        "platform": clean(state.settings.platform_name),
-        "url": f"{state.settings.public_url}{state.settings.url_prefix}{letter.path}",
-        "stop_url": (
-            unsubscribe.url(state, mail.configuration_id, mail.recipient)
-            if mail.configuration_id is not None
-            else None
-        ),
-        "others": [clean(address) for address in mail.facts.get("others") or ()],
-        "_": i18n.gettext,
-        "wrap": wrap,
-    }
-
-
-def _letter(registry: Registry, mail: Mail, settings: Any) -> Letter:
-    facts = dict(mail.facts)
-    story = Story(
-        facts=facts,
-        platform=clean(settings.platform_name),
-        cause=registry.cause(str(facts.get("type") or ""), facts.get("cause")),
-        cause_of=lambda code: registry.cause(str(facts.get("type") or ""), code),
-    )
-    return LETTERS[Kind(mail.kind)](story)
-
-
-def wrap(text: str, indent: str = "", first: str | None = None) -> str:
-    """Lines of at most 76 characters; a word (an address) is never broken.
-
-    :param indent: before each line.
-    :param first: before the first one instead.
-    """
-    return "\n".join(
-        textwrap.wrap(
-            text,
-            _WIDTH,
-            initial_indent=indent if first is None else first,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    )
+        body = _BODIES[Kind(mail.kind)](facts)
+        stop_url = None
+        if mail.configuration_id is not None:
+            stop_url = unsubscribe.url(state, mail.configuration_id, mail.recipient)
+        context = {
+            "mail": body,
+            "subject": mail.subject,
+            "language": i18n.language(),
+            "platform": platform,
+            "url": f"{state.settings.public_url}{state.settings.url_prefix}{body.path}",
+            "stop_url": stop_url,
+            "others": [clean(address) for address in mail.facts.get("others") or ()],
+            "_": gettext,
+            "wrap": wrap,
+        }
+        rendered = {}
+        for format in ("txt", "html"):
+            names = [f"lms/mail/{mail.kind}.{format}", f"lms/mail/layout.{format}"]
+            # not flask.render_template: a host's context processors may need a request
+            template = state.app.jinja_env.select_template(names)
+            rendered[format] = template.render(context).strip() + "\n"
+    return Composed(subject=mail.subject, text=rendered["txt"], html=rendered["html"])

@@ -6,21 +6,27 @@ depends on the type (its form, its bytes, its answers, its remedies) stays behin
 
 from __future__ import annotations
 
+import difflib
 import enum
+import hashlib
+import json
+import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from flask_wtf import FlaskForm
-
+from .. import checks
+from ..checks import Errors, Refused
 from ..database.models import Status
-from ..i18n import N_
-from ..values import ObjectiveResult
-
-if TYPE_CHECKING:
-    from ..transport import Transport
+from ..i18n import N_, Words, gettext
+from ..transport import Transport
+from ..transport.faults import Unreachable
+from ..values import Activity, Objective, ObjectiveResult, Participant, Step, StepResult
 
 
 class Verdict(str, enum.Enum):
@@ -78,9 +84,31 @@ class Answer:
     note: str | None = None
 
 
+_FACT = re.compile(r"%\((\w+)\)s")
+_CLAUSE = re.compile(r"\[([^\]|]*)\|?([^\]]*)\]")
+
+
+def _told(message: str, facts: Mapping[str, Any]) -> str | None:
+    """A message of a cause in the reader's language; None: it needs a fact that is missing."""
+    known = {name: value for name, value in facts.items() if value not in (None, "")}
+    if "words" in known:
+        known["words"] = str(known["words"]).strip().rstrip(".")
+    text = _CLAUSE.sub(
+        lambda clause: clause[1] if {*_FACT.findall(clause[1])} <= known.keys() else clause[2],
+        gettext(message),
+    )
+    if not {*_FACT.findall(text)} <= known.keys():
+        return None
+    return _FACT.sub(lambda fact: str(known[fact[1]]), text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Why something is wrong, for people. Texts are message ids with ``%(name)s`` of the facts.
+    """Why something is wrong, for people.
+
+    ``sentence`` and ``remedy`` are message ids with ``%(name)s`` of the facts. A clause in square
+    brackets is left out when one of its facts is missing, or gives way to what stands after ``|``:
+    ``[%(host)s|Your LMS] refuses connections[ on port %(port)s].``
 
     :param status: what the configuration shows; None: it concerns deliveries only.
     :param sentence: what is wrong, one sentence.
@@ -97,6 +125,14 @@ class Cause:
     remedy: tuple[str, ...] = ()
     is_settings: bool = False
     is_local: bool = False
+
+    def sentence_for(self, facts: Mapping[str, Any]) -> str:
+        """What is wrong, in the reader's language, by these facts and no others."""
+        return _told(self.sentence, facts) or gettext("Reason: %(code)s.", code=self.code)
+
+    def remedies_for(self, facts: Mapping[str, Any]) -> list[str]:
+        """What to do, in the reader's language; a step that lacks a fact is left out."""
+        return [step for message in self.remedy if (step := _told(message, facts))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +170,59 @@ class Built:
 
     statements: Sequence[Statement] = ()
     not_sendable: NotSendable | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One field of an LMS type's form, and the setting that it becomes; all of it is said here.
+
+    :param name: of the setting; never changes.
+    :param label: what people call it (a message id, as are ``hint``, ``required`` and the labels of
+        ``choices``).
+    :param kind: how it is entered. A ``url`` is an absolute http(s) one; ``long_text`` has lines.
+    :param default: what an empty one means.
+    :param required: what is said when it is empty; None: it may be.
+    :param choices: value → label.
+    :param least: of a number.
+    :param most: of a number; of a text, its characters.
+    :param check: a value of this kind → the clean one.
+        :raises Refused: with the sentence for the administrator.
+    :param notes: what was entered → sentences on what the check changed.
+    :param is_advanced: shown closed.
+    :param is_secret: stored encrypted, never shown again; empty means the stored one.
+    """
+
+    name: str
+    label: str
+    kind: Literal["text", "url", "long_text", "number", "flag", "choice"] = "text"
+    hint: str = ""
+    default: Any = None
+    required: str | None = None
+    choices: Mapping[str, str] = field(default_factory=dict)
+    least: int = 0
+    most: int = 1000
+    check: Callable[[Any], Any] | None = None
+    notes: Callable[[str], Iterable[str]] | None = None
+    is_advanced: bool = False
+    is_secret: bool = False
+
+    def clean(self, value: Any, *, may_be_empty: bool = False) -> Any:
+        """:raises Refused: with the sentence for the administrator."""
+        if self.kind in ("text", "url", "long_text"):
+            value = checks.text(self.most, has_lines=self.kind == "long_text")(value)
+        if value is None or value == "":
+            if self.required and not may_be_empty:
+                raise Refused(Words(self.required))
+            return self.default
+        if self.kind == "url":
+            value = checks.url(value)
+        elif self.kind == "number":
+            value = checks.whole(self.least, self.most)(value)
+        elif self.kind == "flag":
+            value = checks.flag(value)
+        elif self.kind == "choice":
+            value = checks.choice(*self.choices)(value)
+        return self.check(value) if self.check else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,43 +294,187 @@ class BuildContext:
     previous_revision: int | None = None
 
 
-FormType = type[FlaskForm]
+def example_result(
+    context: BuildContext, objective: Objective | None = None, organization_id: str = "sample"
+) -> ObjectiveResult:
+    """Somebody passed five minutes ago; without ``objective``: put on protective equipment."""
+    objective = objective or Objective(
+        id="42",
+        name="Put on PPE",
+        description="Put on all protective equipment in the right order.",
+        parent=Activity(id="scenes/7", name="Warehouse"),
+        steps=[Step(number=1, name="Helmet"), Step(number=2, name="Gloves")],
+    )
+    return ObjectiveResult(
+        id="sample",
+        organization_id=organization_id,
+        objective=objective,
+        participant=Participant(id="jane.doe@example.com", name="Jane Doe"),
+        finished_at=context.now - timedelta(minutes=5),
+        success=True,
+        duration_ms=83_250,
+        steps=[
+            StepResult(
+                number=step.number,
+                outcome="succeeded",
+                duration_ms=83_250 // len(objective.steps),
+            )
+            for step in objective.steps
+        ],
+        session_id="sample",
+        language="en",
+    )
 
 
-class Connector(Protocol):
+def place(url: str) -> dict[str, Any]:
+    """Host and port of a URL, as facts; of what is no URL: none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+    except ValueError:  # somebody wrote it into the database past :meth:`Connector.clean`
+        return {}
+    return {"host": parts.hostname, "port": port} if parts.hostname else {}
+
+
+#: The stages of opening a connection with what people call them.
+STAGES = {
+    "address": N_("Address"),
+    "dns": N_("Name look-up"),
+    "connect": N_("Connection"),
+    "tls": N_("Encryption"),
+}
+
+
+def connection_stages(url: str, transport: Transport, ca_pem: str | None = None) -> Iterator[Stage]:
+    """Each stage of opening a connection as it ends.
+
+    :raises Unreachable: after the stage that failed.
+    """
+    waiting = [name for name in STAGES if name != "tls" or url.startswith("https:")]
+    try:
+        for name, duration_ms in transport.connect_stages(url, ca_pem=ca_pem):
+            waiting.remove(name)
+            yield Stage(name=STAGES[name], state=StageState.OK, duration_ms=duration_ms)
+    except Unreachable as error:
+        # A literal address has no look-up and a proxy shows less, so the cause decides.
+        failed = "connect" if "connect" in waiting else "tls"
+        if error.cause.startswith("tls"):
+            failed = "tls"
+        elif error.cause in ("dns", "blocked"):
+            failed = "address" if "address" in waiting else "dns"
+        yield Stage(name=STAGES[failed], state=StageState.FAILED)
+        raise
+    if not url.startswith("https:"):
+        yield Stage(
+            name=STAGES["tls"],
+            state=StageState.SKIPPED,
+            words=Words("This address is not encrypted."),
+        )
+
+
+_NOT_ENCRYPTED = N_("This address is not encrypted: others may read the key and the results.")
+
+
+class Connector(ABC):
     """An LMS type. Register one through the entry point group ``flask_lms.connectors`` or
     ``LMS(connectors=[...])``. It holds no state of an app.
+
+    ``type``, ``label``, ``fields``, :meth:`build` and :meth:`send` are enough; everything else has
+    a default that is safe for any type. What raises shows as ``connector_failed``.
     """
 
     #: Stored in the configuration; never changes. Matches ``[a-z0-9_]{1,40}``.
     type: str
     #: What people call it, and one line about it for the card of step 1 (message ids).
     label: str
-    description: str
-    #: Its step 2: a Flask-WTF form whose data goes to :meth:`clean`. ``advanced`` names the fields
-    #: shown closed; ``secret_fields`` those never filled in again.
-    form: FormType
-    advanced: Sequence[str]
-    secret_fields: Sequence[str]
-    #: Every cause it can name, by code.
-    causes: Mapping[str, Cause]
+    description: str = ""
+    #: Its step 2, in this order. The first of kind ``url`` is where results go.
+    fields: Sequence[Field] = ()
+    #: Every cause it can name, by code; those of ``TRANSPORT_CAUSES`` are known anyway.
+    causes: Mapping[str, Cause] = MappingProxyType({})
+
+    @property
+    def secret_fields(self) -> list[str]:
+        """Their names."""
+        return [one.name for one in self.fields if one.is_secret]
 
     def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
-        """Check what was entered, from a form or from code.
+        """Check what was entered, from a form or from code, with a hint on what was changed.
 
         :param has_secrets: stored ones exist, so blank ones are fine.
-        :raises InvalidConfiguration: field by field.
+        :raises InvalidConfiguration: field by field, all at once.
         """
+        errors = Errors()
+        hints: list[str] = []
+        settings: dict[str, Any] = {}
+        secrets: dict[str, str] = {}
+        names = [one.name for one in self.fields]
+        for name in values:
+            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.75)
+            if name not in names and near:
+                errors.add(
+                    str(name), Words("There is no such setting. Is it %(name)s?", name=near[0])
+                )
+        for one in self.fields:
+            given = values.get(one.name)
+            try:
+                value = one.clean(given, may_be_empty=one.is_secret and has_secrets)
+                if one.kind == "url" and value and value.startswith("http:"):
+                    if not allow_http:
+                        raise Refused(
+                            Words(
+                                "This address is not encrypted. Use one that begins with https://."
+                            )
+                        )
+                    hints.append(Words(_NOT_ENCRYPTED))
+            except Refused as refused:
+                errors.add(one.name, *refused.sentences)
+                continue
+            if not one.is_secret:
+                settings[one.name] = value
+            elif value:
+                secrets[one.name] = value
+            if isinstance(given, str) and one.kind != "long_text":
+                if given != given.strip() and given.strip():
+                    hints.append(
+                        Words("Spaces around “%(field)s” were removed.", field=Words(one.label))
+                    )
+                hints.extend(one.notes(given) if one.notes else ())
+        errors.check()
+        return Cleaned(settings=settings, secrets=secrets, hints=hints)
+
+    def _urls(self, settings: Mapping[str, Any]) -> list[str]:
+        found = [settings.get(one.name) for one in self.fields if one.kind == "url"]
+        return [str(url) for url in found if url]
 
     def destination(self, settings: Mapping[str, Any]) -> str:
-        """Where results go, for people: the host."""
+        """Where results go, for people: the host, and the port when it isn't the usual one."""
+        url = next(iter(self._urls(settings)), "")
+        where = place(url)
+        if not where:
+            return self.label
+        host = f"[{where['host']}]" if ":" in where["host"] else str(where["host"])
+        usual = 80 if url.startswith("http:") else 443
+        return host if where["port"] == usual else f"{host}:{where['port']}"
 
     def origin(self, settings: Mapping[str, Any]) -> str:
-        """What the secrets belong to; when it changes they are asked for again."""
+        """What the secrets belong to; when it changes they are asked for again.
+
+        Scheme, host and port of each URL (RFC 6454); without one, all settings.
+        """
+        origins = []
+        for url in self._urls(settings):
+            where = place(url)
+            scheme = url.partition(":")[0]
+            origins.append(f"{scheme}://{where['host']}:{where['port']}" if where else url)
+        return " ".join(origins) or json.dumps(dict(settings), sort_keys=True, default=str)
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
         """Equal for two configurations that would send to the same place as the same sender."""
+        every = json.dumps(dict(settings), sort_keys=True, default=str)
+        return hashlib.sha256(every.encode()).hexdigest()
 
+    @abstractmethod
     def build(
         self, result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext
     ) -> Built:
@@ -249,7 +482,20 @@ class Connector(Protocol):
 
     def limits(self, settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
         """Most statements and bytes in a request by this configuration's own settings."""
+        return 1, None
 
+    def requests_at_once(self, settings: Mapping[str, Any]) -> int | None:
+        """Most requests under way at a time by this configuration's own settings; 1: in order."""
+        return None
+
+    def order_key(self, statement: Statement, settings: Mapping[str, Any]) -> str | None:
+        """Two statements of one key are never under way in two requests at a time; None: of none.
+
+        Those of one result never are, whatever this says.
+        """
+        return None
+
+    @abstractmethod
     def send(
         self,
         statements: Sequence[Statement],
@@ -267,75 +513,126 @@ class Connector(Protocol):
         transport: Transport,
     ) -> Stored | Answer:
         """After a conflict on one: what is stored? An answer: it can't be asked."""
+        return Stored.UNREADABLE
 
     def test(
         self, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
     ) -> Iterator[Stage | TestReport]:
-        """Test the connection, leaving nothing behind: each stage as it ends, then the report."""
+        """Test the connection, leaving nothing behind: each stage as it ends, then the report.
+
+        By default whether a connection to the first URL can be opened.
+        """
+        stages: list[Stage] = []
+        url = next(iter(self._urls(settings)), "")
+        try:
+            if url:
+                for stage in connection_stages(url, transport):
+                    stages.append(stage)
+                    yield stage
+            else:
+                stages.append(
+                    Stage(
+                        name=STAGES["connect"],
+                        state=StageState.SKIPPED,
+                        words=Words("This LMS type has no connection test."),
+                    )
+                )
+                yield stages[0]
+        except Unreachable as error:
+            facts = {**place(url), **error.facts}
+            yield TestReport(stages=stages, cause=error.cause, facts=facts)
+        else:
+            yield TestReport(stages=stages)
 
     def size(self, statements: Sequence[Statement]) -> int:
-        """Bytes of the request's body."""
+        """Bytes of the request's body: the one as it is, several as a JSON list."""
+        texts = sum(len(statement.text.encode()) for statement in statements)
+        return texts if len(statements) == 1 else texts + len(statements) + 1
 
-    def sample(self, settings: Mapping[str, Any], context: BuildContext) -> str:
-        """An example of what is sent, as indented text for the pages."""
+    def sample(
+        self,
+        settings: Mapping[str, Any],
+        context: BuildContext,
+        result: ObjectiveResult | None = None,
+    ) -> str:
+        """An example of what is sent, as text for the pages."""
+        # An example corrects nothing.
+        context = replace(context, previous_revision=None)
+        built = self.build(result or example_result(context), settings, context)
+        return "\n\n".join(pretty(statement.text) for statement in built.statements)
+
+
+def pretty(text: str) -> str:
+    """JSON indented for people; other text as it is."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    except ValueError:
+        return text
 
 
 _TRANSPORT = (
     Cause(
         code="dns",
         status=Status.CANT_CONNECT,
-        sentence=N_("The name %(host)s was not found."),
+        sentence=N_("The name[ %(host)s] was not found."),
         remedy=(N_("Check the URL for a typing error."),),
         is_local=True,
     ),
     Cause(
         code="refused",
         status=Status.CANT_CONNECT,
-        sentence=N_("%(host)s refuses connections on port %(port)s: the LMS may be stopped."),
+        sentence=N_(
+            "[%(host)s|Your LMS] refuses connections[ on port %(port)s]: it may be stopped."
+        ),
         remedy=(N_("Ask your LMS administrator whether the LMS is running."),),
     ),
     Cause(
         code="unreachable",
         status=Status.CANT_CONNECT,
-        sentence=N_("There is no network route to %(host)s."),
+        sentence=N_("There is no network route to [%(host)s|your LMS]."),
         remedy=(N_("Ask your LMS administrator whether the LMS is reachable from the internet."),),
         is_local=True,
     ),
     Cause(
         code="connect_timeout",
         status=Status.CANT_CONNECT,
-        sentence=N_("%(host)s did not answer within %(seconds)s seconds."),
+        sentence=N_("[%(host)s|Your LMS] did not answer[ within %(seconds)s seconds| in time]."),
         remedy=(N_("Ask your LMS administrator whether it is running and lets us in."),),
         is_local=True,
     ),
     Cause(
         code="timeout",
         status=Status.CANT_CONNECT,
-        sentence=N_("%(host)s took the connection but sent no answer within %(seconds)s seconds."),
+        sentence=N_(
+            "[%(host)s|Your LMS] took the connection but sent no answer"
+            "[ within %(seconds)s seconds| in time]."
+        ),
         remedy=(N_("Ask your LMS administrator whether it is overloaded."),),
     ),
     Cause(
         code="reset",
         status=Status.CANT_CONNECT,
-        sentence=N_("%(host)s closed the connection without an answer."),
+        sentence=N_("[%(host)s|Your LMS] closed the connection without an answer."),
         remedy=(N_("Ask your LMS administrator whether it is running."),),
     ),
     Cause(
         code="tls_expired",
         status=Status.CANT_CONNECT,
-        sentence=N_("The certificate of %(host)s has expired."),
+        sentence=N_("The certificate of [%(host)s|your LMS] has expired."),
         remedy=(N_("Ask your LMS administrator to renew the certificate."),),
     ),
     Cause(
         code="tls_name",
         status=Status.CANT_CONNECT,
-        sentence=N_("The certificate of %(host)s is for another name."),
+        sentence=N_("The certificate of [%(host)s|your LMS] is for another name."),
         remedy=(N_("Check the URL."), N_("Ask your LMS administrator for the right address.")),
     ),
     Cause(
         code="tls_untrusted",
         status=Status.CANT_CONNECT,
-        sentence=N_("The certificate of %(host)s is not signed by an authority that we trust."),
+        sentence=N_(
+            "The certificate of [%(host)s|your LMS] is not signed by an authority that we trust."
+        ),
         remedy=(
             N_("Ask your LMS administrator to install a complete, publicly trusted certificate."),
             N_("If your organization has its own authority, enter its certificate under Advanced."),
@@ -344,13 +641,16 @@ _TRANSPORT = (
     Cause(
         code="tls",
         status=Status.CANT_CONNECT,
-        sentence=N_("No secure connection to %(host)s could be made."),
+        sentence=N_("No secure connection to [%(host)s|your LMS] could be made."),
         remedy=(N_("Ask your LMS administrator whether it offers TLS 1.2 or newer."),),
     ),
     Cause(
         code="blocked",
         status=Status.CANT_CONNECT,
-        sentence=N_("%(host)s is a private network address, which this platform doesn't call."),
+        sentence=N_(
+            "[%(host)s is|This address leads to] a private network address, which this platform "
+            "doesn't call."
+        ),
         remedy=(
             N_("Check the URL."),
             N_(
@@ -362,13 +662,15 @@ _TRANSPORT = (
     Cause(
         code="not_http",
         status=Status.CANT_CONNECT,
-        sentence=N_("What answers at %(host)s does not speak HTTP."),
+        sentence=N_("What answers at [%(host)s|this address] does not speak HTTP."),
         remedy=(N_("Check the URL and its port."),),
     ),
     Cause(
         code="proxy",
         status=Status.CANT_CONNECT,
-        sentence=N_("The outbound proxy of this platform doesn't let us through to %(host)s."),
+        sentence=N_(
+            "The outbound proxy of this platform doesn't let us through to [%(host)s|your LMS]."
+        ),
         remedy=(N_("Ask your platform's operator to look at the proxy."),),
         is_local=True,
     ),
@@ -385,7 +687,9 @@ _TRANSPORT = (
     Cause(
         code="unknown_type",
         status=Status.CANT_CONNECT,
-        sentence=N_("This platform has no connector for LMS type “%(type)s” any more."),
+        sentence=N_(
+            "This platform has no connector for [LMS type “%(type)s”|this LMS type] any more."
+        ),
         remedy=(N_("Ask your platform's operator to install it again."),),
         is_settings=True,
     ),
@@ -395,6 +699,7 @@ _TRANSPORT = (
         sentence=N_(
             "A worker of this platform stopped in the middle of a request that may have carried it."
         ),
+        remedy=(N_("There is nothing to do: sending goes on by itself."),),
     ),
     Cause(
         code="not_verified",
@@ -402,14 +707,17 @@ _TRANSPORT = (
         sentence=N_(
             "Not verified: your LMS says that it has this result, but our key may not read it."
         ),
+        remedy=(N_("Ask your LMS administrator to let the key read statements."),),
     ),
     Cause(
         code="connector_failed",
         status=Status.CANT_CONNECT,
-        sentence=N_("This platform's connector for LMS type “%(type)s” failed."),
+        sentence=N_("This platform's connector for [LMS type “%(type)s”|this LMS type] failed."),
         remedy=(N_("Ask your platform's operator: the worker's log tells what happened."),),
     ),
 )
 
 #: Causes that every connector shares: what happens before an LMS answers.
-TRANSPORT_CAUSES: Mapping[str, Cause] = {cause.code: cause for cause in _TRANSPORT}
+TRANSPORT_CAUSES: Mapping[str, Cause] = MappingProxyType(
+    {cause.code: cause for cause in _TRANSPORT}
+)

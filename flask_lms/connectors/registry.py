@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
 from ..errors import SetupError
-from .base import (
-    TRANSPORT_CAUSES,
-    Answer,
-    BuildContext,
-    Built,
-    Cause,
-    Cleaned,
-    Connector,
-    NotSendable,
-    Stage,
-    StageState,
-    Statement,
-    TestReport,
-    Verdict,
-)
+from .base import TRANSPORT_CAUSES, Cause, Connector
 
-__all__ = [
-    "TRANSPORT_CAUSES",
-    "Answer",
-    "BuildContext",
-    "Built",
-    "Cause",
-    "Cleaned",
-    "Connector",
-    "NotSendable",
-    "Registry",
-    "Stage",
-    "StageState",
-    "Statement",
-    "TestReport",
-    "Verdict",
-]
+#: What step 1 and the buttons are called in the forms in which a connector's fields stand too, and
+#: what every form has.
+RESERVED = (
+    "name", "type", "contact_emails", "language", "act", "csrf_token", "lms_version", "data",
+    "errors", "form_errors", "hidden_tag", "is_submitted", "meta", "populate_obj", "post_process",
+    "process", "validate", "validate_on_submit",
+)  # fmt: skip
 
 
 class Registry:
     """Connectors by type: those of the entry point group ``flask_lms.connectors``, then the app's.
 
     :param extra: the app's own; one of a known type replaces it.
-    :raises SetupError: a type's name is malformed.
+    :raises SetupError: one is no connector, or a name of it can't be used.
     """
 
     def __init__(self, extra: Sequence[Connector] = ()) -> None:
@@ -54,11 +32,20 @@ class Registry:
         ]
         self._connectors: dict[str, Connector] = {}
         for connector in (*found, *extra):
-            if not re.fullmatch(r"[a-z0-9_]{1,40}", connector.type):
+            name = type(connector).__name__
+            if not isinstance(connector, Connector):
+                raise SetupError(f"{name} is no connector: derive it from flask_lms.Connector.")
+            if not re.fullmatch(r"[a-z0-9_]{1,40}", getattr(connector, "type", "")):
                 raise SetupError(
-                    f"{type(connector).__name__}.type is {connector.type!r}: write 1 to 40 "
+                    f"{name}.type is {getattr(connector, 'type', None)!r}: write 1 to 40 "
                     "characters of a-z, 0-9 and _."
                 )
+            for field in connector.fields:
+                if field.name in RESERVED or not re.fullmatch(r"[a-z][a-z0-9_]*", field.name):
+                    raise SetupError(
+                        f"{name}.fields has {field.name!r}: write a-z, 0-9 and _, and none of "
+                        f"{', '.join(RESERVED)}, which the pages need for themselves."
+                    )
             self._connectors[connector.type] = connector
 
     def __iter__(self) -> Iterator[Connector]:
@@ -76,3 +63,14 @@ class Registry:
         connector = self.get(type)
         own = connector.causes.get(code or "") if connector else None
         return own or TRANSPORT_CAUSES.get(code or "")
+
+    def explain(
+        self, type: str, code: str | None, facts: Mapping[str, Any]
+    ) -> tuple[str | None, list[str]]:
+        """What is wrong and what to do, in the reader's language; a code that nobody knows is at
+        least shown.
+        """
+        if code is None:
+            return None, []
+        cause = self.cause(type, code) or Cause(code=code, status=None, sentence="")
+        return cause.sentence_for(facts), cause.remedies_for(facts)

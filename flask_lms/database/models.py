@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from ..i18n import N_
 from .types import UtcDateTime, new_id
 
 
@@ -28,6 +29,19 @@ class Status(str, enum.Enum):
     @property
     def is_error(self) -> bool:
         return self in (Status.CANT_CONNECT, Status.SERVER_ERROR)
+
+    @property
+    def label(self) -> str:
+        """What people read (a message id)."""
+        return _STATUS_LABELS[self]
+
+
+_STATUS_LABELS = {
+    Status.NOT_TESTED: N_("Not tested"),
+    Status.CONNECTED: N_("Connected"),
+    Status.CANT_CONNECT: N_("Can't Connect"),
+    Status.SERVER_ERROR: N_("Server Error"),
+}
 
 
 class DeliveryState(str, enum.Enum):
@@ -92,7 +106,7 @@ class Configuration(Base):
     muted_emails: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     #: The connector's settings without its secrets.
     settings: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
-    #: The connector's secrets, encrypted by the vault.
+    #: The connector's secrets, encrypted by ``Encryption``.
     secrets: Mapped[str | None] = mapped_column(sa.Text)
     secret_set_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     secret_set_by: Mapped[str | None] = mapped_column(sa.String(255))
@@ -116,6 +130,10 @@ class Configuration(Base):
     @property
     def is_paused(self) -> bool:
         return self.paused_at is not None
+
+    def is_muted(self, address: str) -> bool:
+        """Whether this address asked not to be mailed about it."""
+        return address.casefold() in {muted.casefold() for muted in self.muted_emails or ()}
 
     def __repr__(self) -> str:
         return _repr(self)
@@ -350,7 +368,9 @@ class Mail(Base):
 
 
 class Audit(Base):
-    """Who changed what, when, from → to. Rows are added and never changed."""
+    """Who changed what, when, from → to. Rows are added and never changed, but for the outcome of a
+    connection test, which is added when the test ends.
+    """
 
     __tablename__ = "lms_audit"
     __table_args__ = (

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, scoped_session
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 
 UTC = timezone.utc
@@ -69,6 +70,22 @@ def _postgresql_now(element: utc_now, compiler: Any, **kw: Any) -> str:
 @compiles(utc_now, "mysql", "mariadb")
 def _mysql_now(element: utc_now, compiler: Any, **kw: Any) -> str:
     return "utc_timestamp(6)"
+
+
+class utc_day(FunctionElement[Any]):
+    """The UTC day of a time, as text ``YYYY-MM-DD`` or a date."""
+
+    inherit_cache = True
+
+
+@compiles(utc_day)
+def _default_day(element: utc_day, compiler: Any, **kw: Any) -> str:
+    return f"date({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(utc_day, "postgresql")
+def _postgresql_day(element: utc_day, compiler: Any, **kw: Any) -> str:
+    return f"date({compiler.process(element.clauses, **kw)} AT TIME ZONE 'UTC')"
 
 
 class Clock(Protocol):
@@ -130,6 +147,37 @@ def new_id() -> uuid.UUID:
     value |= 0x7 << 76 | (nanoseconds * 4096 // 1_000_000) << 64
     value |= 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2
     return uuid.UUID(int=value)
+
+
+def update(session: Session | scoped_session[Any], statement: sa.Update | sa.Delete) -> int:
+    """Change rows without a look at the objects in memory; returns how many."""
+    result = session.execute(statement.execution_options(synchronize_session=False))
+    assert isinstance(result, sa.CursorResult)
+    return result.rowcount
+
+
+def by_id(
+    session: Session | scoped_session[Any],
+    query: sa.Select[Any],
+    id: InstrumentedAttribute[uuid.UUID],
+    size: int,
+    *,
+    newest_first: bool = False,
+) -> Iterator[Sequence[Any]]:
+    """Walk over the rows of ``query`` in the order of their ids, ``size`` at a time.
+
+    Each chunk is a query of its own, so the transaction may end between two of them.
+
+    :param id: the column that tells the order; it comes last in each row.
+    """
+    query = query.add_columns(id).order_by(id.desc() if newest_first else id).limit(size)
+    part = query
+    while rows := session.execute(part).all():
+        yield rows
+        if len(rows) < size:
+            return
+        last = rows[-1][-1]
+        part = query.where(id < last if newest_first else id > last)
 
 
 # -- Comparing host ids to the letter. Some databases take ``acme`` and ``ACME`` for the same,

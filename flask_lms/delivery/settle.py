@@ -1,4 +1,4 @@
-"""Step 6 of the walk: one answer written down, in one transaction, by the lease's holder."""
+"""Step 8 of the walk: one answer written down, in one transaction, by the lease's holder."""
 
 from __future__ import annotations
 
@@ -51,15 +51,18 @@ _UNKNOWN = Cause(code="internal", status=None, sentence="")
 class Request:
     """One request that was answered.
 
+    :param version: of the configuration whose settings it was sent with.
     :param rows: its deliveries, in order.
     :param took_ms: milliseconds from sending to the answer read.
     :param size: bytes of its body.
     :param jitter: −1 to 1, chance.
     :param is_witness: sent to find out whether the LMS refuses everything; one that is delivered
-        already only witness_says.
+        already only bears witness.
+    :param is_echo: it was under way when another one failed: if it fails too, that is one failure.
     """
 
     configuration_id: uuid.UUID
+    version: int
     rows: Sequence[Any]
     answer: Answer
     plan: Plan
@@ -68,6 +71,7 @@ class Request:
     jitter: float
     worker: str
     is_witness: bool = False
+    is_echo: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +80,14 @@ class Settled:
 
     :param is_held_back: nothing more goes to this destination for now.
     :param witness: the delivery that should go next, alone, to find out who is to blame.
+    :param is_outdated: the settings were edited meanwhile: only what is stored now was noted.
     """
 
     delivered: int = 0
     rejected: int = 0
     is_held_back: bool = False
     witness: uuid.UUID | None = None
+    is_outdated: bool = False
 
 
 @dataclass(kw_only=True)
@@ -109,6 +115,7 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
     assert configuration is not None
     change = _Change(session=session, configuration=configuration, now=now)
     before = Vitals.of(configuration.health)
+    is_outdated = configuration.version != request.version
     if request.rows[0].state is DeliveryState.DELIVERED:
         request = replace(request, plan=Plan())  # nothing is to be found out of the statement
     elif request.plan.is_unverified and before.cause == decide.SETTINGS:
@@ -116,12 +123,17 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
         words, refusals = request.answer.words, request.rows[0].refusals
         alone = decide.refused_alone(words, refusals, request.jitter)
         request = replace(request, plan=Plan(refused={0: alone}))
+    if is_outdated:  # what the LMS said is true of what was sent, not of what was saved since
+        request = replace(request, plan=replace(request.plan, refused={}, again=()))
     _write_attempt(change, request)
     delivered = _write_delivered(change, request)
-    after, witness = _vitals(state, change, request, before)
+    after, witness = before, None
+    is_noted = request.is_echo and request.answer.verdict is Verdict.FAILED
+    if not is_outdated and not is_noted:
+        after, witness = _vitals(state, change, request, before)
     after.write(configuration.health)
     rejected = _write_refused(change, request, after, is_undecided=witness is not None)
-    if request.plan.is_taken and decide.was_refusing(before):
+    if not is_outdated and request.plan.is_taken and decide.was_refusing(before):
         _make_due(change)
     event = status.changed(state, session, configuration, before.status, now)
     if event is not None:
@@ -132,7 +144,13 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
     for signal, told in change.events:
         tell(signal, state.app, told)
     session.rollback()  # whatever receivers left undone, or broken, is theirs
-    return Settled(delivered=delivered, rejected=rejected, is_held_back=held, witness=witness)
+    return Settled(
+        delivered=delivered,
+        rejected=rejected,
+        is_held_back=held,
+        witness=witness,
+        is_outdated=is_outdated,
+    )
 
 
 def _vitals(
@@ -379,6 +397,8 @@ def _write_delivered(change: _Change, request: Request) -> int:
         )
         .execution_options(synchronize_session=False)
     )
+    if not statement_delivered.receivers:
+        return len(rows)
     change.events += [
         (
             statement_delivered,

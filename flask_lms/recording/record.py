@@ -5,8 +5,11 @@ What the host commits is sent; what it rolls back never was. Nothing here touche
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,17 +17,25 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session, scoped_session
 
 from ..app_state import AppState
-from ..connectors.base import BuildContext, Built, NotSendable
+from ..connectors.base import Built, NotSendable, Statement
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import new_id
-from ..errors import InvalidResult
+from ..errors import InvalidValue
 from ..events import ResultRecorded
 from ..values import Objective, ObjectiveResult, Participant, from_json, to_json
 from . import after_commit
 
+#: Reason of a row that stands for a result which another transaction is recording (see ``_write``).
+PARKED = "recording"
+#: How long MariaDB is asked again for a lock before a result is parked.
+_TRIES, _TRY_SECONDS = 6, 0.02
+#: Advisory locks of one organization; two results that share one may park each other.
+_LOCKS = 1024
 _PLACEHOLDER = uuid.UUID("6f0e5a6c-6f3c-5b0a-9a43-6f2a6c1f5c11")
 
 
@@ -46,7 +57,8 @@ class Recorded:
 
     :param queued: deliveries waiting to be sent.
     :param not_sent: deliveries kept, with the reason why they can't be sent.
-    :param duplicates: deliveries that were there already.
+    :param duplicates: deliveries that were there already, or that another transaction records at
+        this moment.
     """
 
     queued: int = 0
@@ -72,6 +84,8 @@ class _Targets:
     #: (configuration, result id) → the highest revision recorded, and of those that may be sent.
     revisions: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
     sendable: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
+    #: (organization, result id) that another open transaction is recording.
+    held: set[tuple[str, str]] = field(default_factory=set)
 
     def note(self, key: tuple[uuid.UUID, str], revision: int, *, is_sendable: bool) -> None:
         self.revisions[key] = max(revision, self.revisions.get(key, -1))
@@ -80,47 +94,105 @@ class _Targets:
 
 
 def record(
-    state: AppState, results: Sequence[ObjectiveResult], *, only: uuid.UUID | None = None
+    state: AppState,
+    results: Sequence[ObjectiveResult],
+    *,
+    session: Session | scoped_session[Any] | Connection | None = None,
+    only: uuid.UUID | None = None,
 ) -> Recorded:
     """Put results into the outbox of every configuration attached to their objectives.
 
-    Joins the host's open write transaction, else commits by itself. One SELECT, one INSERT.
+    Joins the open write transaction of ``db.session``, else commits by itself. One SELECT, one
+    INSERT.
 
+    :param session: the host's own session or connection, when it doesn't write through
+        ``db.session``: the result is written there and commits and disappears with its
+        transaction, which the host ends in any case.
     :param only: for this configuration alone (back-fill).
-    :raises InvalidResult: an objective doesn't exist; nothing was written.
+    :raises InvalidValue: an objective doesn't exist; nothing was written.
     """
     for result in results:
         if not isinstance(result, ObjectiveResult):
-            raise InvalidResult("result", result, "must be an ObjectiveResult")
+            raise InvalidValue("result", result, "must be an ObjectiveResult")
     if not results:
         return Recorded()
-    session = state.session()
-    if after_commit.has_just_committed(session):  # inside the host's own after_commit
+    if isinstance(session, Connection):
+        if not session.in_transaction():
+            session.begin()
+        with Session(bind=session, join_transaction_mode="rollback_only") as own:
+            recorded, ids, events = _write(state, own, results, only)
+        after_commit.add_to_connection(session, state, ids, events)
+        return recorded
+    is_theirs = session is not None
+    ours: Session = (
+        state.session()
+        if session is None
+        else session()
+        if isinstance(session, scoped_session)
+        else session
+    )
+    if is_theirs:
+        after_commit.follow(ours)
+    if after_commit.has_just_committed(ours):
+        # Inside the host's own after_commit its session takes no SQL, neither ours nor that of
+        # the host's loaders: a context of its own has a session of its own.
+        with state.app.app_context():
+            if state.session() is not ours:
+                return record(state, results, only=only)
         with state.session.session_factory() as own:
-            recorded = _write(state, own, results, only)
+            recorded, ids, events = _write(state, own, results, only)
+            after_commit.add(own, state, ids, events)
             own.commit()
             return recorded
-    joins = after_commit.is_writing(session)
+    joins = is_theirs or after_commit.is_writing(ours)
     try:
-        recorded = _write(state, session, results, only)
+        recorded, ids, events = _write(state, ours, results, only)
+        if events:
+            after_commit.add(ours, state, ids, events)
         if not joins:
-            session.commit()
+            ours.commit()
     except BaseException:
         if not joins:
-            session.rollback()
+            ours.rollback()
         raise
     return recorded
+
+
+def record_parked(state: AppState, limit: int = 200) -> int:
+    """Record what couldn't be while another transaction recorded the same result (see _write).
+
+    Commits each; called by the ticker.
+
+    :returns: how many were looked at.
+    """
+    session = state.session()
+    parked = session.execute(
+        sa.select(Delivery.id, Delivery.configuration_id, Delivery.result)
+        .where(Delivery.state == DeliveryState.NOT_SENT, Delivery.reason == PARKED)
+        .order_by(Delivery.id)
+        .limit(limit)
+    ).all()
+    session.rollback()
+    for row in parked:
+        taken = session.execute(
+            sa.delete(Delivery).where(Delivery.id == row.id, Delivery.reason == PARKED)
+        )
+        if taken.rowcount == 1:  # type: ignore[attr-defined]
+            _, ids, events = _write(state, session, [from_json(row.result)], row.configuration_id)
+            after_commit.add(session, state, ids, events)
+        session.commit()
+    return len(parked)
 
 
 def rebuild(state: AppState, delivery: Delivery) -> Built:
     """What a delivery that was not sent would be now, with the participant as known now; nothing
     when a correction of it was recorded meanwhile.
 
-    :raises InvalidResult: its result is no longer kept.
+    :raises InvalidValue: its result is no longer kept.
     """
     configuration = state.session.get(Configuration, delivery.configuration_id)
     if delivery.result is None or configuration is None:
-        raise InvalidResult("Delivery.result", delivery.result, "must still be kept")
+        raise InvalidValue("Delivery.result", delivery.result, "must still be kept")
     if _has_later_revision(state, delivery):
         return Built()
     kept = from_json(delivery.result)
@@ -146,16 +218,64 @@ def _write(
     session: Session,
     results: Sequence[ObjectiveResult],
     only: uuid.UUID | None,
-) -> Recorded:
+) -> tuple[Recorded, set[uuid.UUID], list[ResultRecorded]]:
+    """Write the rows; whose configurations wait for a worker, and what to tell after the commit.
+
+    It never waits for another transaction that records the same result: two of them could wait for
+    each other, and the database would end the host's. Such a result is *parked* as a row that meets
+    no other; the ticker records it within seconds, when the other has come to its end.
+    """
     with session.no_autoflush:  # the host's half-made objects stay as they are
         targets = _find_targets(state, session, results, only)
-        rows, not_sent, duplicates, events = _make_rows(state, targets, results)
-        if rows:
-            duplicates += len(rows) - _insert(session, rows)
-            due = {row["configuration_id"] for row in rows if row["state"] is DeliveryState.PENDING}
-            after_commit.add(session, state, due, events)
-    queued = sum(row["state"] is DeliveryState.PENDING for row in rows)
-    return Recorded(queued=queued, not_sent=tuple(not_sent), duplicates=duplicates)
+        made: list[tuple[ObjectiveResult, list[dict[str, Any]]]] = []
+        duplicates = 0
+        for result in results:
+            attached = targets.by_objective.get((result.organization_id, _objective_id(result)), {})
+            whole = _resolve(state, result) if attached else result
+            for target in attached.values():
+                key = (target.id, result.id)
+                if result.revision <= targets.revisions.get(key, -1):
+                    duplicates += 1
+                    continue
+                assert targets.now is not None
+                built = _build(state, target, whole, targets.now, targets.sendable.get(key))
+                targets.note(key, result.revision, is_sendable=built.not_sendable is None)
+                if of_one := _rows(target, whole, built, targets.now):
+                    is_held = (whole.organization_id, whole.id) in targets.held
+                    made.append((whole, [_parked(whole, of_one[0])] if is_held else of_one))
+        rows = [row for _, of_one in made for row in of_one]
+        stored = _insert(session, rows) if rows else set()
+        if stored is None:
+            rows = [_parked(whole, of_one[0]) for whole, of_one in made]
+            stored = _insert(session, rows) or set()
+    written = [row for row in rows if row["id"] in stored and row["reason"] != PARKED]
+    by_result: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in written:
+        by_result.setdefault((row["organization_id"], row["result_id"]), []).append(row)
+    recorded = Recorded(
+        queued=sum(row["state"] is DeliveryState.PENDING for row in written),
+        not_sent=tuple(
+            NotSent(
+                result_id=row["result_id"],
+                configuration_id=row["configuration_id"],
+                reason=row["reason"],
+            )
+            for row in written
+            if row["state"] is DeliveryState.NOT_SENT
+        ),
+        duplicates=duplicates + len(rows) - len(written),
+    )
+    events = [
+        ResultRecorded(
+            organization_id=organization_id,
+            result_id=result_id,
+            delivery_ids=tuple(row["id"] for row in of_one),
+            not_sent=sum(row["state"] is DeliveryState.NOT_SENT for row in of_one),
+        )
+        for (organization_id, result_id), of_one in by_result.items()
+    ]
+    due = {row["configuration_id"] for row in written if row["state"] is DeliveryState.PENDING}
+    return recorded, due, events
 
 
 def _find_targets(
@@ -164,6 +284,8 @@ def _find_targets(
     results: Iterable[ObjectiveResult],
     only: uuid.UUID | None,
 ) -> _Targets:
+    keys = sorted({(result.organization_id, result.id) for result in results})
+    is_postgresql = session.get_bind(sa.inspect(Delivery)).dialect.name == "postgresql"
     organizations = {result.organization_id for result in results}
     objectives = {_objective_id(result) for result in results}
     query = (
@@ -177,6 +299,7 @@ def _find_targets(
             Delivery.revision,
             Delivery.state,
             state.clock.column().label("now"),
+            (_try_locks(keys) if is_postgresql else sa.null()).label("locks"),
         )
         .select_from(ObjectiveLink)
         .join(Configuration, Configuration.id == ObjectiveLink.configuration_id)
@@ -199,6 +322,10 @@ def _find_targets(
     found = _Targets()
     for row in session.execute(query):
         found.now = row.now
+        if row.locks is not None and not found.held:
+            found.held.update(
+                key for key, is_ours in zip(keys, row.locks, strict=True) if not is_ours
+            )
         target = _Target(id=row.id, type=row.type, settings=row.settings)
         attached = found.by_objective.setdefault((row.organization_id, row.objective_id), {})
         attached[row.id] = target
@@ -212,43 +339,19 @@ def _objective_id(result: ObjectiveResult) -> str:
     return result.objective if isinstance(result.objective, str) else result.objective.id
 
 
-def _make_rows(
-    state: AppState, targets: _Targets, results: Iterable[ObjectiveResult]
-) -> tuple[list[dict[str, Any]], list[NotSent], int, list[ResultRecorded]]:
-    rows: list[dict[str, Any]] = []
-    not_sent: list[NotSent] = []
-    events: list[ResultRecorded] = []
-    duplicates = 0
-    for result in results:
-        attached = targets.by_objective.get((result.organization_id, _objective_id(result)), {})
-        made: list[dict[str, Any]] = []
-        whole = _resolve(state, result) if attached else result
-        for target in attached.values():
-            key = (target.id, result.id)
-            if result.revision <= targets.revisions.get(key, -1):
-                duplicates += 1
-                continue
-            assert targets.now is not None
-            built = _build(state, target, whole, targets.now, targets.sendable.get(key))
-            targets.note(key, result.revision, is_sendable=built.not_sendable is None)
-            made += _rows(target, whole, built, targets.now)
-            if built.not_sendable:
-                reason = built.not_sendable.reason
-                not_sent.append(
-                    NotSent(result_id=result.id, configuration_id=target.id, reason=reason)
-                )
-        if made:
-            rows += made
-            unsent = sum(row["state"] is DeliveryState.NOT_SENT for row in made)
-            events.append(
-                ResultRecorded(
-                    organization_id=result.organization_id,
-                    result_id=result.id,
-                    delivery_ids=tuple(row["id"] for row in made),
-                    not_sent=unsent,
-                )
-            )
-    return rows, not_sent, duplicates, events
+def _try_locks(keys: Iterable[tuple[str, str]]) -> sa.ColumnElement[Any]:
+    """PostgreSQL only: take a lock for each result until the end of the transaction, without
+    waiting; a column with an array that tells which were free.
+    """
+    numbers = []
+    for organization_id, result_id in keys:
+        organization = hashlib.sha256(f"flask-lms {organization_id}".encode()).digest()[:8]
+        base = int.from_bytes(organization, "big", signed=True) & ~(_LOCKS - 1)
+        numbers.append(base | zlib.crc32(result_id.encode()) % _LOCKS)
+    array = postgresql.ARRAY(sa.BigInteger)
+    key = sa.func.unnest(sa.cast(sa.literal(numbers, array), array)).column_valued("key")
+    tried = sa.select(sa.func.pg_try_advisory_xact_lock(key)).scalar_subquery()
+    return sa.func.array(tried, type_=postgresql.ARRAY(sa.Boolean))
 
 
 def _resolve(state: AppState, result: ObjectiveResult) -> ObjectiveResult:
@@ -257,7 +360,7 @@ def _resolve(state: AppState, result: ObjectiveResult) -> ObjectiveResult:
     if isinstance(objective, str):
         found = state.callbacks.objective(result.organization_id, objective)
         if found is None:
-            raise InvalidResult(
+            raise InvalidValue(
                 "ObjectiveResult.objective", objective, "must exist in that organization"
             )
         objective = found
@@ -281,12 +384,7 @@ def _build(
             reason="unknown_type", id=uuid.uuid5(_PLACEHOLDER, key), facts={"type": target.type}
         )
         return Built(not_sendable=waiting)
-    context = BuildContext(
-        activity_base_url=state.settings.activity_base_url,
-        platform_name=state.settings.platform_name,
-        now=now,
-        previous_revision=previous_revision,
-    )
+    context = state.build_context(now, previous_revision=previous_revision)
     return connector.build(result, target.settings, context)
 
 
@@ -306,27 +404,9 @@ def _rows(
         "result_id": result.id,
         "revision": result.revision,
         "recorded_at": now,
-        "due_at": now,
-        "refusals": 0,
         "attempts": 0,
     }
-    rows = [
-        {
-            **common,
-            "id": new_id(),
-            "kind": statement.kind,
-            "statement_id": statement.id,
-            "statement": statement.text,
-            "size": len(statement.text.encode()),
-            "state": DeliveryState.PENDING,
-            "is_single": statement.is_single,
-            "result": None,
-            "reason": None,
-            "reason_words": None,
-            "settled_at": None,
-        }
-        for statement in built.statements
-    ]
+    rows = [{**common, "id": new_id(), **waiting(statement, now)} for statement in built.statements]
     if built.not_sendable:
         rows.append(
             {
@@ -338,35 +418,112 @@ def _rows(
                 "size": 0,
                 "state": DeliveryState.NOT_SENT,
                 "is_single": False,
+                "due_at": now,
+                "refusals": 0,
                 "result": to_json(result),
                 "reason": built.not_sendable.reason,
                 "reason_words": json.dumps(dict(built.not_sendable.facts)),
                 "settled_at": now,
+                "settled_by": None,
             }
         )
     return rows
 
 
-def _insert(session: Session, rows: list[dict[str, Any]]) -> int:
-    """Insert, passing over what another transaction recorded meanwhile; returns how many stay."""
+#: What all rows of a result have in common.
+OF_THE_RESULT = (
+    "organization_id", "configuration_id", "objective_id", "objective_name", "participant_id",
+    "participant_name", "result_id", "revision", "recorded_at",
+)  # fmt: skip
+
+
+def waiting(statement: Statement, now: datetime) -> dict[str, Any]:
+    """What makes a row of ``lms_delivery`` one that waits to carry this statement."""
+    return {
+        "kind": statement.kind,
+        "statement_id": statement.id,
+        "statement": statement.text,
+        "size": len(statement.text.encode()),
+        "is_single": statement.is_single,
+        "state": DeliveryState.PENDING,
+        "due_at": now,
+        "refusals": 0,
+        "result": None,
+        "reason": None,
+        "reason_words": None,
+        "settled_at": None,
+        "settled_by": None,
+    }
+
+
+def _parked(result: ObjectiveResult, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row in place of those of a result that another transaction is recording."""
+    return {
+        **row,
+        "id": new_id(),
+        "kind": "result",
+        "statement_id": uuid.uuid4(),
+        "statement": None,
+        "size": 0,
+        "state": DeliveryState.NOT_SENT,
+        "is_single": False,
+        "result": to_json(result),
+        "reason": PARKED,
+        "reason_words": None,
+        "settled_at": row["recorded_at"],
+    }
+
+
+class _NoWaitInsert(mysql.Insert):
+    """An INSERT of MariaDB that fails at once where it would have to wait for a lock."""
+
+    inherit_cache = True
+
+
+@compiles(_NoWaitInsert, "mysql", "mariadb")
+def _no_wait_insert(element: _NoWaitInsert, compiler: Any, **kw: Any) -> str:
+    return "SET STATEMENT innodb_lock_wait_timeout=0 FOR " + str(
+        compiler.visit_insert(element, **kw)
+    )
+
+
+def _insert(session: Session, rows: list[dict[str, Any]]) -> set[uuid.UUID] | None:
+    """Insert, passing over what another transaction has recorded; the ids of those that stay.
+
+    None: another transaction is at it (MariaDB), and nothing is told of what was inserted.
+    """
     mapper = sa.inspect(Delivery)
     table = mapper.local_table
     assert isinstance(table, sa.Table)
-    dialect = session.get_bind(mapper).dialect.name
-    statement: sa.Insert
-    if dialect == "sqlite":
+    connection = session.connection(bind_arguments={"mapper": mapper})
+    dialect = connection.dialect
+    statement: Any
+    if dialect.name == "sqlite":
         statement = sqlite.insert(table).on_conflict_do_nothing()
-    elif dialect == "postgresql":
+    elif dialect.name == "postgresql":
         statement = postgresql.insert(table).on_conflict_do_nothing()
-    elif dialect in ("mysql", "mariadb"):
+    elif dialect.name in ("mysql", "mariadb"):
         # Not INSERT IGNORE: that would also cut or change what doesn't fit.
-        statement = mysql.insert(table).on_duplicate_key_update(id=table.c.id)
+        kind = _NoWaitInsert if getattr(dialect, "is_mariadb", False) else mysql.Insert
+        statement = kind(table).on_duplicate_key_update(id=table.c.id)
     else:
         statement = sa.insert(table)
-    connection = session.connection(bind_arguments={"mapper": mapper})
-    try:
-        inserted = connection.execute(statement, rows if len(rows) > 1 else rows[0])
-    except sa.exc.StatementError as error:
-        error.hide_parameters = True  # learners' names, on their way into the host's log
-        raise
-    return inserted.rowcount if inserted.rowcount >= 0 else len(rows)
+    returns = dialect.insert_returning and dialect.insert_executemany_returning
+    if returns:
+        statement = statement.returning(table.c.id)
+    for tries_left in range(_TRIES, -1, -1):
+        try:
+            done = connection.execute(statement, rows if len(rows) > 1 else rows[0])
+            break
+        except sa.exc.StatementError as error:
+            error.hide_parameters = True  # learners' names, on their way into the host's log
+            # MariaDB's 1205: only the statement was undone. (After 1213 all would be.)
+            if getattr(error.orig, "args", (None,))[:1] != (1205,):
+                raise
+            if not tries_left:
+                return None
+        time.sleep(_TRY_SECONDS)
+    if returns:
+        return {row.id for row in done}
+    ids = [row["id"] for row in rows]
+    return set(connection.scalars(sa.select(table.c.id).where(table.c.id.in_(ids))))

@@ -1,23 +1,22 @@
-"""Saving a configuration: one place checks what was entered, notes what changed and asks for the
-secret again when the address moves.
+"""LMS configurations: created, edited, tested, paused and deleted, the same for pages, commands and
+code. One place checks what was entered, notes what changed and asks for the secret again when the
+address moves.
 """
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from .. import status
+from .. import audit, checks, status
 from ..app_state import AppState
 from ..audit import By, Change, as_id, change
-from ..checks import Errors, clean_emails, clean_language, clean_name, name_key, name_taken
-from ..connectors.base import TRANSPORT_CAUSES, Connector, Stage, StageState, TestReport
+from ..checks import Errors, name_key, name_taken
+from ..connectors.base import Connector, TestReport
 from ..database.models import (
     Audit,
     Configuration,
@@ -27,188 +26,11 @@ from ..database.models import (
     ObjectiveLink,
     Status,
 )
-from ..database.types import exactly
+from ..database.types import exactly, update
 from ..delivery import decide
 from ..errors import EditConflict, InvalidConfiguration, NotFound, SecretUnreadable
-from ..i18n import N_, Words
-from . import attachments
-
-
-def create(
-    state: AppState,
-    organization_id: str,
-    *,
-    name: str,
-    contact_emails: Sequence[str],
-    type: str,
-    settings: Mapping[str, Any],
-    language: str,
-    by: By,
-) -> Configuration:
-    """A new configuration with its health, in one transaction.
-
-    :raises InvalidConfiguration: all faults, field by field; nothing was written.
-    """
-    errors = Errors()
-    clean = clean_name(name, errors)
-    emails = clean_emails(contact_emails, errors)
-    mail_language = clean_language(language, errors)
-    connector = connector_of(state, type, errors)
-    cleaned = None
-    try:
-        if connector is not None:
-            cleaned = connector.clean(
-                settings, allow_http=state.settings.allow_http, has_secrets=False
-            )
-    except InvalidConfiguration as error:
-        errors.add_all(error.errors)
-    if clean:
-        check_name_is_free(state, organization_id, clean, None, errors)
-    errors.check()
-    assert cleaned is not None
-    with change(state, by) as made:
-        configuration = Configuration(
-            organization_id=organization_id,
-            name=clean,
-            name_key=name_key(organization_id, clean),
-            type=type,
-            contact_emails=emails,
-            muted_emails=[],
-            settings=dict(cleaned.settings),
-            language=mail_language,
-            created_at=made.now,
-            created_by=made.by_name,
-            updated_at=made.now,
-            updated_by=made.by_name,
-            health=ConfigurationHealth(status=Status.NOT_TESTED, since=made.now),
-        )
-        if cleaned.secrets:
-            _lock(state, configuration, cleaned.secrets, made)
-        made.session.add(configuration)
-        flush(made, clean)
-        made.note("created", configuration, _created(configuration, cleaned.secrets))
-    return configuration
-
-
-def update(
-    state: AppState,
-    configuration: Configuration,
-    *,
-    name: str | None,
-    contact_emails: Sequence[str] | None,
-    settings: Mapping[str, Any] | None,
-    language: str | None,
-    version: int | None,
-    by: By,
-) -> Configuration:
-    """Save what isn't None.
-
-    :raises InvalidConfiguration: all faults, field by field; nothing was written.
-    :raises EditConflict: it was saved since ``version``; nothing was written.
-    """
-    if version is not None and version != configuration.version:
-        raise _conflict(state, configuration, version)
-    errors = Errors()
-    new: dict[str, Any] = {}
-    if name is not None:
-        new["name"] = clean_name(name, errors)
-        if new["name"]:
-            check_name_is_free(
-                state, configuration.organization_id, new["name"], configuration.id, errors
-            )
-    if contact_emails is not None:
-        new["contact_emails"] = clean_emails(contact_emails, errors)
-    if language is not None:
-        new["language"] = clean_language(language, errors)
-    secrets: Mapping[str, str] = {}
-    if settings is not None:
-        new["settings"], secrets = clean_again(state, configuration, settings, errors)
-    errors.check()
-    changes = _changes(configuration, new, secrets)
-    if changes:
-        with change(state, by) as made:
-            _take_version(state, configuration, made)
-            _put(state, configuration, new, secrets, made)
-            flush(made, configuration.name)
-            made.note("edited", configuration, changes)
-    return configuration
-
-
-def _take_version(state: AppState, configuration: Configuration, made: Change) -> None:
-    """Count the version up, if nobody else did since it was read."""
-    read = configuration.version
-    taken = made.session.execute(
-        sa.update(Configuration)
-        .where(Configuration.id == configuration.id, Configuration.version == read)
-        .values(version=read + 1)
-        .execution_options(synchronize_session=False)
-    )
-    if taken.rowcount != 1:  # type: ignore[attr-defined]
-        made.session.rollback()  # to see what the other one wrote
-        raise _conflict(state, configuration, read)
-    made.session.refresh(configuration)
-
-
-def _put(
-    state: AppState,
-    configuration: Configuration,
-    new: Mapping[str, Any],
-    secrets: Mapping[str, str],
-    made: Change,
-) -> None:
-    if "settings" in new or secrets:
-        # The next try is now; what was learnt of another destination is forgotten.
-        connector = state.registry.get(configuration.type)
-        configuration.health.next_attempt_at = None
-        if connector is not None and "settings" in new:
-            before = connector.origin(configuration.settings)
-            if connector.origin(new["settings"]) != before:
-                configuration.health.learnt_bytes = None
-        made.to_ring.add(configuration.id)
-    for field, value in new.items():
-        setattr(configuration, field, value)
-    if "name" in new:
-        configuration.name_key = name_key(configuration.organization_id, new["name"])
-    if secrets:
-        _lock(state, configuration, secrets, made)
-    configuration.updated_at, configuration.updated_by = made.now, made.by_name
-
-
-def clean_again(
-    state: AppState,
-    configuration: Configuration,
-    settings: Mapping[str, Any],
-    errors: Errors,
-) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """The stored settings with the new ones over them, and the secrets given with these.
-
-    A stored secret goes only to the scheme, host and port it was entered for: when that changes,
-    it must be entered again.
-    """
-    connector = connector_of(state, configuration.type, errors)
-    if connector is None:
-        return {}, {}
-    try:
-        cleaned = connector.clean(
-            {**configuration.settings, **settings},
-            allow_http=state.settings.allow_http,
-            has_secrets=bool(configuration.secrets),
-        )
-    except InvalidConfiguration as error:
-        errors.add_all(error.errors)
-        return {}, {}
-    if connector.origin(cleaned.settings) != connector.origin(configuration.settings):
-        for field in connector.secret_fields:
-            if field not in cleaned.secrets:
-                errors.add(
-                    field,
-                    Words(
-                        "Enter the secret again: the address was changed to %(host)s, and a "
-                        "stored secret is only sent to the address it was entered for.",
-                        host=connector.destination(cleaned.settings),
-                    ),
-                )
-    return dict(cleaned.settings), cleaned.secrets
+from ..i18n import Words
+from . import attachments, connection_test
 
 
 def connector_of(state: AppState, type: str, errors: Errors) -> Connector | None:
@@ -235,150 +57,12 @@ def check_name_is_free(
         errors.add("name", name_taken(taken))
 
 
-def flush(made: Change, name: str) -> None:
+def _flush(made: Change, name: str) -> None:
     """Write; whoever took the name between check and write is noticed here."""
     try:
         made.session.flush()
     except IntegrityError:
         raise InvalidConfiguration({"name": [name_taken(name)]}) from None
-
-
-def _lock(
-    state: AppState, configuration: Configuration, secrets: Mapping[str, str], made: Change
-) -> None:
-    stored: Mapping[str, str]
-    try:
-        stored = state.encryption.decrypt(configuration.secrets)
-    except SecretUnreadable:
-        stored = {}
-    configuration.secrets = state.encryption.encrypt({**stored, **secrets})
-    configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
-
-
-def _conflict(state: AppState, configuration: Configuration, version: int) -> EditConflict:
-    """Each save since ``version`` left one row of what it changed."""
-    rows = state.session.scalars(
-        sa.select(Audit)
-        .where(Audit.configuration_id == configuration.id, Audit.action == "edited")
-        .order_by(Audit.id.desc())
-        .limit(max(configuration.version - version, 1))
-    ).all()
-    fields = list(dict.fromkeys(field for row in reversed(rows) for field in row.changes))
-    return EditConflict(configuration.updated_by or "Somebody", configuration.updated_at, fields)
-
-
-def _created(configuration: Configuration, secrets: Mapping[str, str]) -> dict[str, Any]:
-    values = {
-        "name": configuration.name,
-        "type": configuration.type,
-        "contact_emails": configuration.contact_emails,
-        **configuration.settings,
-    }
-    changes: dict[str, Any] = {field: [None, value] for field, value in values.items()}
-    changes.update((field, "set") for field in secrets)
-    return changes
-
-
-def _changes(
-    configuration: Configuration, new: Mapping[str, Any], secrets: Mapping[str, str]
-) -> dict[str, Any]:
-    """Field → [from, to] of what differs; a secret only ever as "replaced"."""
-    changes: dict[str, Any] = {}
-    for field, value in new.items():
-        old = getattr(configuration, field)
-        if field == "settings":
-            for key in [*old, *(key for key in value if key not in old)]:
-                if old.get(key) != value.get(key):
-                    changes[key] = [old.get(key), value.get(key)]
-        elif old != value:
-            changes[field] = [old, value]
-    changes.update((field, "replaced") for field in secrets)
-    return changes
-
-
-# -- The connection test: run through the connector with no transaction open, then the status
-# follows its outcome.
-
-_log = logging.getLogger(__name__)
-
-
-def test(state: AppState, configuration: Configuration, by: By) -> TestReport:
-    """Test a saved configuration; its health follows unless it was edited meanwhile."""
-    configuration_id, version = configuration.id, configuration.version
-    type, settings = configuration.type, dict(configuration.settings)
-    token = configuration.secrets
-    # No transaction stays open while the LMS is asked.
-    state.session.commit()
-    report = run(state, type, settings, {}, token)
-    with change(state, by) as made:
-        found = made.session.get(Configuration, configuration_id, populate_existing=True)
-        if found is not None and found.deleted_at is None and found.version == version:
-            _settle(state, found, report, made)
-            made.note("tested", found, {"outcome": report.cause or "connected"})
-            if report.is_connected:
-                made.to_ring.add(found.id)
-    return report
-
-
-def run(
-    state: AppState,
-    type: str,
-    settings: Mapping[str, Any],
-    given: Mapping[str, str],
-    token: str | None = None,
-) -> TestReport:
-    """Test these settings; nothing is written.
-
-    :param given: secrets entered just now.
-    :param token: the stored ones, for those not entered.
-    """
-    connector = state.registry.get(type)
-    if connector is None:
-        return _report_of_cause("unknown_type", {"type": type})
-    secrets = dict(given)
-    if any(field not in secrets for field in connector.secret_fields):
-        try:
-            secrets = {**state.encryption.decrypt(token), **given}
-        except SecretUnreadable:
-            return _report_of_cause("secret_unreadable", {})
-    stages: list[Stage] = []
-    for step in connector.test(settings, secrets, state.transport):
-        if isinstance(step, TestReport):
-            return step
-        stages.append(step)
-    _log.error("connector %s ended its test without a report", type)
-    return TestReport(stages=stages, cause="not_http", facts={})
-
-
-def in_the_last_minute(state: AppState, organization_id: str | None) -> int:
-    """Tests of saved configurations in the last minute."""
-    since = state.clock.now(state.session()) - timedelta(minutes=1)
-    query = sa.select(sa.func.count()).where(Audit.action == "tested", Audit.at >= since)
-    if organization_id is not None:
-        query = query.where(exactly(Audit.organization_id, organization_id))
-    return state.session.scalar(query) or 0
-
-
-def _settle(
-    state: AppState, configuration: Configuration, report: TestReport, made: Change
-) -> None:
-    health = configuration.health
-    old = health.status
-    cause = state.registry.cause(configuration.type, report.cause)
-    decide.settle_test(health, report, cause, made.now)
-    event = status.changed(state, made.session, configuration, old, made.now)
-    if event is not None:
-        made.status_events.append(event)
-
-
-def _report_of_cause(code: str, facts: Mapping[str, uuid.UUID | str]) -> TestReport:
-    words = Words(TRANSPORT_CAUSES[code].sentence, **facts)
-    stage = Stage(name=N_("Settings"), state=StageState.FAILED, words=words)
-    return TestReport(stages=[stage], cause=code, facts=dict(facts))
-
-
-# -- LMS configurations: created, edited, tested, paused and deleted, the same for pages,
-# commands and code.
 
 
 class Configurations:
@@ -425,19 +109,26 @@ class Configurations:
         :param status: a :class:`Status`, ``paused``, or ``error`` for both kinds of it. A paused
             one is found by ``paused`` alone.
         """
-        if self._organization_id is not None:
-            organization_id = self._organization_id
         query = sa.select(Configuration)
+        organization_id = self._owner(organization_id)
         if organization_id is not None:
             query = query.where(exactly(Configuration.organization_id, organization_id))
         if not with_deleted:
             query = query.where(Configuration.deleted_at.is_(None))
         part = (search or "").strip().casefold()
-        found = [
-            one
-            for one in self._state.session.scalars(query)
-            if part in one.name.casefold() and _has_status(one, status)
-        ]
+
+        def fits(one: Configuration) -> bool:
+            if part not in one.name.casefold():
+                return False
+            if not status:
+                return True
+            if one.is_paused or status == "paused":
+                return one.is_paused and status == "paused"
+            if status == "error":
+                return one.health.status.is_error
+            return one.health.status.value == status
+
+        found = filter(fits, self._state.session.scalars(query))
         return sorted(found, key=lambda one: (one.name.casefold(), one.id))
 
     def same_target(
@@ -463,22 +154,29 @@ class Configurations:
     def waiting(self, configuration_id: uuid.UUID | str) -> int:
         """How many results wait for it."""
         found = self.get(configuration_id, with_deleted=True)
-        return _waiting(self._state, found.id)
+        count = sa.select(sa.func.count()).select_from(Delivery)
+        waiting = self._state.session.scalar(
+            count.where(
+                Delivery.configuration_id == found.id, Delivery.state == DeliveryState.PENDING
+            )
+        )
+        return waiting or 0
 
     # -- changing ------------------------------------------------------------------------------
 
     def create(
         self,
-        organization_id: str,
-        name: str,
-        contact_emails: Sequence[str],
+        organization_id: str | None = None,
+        name: str = "",
+        contact_emails: Sequence[str] = (),
         type: str = "xapi",
         settings: Mapping[str, Any] | None = None,
         by: By = None,
         language: str = "en",
     ) -> Configuration:
-        """A new configuration, not tested yet.
+        """A new configuration with its health, not tested yet.
 
+        :param organization_id: may be left out after ``lms.for_organization(…)``.
         :param contact_emails: 1 to 10 addresses told of trouble.
         :param settings: the connector's, its secrets included.
         :param by: the administrator who acts, a name, or None for automatic.
@@ -486,18 +184,57 @@ class Configurations:
         :raises InvalidConfiguration: field by field (``name``, ``contact_emails``, ``language``,
             ``type`` or one of the connector's); nothing was written.
         """
-        if self._organization_id not in (None, organization_id):
-            raise NotFound("There is no such organization.")
-        return create(
-            self._state,
-            organization_id,
-            name=name,
-            contact_emails=contact_emails,
-            type=type,
-            settings=settings or {},
-            language=language,
-            by=by,
-        )
+        state, errors = self._state, Errors()
+        owner = self._owner(organization_id)
+        if owner is None:
+            raise TypeError("create() needs an organization_id")
+        clean_name = errors.take("name", checks.name, name)
+        emails = errors.take("contact_emails", checks.emails, contact_emails)
+        tag = errors.take("language", checks.language, language)
+        connector = connector_of(state, type, errors)
+        cleaned = None
+        try:
+            if connector is not None:
+                cleaned = connector.clean(
+                    settings or {}, allow_http=state.settings.allow_http, has_secrets=False
+                )
+        except InvalidConfiguration as error:
+            errors.add_all(error.errors)
+        if clean_name is not None:
+            check_name_is_free(state, owner, clean_name, None, errors)
+        errors.check()
+        assert clean_name is not None
+        assert cleaned is not None
+        with change(state, by) as made:
+            configuration = Configuration(
+                organization_id=owner,
+                name=clean_name,
+                name_key=name_key(owner, clean_name),
+                type=type,
+                contact_emails=emails,
+                muted_emails=[],
+                settings=dict(cleaned.settings),
+                language=tag,
+                created_at=made.now,
+                created_by=made.by_name,
+                updated_at=made.now,
+                updated_by=made.by_name,
+                health=ConfigurationHealth(status=Status.NOT_TESTED, since=made.now),
+            )
+            if cleaned.secrets:
+                self._encrypt(configuration, cleaned.secrets, made)
+            made.session.add(configuration)
+            _flush(made, clean_name)
+            entered = {
+                "name": clean_name,
+                "type": type,
+                "contact_emails": emails,
+                **configuration.settings,
+            }
+            changes: dict[str, Any] = {field: [None, value] for field, value in entered.items()}
+            changes.update((field, "set") for field in cleaned.secrets)
+            made.note("created", configuration, changes)
+        return configuration
 
     def update(
         self,
@@ -518,16 +255,69 @@ class Configurations:
         :raises InvalidConfiguration: field by field; nothing was written.
         :raises EditConflict: somebody saved it since ``version``; nothing was written.
         """
-        return update(
-            self._state,
-            self.get(configuration_id),
-            name=name,
-            contact_emails=contact_emails,
-            settings=settings,
-            language=language,
-            version=version,
-            by=by,
-        )
+        state, errors = self._state, Errors()
+        configuration = self.get(configuration_id)
+        owner, read = configuration.organization_id, configuration.version
+        if version is not None and version != read:
+            raise self._conflict(configuration, version)
+        new: dict[str, Any] = {}
+        if name is not None:
+            new["name"] = errors.take("name", checks.name, name)
+            if new["name"] is not None:
+                check_name_is_free(state, owner, new["name"], configuration.id, errors)
+        if contact_emails is not None:
+            new["contact_emails"] = errors.take("contact_emails", checks.emails, contact_emails)
+        if language is not None:
+            new["language"] = errors.take("language", checks.language, language)
+        secrets: Mapping[str, str] = {}
+        if settings is not None:
+            new["settings"], secrets = self._clean_again(configuration, settings, errors)
+        errors.check()
+
+        # Field → [from, to] of what differs; a secret only ever as "replaced".
+        changes: dict[str, Any] = {}
+        for field, value in new.items():
+            old = getattr(configuration, field)
+            if field == "settings":
+                for key in [*old, *(key for key in value if key not in old)]:
+                    if old.get(key) != value.get(key):
+                        changes[key] = [old.get(key), value.get(key)]
+            elif old != value:
+                changes[field] = [old, value]
+        changes.update((field, "replaced") for field in secrets)
+        if not changes:
+            return configuration
+
+        with change(state, by) as made:
+            taken = update(
+                made.session,
+                sa.update(Configuration)
+                .where(Configuration.id == configuration.id, Configuration.version == read)
+                .values(version=read + 1),
+            )
+            if taken != 1:
+                made.session.rollback()  # to see what the other one wrote
+                raise self._conflict(configuration, read)
+            made.session.refresh(configuration)
+            if "settings" in new or secrets:
+                # The next try is now; what was learnt of another destination is forgotten.
+                connector = state.registry.get(configuration.type)
+                configuration.health.next_attempt_at = None
+                if connector is not None and "settings" in new:
+                    before = connector.origin(configuration.settings)
+                    if connector.origin(new["settings"]) != before:
+                        configuration.health.learnt_bytes = None
+                made.to_ring.add(configuration.id)
+            for field, value in new.items():
+                setattr(configuration, field, value)
+            if "name" in new:
+                configuration.name_key = name_key(owner, new["name"])
+            if secrets:
+                self._encrypt(configuration, secrets, made)
+            configuration.updated_at, configuration.updated_by = made.now, made.by_name
+            _flush(made, configuration.name)
+            made.note("edited", configuration, changes)
+        return configuration
 
     def pause(self, configuration_id: uuid.UUID | str, by: By = None) -> Configuration:
         """Send nothing until :meth:`resume`; results are kept."""
@@ -557,9 +347,7 @@ class Configurations:
         with change(self._state, by) as made:
             configuration.deleted_at, configuration.deleted_by = made.now, made.by_name
             configuration.name_key = None
-            made.note(
-                "deleted", configuration, {"waiting": _waiting(self._state, configuration.id)}
-            )
+            made.note("deleted", configuration, {"waiting": self.waiting(configuration.id)})
 
     def restore(self, configuration_id: uuid.UUID | str, by: By = None) -> Configuration:
         """Bring a deleted one back, with its objectives and waiting results.
@@ -577,7 +365,7 @@ class Configurations:
         with change(self._state, by) as made:
             configuration.deleted_at = configuration.deleted_by = None
             configuration.name_key = name_key(configuration.organization_id, configuration.name)
-            flush(made, configuration.name)
+            _flush(made, configuration.name)
             made.note("restored", configuration)
             made.to_ring.add(configuration.id)
         return configuration
@@ -592,17 +380,17 @@ class Configurations:
             return 0
         with change(self._state, by) as made:
             configuration.health.next_attempt_at = None
-            made.session.execute(
+            update(
+                made.session,
                 sa.update(Delivery)
                 .where(
                     Delivery.configuration_id == configuration.id,
                     Delivery.state == DeliveryState.PENDING,
                     Delivery.due_at > made.now,
                 )
-                .values(due_at=made.now)
-                .execution_options(synchronize_session=False)
+                .values(due_at=made.now),
             )
-            waiting = _waiting(self._state, configuration.id)
+            waiting = self.waiting(configuration.id)
             made.note("sent_waiting", configuration, {"waiting": waiting})
             made.to_ring.add(configuration.id)
         return waiting
@@ -634,37 +422,69 @@ class Configurations:
     # -- testing -------------------------------------------------------------------------------
 
     def test(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
-        """Test the connection from end to end and let its status follow. Works while paused."""
-        return test(self._state, self.get(configuration_id), by)
+        """Test the connection from end to end and let its status follow, unless it was edited
+        meanwhile. Works while paused.
+        """
+        state, configuration = self._state, self.get(configuration_id)
+        id, version, token = configuration.id, configuration.version, configuration.secrets
+        type, settings = configuration.type, dict(configuration.settings)
+        row = connection_test.begin(state, configuration.organization_id, by, configuration)
+        report = connection_test.run(state, type, settings, {}, token)
+        with change(state, by) as made:
+            found = made.session.get(Configuration, id, populate_existing=True)
+            if found is not None and found.deleted_at is None and found.version == version:
+                old, cause = found.health.status, state.registry.cause(type, report.cause)
+                decide.settle_test(found.health, report, cause, made.now)
+                event = status.changed(state, made.session, found, old, made.now)
+                if event is not None:
+                    made.status_events.append(event)
+                if report.is_connected:
+                    made.to_ring.add(found.id)
+            audit.amend(made.session, row, outcome=report.cause or "connected")
+        return report
 
     def test_settings(
         self,
         type: str,
         settings: Mapping[str, Any],
         configuration_id: uuid.UUID | str | None = None,
+        by: By = None,
     ) -> TestReport:
-        """Test what isn't saved; nothing is written.
+        """Test what isn't saved. Nothing is written but a row of the history, when it is known of
+        which organization.
 
         :param configuration_id: the configuration being edited, whose secret a blank one means.
         :raises InvalidConfiguration: field by field.
         """
-        errors = Errors()
+        state, errors = self._state, Errors()
+        owner, configuration, token = self._organization_id, None, None
+        values: Mapping[str, Any]
         if configuration_id is None:
-            connector = connector_of(self._state, type, errors)
+            connector = connector_of(state, type, errors)
             errors.check()
             assert connector is not None
             cleaned = connector.clean(
-                settings, allow_http=self._state.settings.allow_http, has_secrets=False
+                settings, allow_http=state.settings.allow_http, has_secrets=False
             )
-            return run(self._state, type, cleaned.settings, cleaned.secrets)
-        configuration = self.get(configuration_id)
-        values, given = clean_again(self._state, configuration, settings, errors)
-        errors.check()
-        return run(self._state, configuration.type, values, given, configuration.secrets)
-
-    def tests_in_the_last_minute(self) -> int:
-        """How many saved configurations of this organization were tested in the last minute."""
-        return in_the_last_minute(self._state, self._organization_id)
+            values, given = cleaned.settings, cleaned.secrets
+        else:
+            configuration = self.get(configuration_id)
+            owner, type, token = (
+                configuration.organization_id,
+                configuration.type,
+                configuration.secrets,
+            )
+            values, given = self._clean_again(configuration, settings, errors)
+            errors.check()
+            connector = state.registry.get(type)
+        if owner is None or connector is None:
+            return connection_test.run(state, type, values, given, token)
+        facts = {"destination": connector.destination(values)}
+        row = connection_test.begin(state, owner, by, configuration, facts)
+        report = connection_test.run(state, type, values, given, token)
+        with change(state) as made:
+            audit.amend(made.session, row, outcome=report.cause or "connected")
+        return report
 
     # -- objectives ----------------------------------------------------------------------------
 
@@ -702,36 +522,67 @@ class Configurations:
         """The objectives attached to a configuration, oldest link first."""
         return attachments.of_configuration(self._state, self.get(configuration_id))
 
-    def links_of_objective(
-        self, organization_id: str, objective_id: str
-    ) -> Sequence[ObjectiveLink]:
-        """The links of an objective; ``link.configuration`` is loaded. By configuration name."""
-        if self._organization_id not in (None, organization_id):
-            raise NotFound("There is no such objective.")
-        return attachments.of_objectives(self._state, organization_id, [objective_id]).get(
-            objective_id, []
-        )
+    # -- parts ---------------------------------------------------------------------------------
 
+    def _owner(self, organization_id: str | None) -> str | None:
+        """The organization that is meant: the service's own, if it has one."""
+        if organization_id is not None and self._organization_id not in (None, organization_id):
+            raise NotFound("There is no such organization.")
+        return self._organization_id or organization_id
 
-def _has_status(configuration: Configuration, status: Status | str | None) -> bool:
-    if not status:
-        return True
-    if configuration.is_paused or status == "paused":
-        return configuration.is_paused and status == "paused"
-    if status == "error":
-        return configuration.health.status.is_error
-    return configuration.health.status.value == status
+    def _clean_again(
+        self, configuration: Configuration, settings: Mapping[str, Any], errors: Errors
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """The stored settings with the new ones over them, and the secrets given with these.
 
-
-def _waiting(state: AppState, configuration_id: uuid.UUID) -> int:
-    return (
-        state.session.scalar(
-            sa.select(sa.func.count())
-            .select_from(Delivery)
-            .where(
-                Delivery.configuration_id == configuration_id,
-                Delivery.state == DeliveryState.PENDING,
+        A stored secret goes only to the scheme, host and port it was entered for: when that
+        changes, it must be entered again.
+        """
+        connector = connector_of(self._state, configuration.type, errors)
+        if connector is None:
+            return {}, {}
+        try:
+            cleaned = connector.clean(
+                {**configuration.settings, **settings},
+                allow_http=self._state.settings.allow_http,
+                has_secrets=bool(configuration.secrets),
             )
+        except InvalidConfiguration as error:
+            errors.add_all(error.errors)
+            return {}, {}
+        if connector.origin(cleaned.settings) != connector.origin(configuration.settings):
+            for field in connector.secret_fields:
+                if field not in cleaned.secrets:
+                    errors.add(
+                        field,
+                        Words(
+                            "Enter the secret again: the address was changed to %(host)s, and a "
+                            "stored secret is only sent to the address it was entered for.",
+                            host=connector.destination(cleaned.settings),
+                        ),
+                    )
+        return dict(cleaned.settings), cleaned.secrets
+
+    def _encrypt(
+        self, configuration: Configuration, secrets: Mapping[str, str], made: Change
+    ) -> None:
+        stored: Mapping[str, str]
+        try:
+            stored = self._state.encryption.decrypt(configuration.secrets)
+        except SecretUnreadable:
+            stored = {}
+        configuration.secrets = self._state.encryption.encrypt({**stored, **secrets})
+        configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
+
+    def _conflict(self, configuration: Configuration, version: int) -> EditConflict:
+        """Each save since ``version`` left one row of what it changed."""
+        rows = self._state.session.scalars(
+            sa.select(Audit)
+            .where(Audit.configuration_id == configuration.id, Audit.action == "edited")
+            .order_by(Audit.id.desc())
+            .limit(max(configuration.version - version, 1))
+        ).all()
+        fields = list(dict.fromkeys(field for row in reversed(rows) for field in row.changes))
+        return EditConflict(
+            configuration.updated_by or "Somebody", configuration.updated_at, fields
         )
-        or 0
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +10,12 @@ from datetime import datetime
 
 from ..app_state import AppState
 from ..audit import By, change
-from ..connectors.base import BuildContext
+from ..connectors.base import example_result
 from ..database.models import ObjectiveLink
 from ..errors import NotFound
 from ..recording import record
 from ..recording.record import NotSent, Recorded
-from ..values import Objective, ObjectiveResult, Page, Participant, StepResult
+from ..values import Objective, ObjectiveResult, Page
 from . import attachments
 from .configurations import Configurations
 
@@ -85,7 +84,7 @@ class Objectives:
         return self._rows([objective])[0]
 
     def preview(self, configuration_id: uuid.UUID | str, objective_id: str) -> str:
-        """The statement that a pass of this objective would send, as indented JSON.
+        """What a pass of this objective would send, as indented JSON.
 
         :raises NotFound: no such configuration or objective here.
         """
@@ -94,17 +93,9 @@ class Objectives:
         connector = self._state.registry.get(configuration.type)
         if connector is None:
             return ""
-        now = self._state.clock.now(self._state.session())
-        context = BuildContext(
-            activity_base_url=self._state.settings.activity_base_url,
-            platform_name=self._state.settings.platform_name,
-            now=now,
-        )
-        result = _example(self._organization_id, objective, now)
-        built = connector.build(result, configuration.settings, context)
-        if not built.statements:
-            return connector.sample(configuration.settings, context)
-        return json.dumps(json.loads(built.statements[0].text), indent=2, ensure_ascii=False)
+        context = self._state.build_context(self._state.clock.now(self._state.session()))
+        result = example_result(context, objective, self._organization_id)
+        return connector.sample(configuration.settings, context, result)
 
     def can_backfill(self) -> bool:
         """Whether the host can tell past results."""
@@ -116,8 +107,7 @@ class Objectives:
         :param since: aware; None: all.
         """
         self.get(objective_id)
-        past = self._state.callbacks.past_results(self._organization_id, objective_id, since)
-        return sum(1 for _ in past)
+        return sum(1 for _ in self._past(objective_id, since))
 
     def backfill(
         self,
@@ -138,8 +128,8 @@ class Objectives:
             raise NotFound("This objective is not attached to this LMS configuration.")
         target, queued, duplicates, done = configuration.id, 0, 0, 0
         not_sent: list[NotSent] = []
-        past = self._state.callbacks.past_results(self._organization_id, objective_id, since)
-        while chunk := [one for one in itertools.islice(past, _CHUNK) if self._is_ours(one)]:
+        past = self._past(objective_id, since)
+        while chunk := list(itertools.islice(past, _CHUNK)):
             part = record.record(self._state, chunk, only=target)
             self._state.session.commit()
             queued, duplicates = queued + part.queued, duplicates + part.duplicates
@@ -155,8 +145,12 @@ class Objectives:
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _is_ours(self, result: ObjectiveResult) -> bool:
-        return result.organization_id == self._organization_id
+    def _past(self, objective_id: str, since: datetime | None) -> Iterator[ObjectiveResult]:
+        """The host's past results, without those of others that its loader yields as well."""
+        for one in self._state.callbacks.past_results(self._organization_id, objective_id, since):
+            objective = one.objective if isinstance(one.objective, str) else one.objective.id
+            if (one.organization_id, objective) == (self._organization_id, objective_id):
+                yield one
 
     def _rows(self, objectives: Sequence[Objective]) -> list[ObjectiveRow]:
         found = attachments.of_objectives(
@@ -197,8 +191,8 @@ class Objectives:
         """
         listed = itertools.islice(self._walk(None), _WALK * 4) if len(ids) > 2 else iter(())
         found = {one.id: one for one in listed if one.id in ids}
-        slots, owner = self._state.callbacks, self._organization_id
-        return {one: found.get(one) or slots.objective(owner, one) for one in ids}
+        ask, owner = self._state.callbacks.objective, self._organization_id
+        return {one: found.get(one) or ask(owner, one) for one in ids}
 
     def _walk(self, search: str | None) -> Iterator[Objective]:
         offset = 0
@@ -210,27 +204,3 @@ class Objectives:
             offset += len(page.items)
             if not page.items or offset >= page.total:
                 return
-
-
-def _example(organization_id: str, objective: Objective, now: datetime) -> ObjectiveResult:
-    steps = [
-        StepResult(number=step.number, outcome="succeeded", duration_ms=30_000)
-        for step in objective.steps
-    ]
-    return ObjectiveResult(
-        id="example",
-        organization_id=organization_id,
-        objective=objective,
-        participant=Participant(
-            id="jane.doe@example.com",
-            email="jane.doe@example.com",
-            name="Jane Doe",
-            account_home_page="https://example.com",
-            account_name="jane.doe",
-        ),
-        finished_at=now,
-        success=True,
-        duration_ms=83_250,
-        steps=steps,
-        session_id="example",
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import logging
 import os
 import socket
@@ -17,7 +18,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -91,6 +92,22 @@ class Transport:
 
     def __repr__(self) -> str:
         return "<Transport>"
+
+    def within(
+        self, connect_seconds: float, read_seconds: float, total_seconds: float
+    ) -> Transport:
+        """The same connections, with limits of time that are at most these."""
+        if self._pid != os.getpid():
+            self._open()
+        settings = self._settings
+        limited = copy.copy(self)
+        limited._settings = replace(
+            settings,
+            connect_timeout_seconds=min(settings.connect_timeout_seconds, connect_seconds),
+            read_timeout_seconds=min(settings.read_timeout_seconds, read_seconds),
+            total_timeout_seconds=min(settings.total_timeout_seconds, total_seconds),
+        )
+        return limited
 
     def request(
         self,
@@ -296,8 +313,8 @@ def _read(raw: HTTPResponse, exchange: _Exchange) -> Reply:
         is_complete = False
     is_truncated = len(body) > MOST_BODY_BYTES or wire_bytes >= _MOST_WIRE_BYTES
     if is_truncated or not is_complete:
+        # urllib3 keeps a connection whose answer was read to its end, and no other.
         raw.close()
-    raw.release_conn()
     return Reply(
         status=raw.status,
         headers=CaseInsensitiveDict(raw.headers.items()),
@@ -322,7 +339,7 @@ class _Exchange:
     def __init__(self, settings: Settings, *, is_test: bool = False) -> None:
         self.settings = settings
         self.is_test = self.must_connect = is_test
-        self.began = self._stage_began = time.monotonic()
+        self.began = self.stage_began = time.monotonic()
         #: Milliseconds of the stages of connecting that ended well.
         self.stages: dict[str, int] = {}
         self.phase: Phase = "connect"
@@ -355,8 +372,8 @@ class _Exchange:
     def ended(self, stage: str) -> None:
         """A stage of connecting ended well, and the next one begins."""
         now = time.monotonic()
-        self.stages[stage] = round((now - self._stage_began) * 1000)
-        self._stage_began = now
+        self.stages[stage] = round((now - self.stage_began) * 1000)
+        self.stage_began = now
 
     def look_up(self, *question: Any) -> list[Any]:
         """The resolver for ssrfguard: getaddrinfo within a limit, as it has none of its own.
@@ -455,6 +472,7 @@ class _TimedConnection(HTTPConnection):
     def connect(self) -> None:
         exchange = _current.get()
         exchange.phase, exchange.connection = "connect", self
+        exchange.stage_began = time.monotonic()
         self._used_at = 0.0
         # http.client has no timeout of its own for a tunnel.
         self.timeout = exchange.left(exchange.settings.connect_timeout_seconds)

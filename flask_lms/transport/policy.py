@@ -169,12 +169,11 @@ class AddressPolicy(Policy):
             return "port"
         host = parts.hostname or ""
         has_control = any(c <= " " or c == "\x7f" for c in url)  # urlsplit drops some silently
-        if has_control or "%" in host or not host or len(host) > 253:
-            return "url"
-        if len(url) > self.max_url_length:
+        is_long = len(host) > 253 or len(url) > self.max_url_length
+        if has_control or is_long or not host or "%" in host:
             return "url"
         try:
-            name = host.encode("idna").decode()
+            name = host if host.isascii() else host.encode("idna").decode()
         except UnicodeError:
             return "name"
         # Only digits and dots, and no address: one in a spelling of its own.

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.pages.site import Site, fill, make_site
+from tests.pages.site import fill, make_site
 from tests.requirements_support import need
+from tests.world import World
 
 
 @dataclass(kw_only=True)
 class Place:
     """A filled site at an address."""
 
-    site: Site
+    site: World
     url: str
     ids: dict[str, uuid.UUID]
 

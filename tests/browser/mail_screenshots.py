@@ -12,22 +12,21 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from flask_lms.alerts import texts
-from tests.alerts_support import Stage
-from tests.host import make_host
 from tests.integration.alerts.every_kind import bring_about
+from tests.world import make_world
 
 LOOKS = {"light": (760, "light"), "dark": (760, "dark"), "phone": (360, "light")}
 
 
 def rendered() -> dict[str, str]:
     """Kind (and number, when there are several sorts of it) → HTML."""
-    with make_host("sqlite://", LMS_OPERATOR_EMAILS=["ops@harbor.example"]) as host:
-        stage = Stage(host=host)
-        bring_about(stage)
+    with make_world("sqlite://", LMS_OPERATOR_EMAILS=["ops@harbor.example"]) as world:
+        world.freeze()
+        bring_about(world)
         pages: dict[str, str] = {}
-        for mail in stage.mails():
+        for mail in world.mails():
             if not mail.recipient.startswith("bo@"):
-                composed = texts.compose(stage.state, mail)
+                composed = texts.compose(world.state, mail)
                 n = sum(key.startswith(mail.kind) for key in pages)
                 pages[f"{mail.kind}_{n}" if n else mail.kind] = composed.html
         return pages

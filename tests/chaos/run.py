@@ -24,8 +24,8 @@ from demo.valkey import Valkey
 from flask_lms import Objective
 from flask_lms.database.models import Delivery, DeliveryState
 from flask_lms.testing import FakeAnswer, FakeLRS
-from tests.host import Host, make_host, result
 from tests.worker_app import children, enable_wal, start_worker, stop
+from tests.world import World, make_world, result
 
 _AWAY_SECONDS = 8.0
 _PATIENCE_SECONDS = 300.0
@@ -83,7 +83,7 @@ class Outcome:
 class _World:
     """Everything that runs, so that it can be hurt and stopped."""
 
-    host: Host
+    host: World
     valkey: Valkey
     lrss: list[FakeLRS]
     chance: random.Random
@@ -212,7 +212,7 @@ def run(database_url: str, plan: Plan, say: Callable[[str], None] = lambda text:
     started = time.monotonic()
     with ExitStack() as stack:
         valkey = stack.enter_context(Valkey())
-        host = stack.enter_context(make_host(database_url, redis_url=valkey.url))
+        host = stack.enter_context(make_world(database_url, redis_url=valkey.url))
         enable_wal(host.db.engine)
         lrss = [stack.enter_context(FakeLRS()) for _ in range(plan.destinations)]
         world = _World(host=host, valkey=valkey, lrss=lrss, chance=random.Random(seed))

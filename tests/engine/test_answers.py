@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from typing import Any
 
 import pytest
 
 from flask_lms.database.models import Status
 from flask_lms.testing import FakeAnswer, FakeLRS
-from tests.engine.support import PickyLRS, assert_everything_arrived, drain, health, record, states
-from tests.host import Host
+from tests.engine.support import PickyLRS
+from tests.world import World, make_world
 
 JSON = {"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"}
 HTML = {"Content-Type": "text/html"}
@@ -62,24 +64,24 @@ FAILURES = [
     ids=[case[0] for case in FAILURES],
 )
 def test_a_refusing_server_keeps_every_result_and_shows_the_cause(
-    host: Host, lrs: FakeLRS, answer: FakeAnswer, cause: str, shown_after: int | None
+    world: World, lrs: FakeLRS, answer: FakeAnswer, cause: str, shown_after: int | None
 ) -> None:
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1", "r2")
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("r1", "r2")
     lrs.answer_always(answer)
     for number in range(1, 4):
-        drain(host, configuration)
+        world.deliver(configuration)
         if shown_after is not None and number < shown_after:
-            assert health(host, configuration).status is Status.NOT_TESTED
+            assert world.health(configuration).status is Status.NOT_TESTED
         clock.advance(hours=7)
-    now = health(host, configuration)
+    now = world.health(configuration)
     assert (now.status, now.cause) == (Status.SERVER_ERROR, cause)
-    assert states(host) == {"pending": 2}
+    assert world.states() == {"pending": 2}
     lrs.answer_always(None)
-    drain(host, configuration)
-    assert health(host, configuration).status is Status.CONNECTED
-    assert_everything_arrived(host, lrs)
+    world.deliver(configuration)
+    assert world.health(configuration).status is Status.CONNECTED
+    world.assert_everything_arrived(lrs)
 
 
 def _bodies(lrs: FakeLRS) -> list[bytes]:
@@ -96,25 +98,25 @@ def _bodies(lrs: FakeLRS) -> list[bytes]:
     ],
     ids=["truncated JSON", "lost after the headers", "reset before a status line", "stored, 500"],
 )
-def test_the_same_bytes_go_out_again(host: Host, lrs: FakeLRS, answer: FakeAnswer) -> None:
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
+def test_the_same_bytes_go_out_again(world: World, lrs: FakeLRS, answer: FakeAnswer) -> None:
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
     lrs.answer(answer)
-    drain(host, configuration)
-    assert states(host) == {"pending": 1}
+    world.deliver(configuration)
+    assert world.states() == {"pending": 1}
     clock.advance(minutes=1)
-    drain(host, configuration)
+    world.deliver(configuration)
     first, second = _bodies(lrs)
     assert first == second
-    assert_everything_arrived(host, lrs)
+    world.assert_everything_arrived(lrs)
 
 
 @pytest.mark.parametrize("kind", ["all ids", "any order", "a subset", "none left", "204"])
-def test_every_way_to_say_stored_is_understood(host: Host, lrs: FakeLRS, kind: str) -> None:
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1", "r2", "r3")
-    ids = [str(delivery.statement_id) for delivery in host.deliveries()]
+def test_every_way_to_say_stored_is_understood(world: World, lrs: FakeLRS, kind: str) -> None:
+    configuration = world.attach(**lrs.settings)
+    world.record("r1", "r2", "r3")
+    ids = [str(delivery.statement_id) for delivery in world.rows()]
     body = {
         "all ids": ids,
         "any order": ids[::-1],
@@ -125,225 +127,237 @@ def test_every_way_to_say_stored_is_understood(host: Host, lrs: FakeLRS, kind: s
     lrs.answer(
         FakeAnswer(204, JSON) if body is None else FakeAnswer(200, JSON, json.dumps(body).encode())
     )
-    drain(host, configuration)
-    assert states(host) == {"delivered": 3}
-    assert health(host, configuration).status is Status.CONNECTED
+    world.deliver(configuration)
+    assert world.states() == {"delivered": 3}
+    assert world.health(configuration).status is Status.CONNECTED
 
 
-def test_foreign_ids_count_as_delivered_with_a_note(host: Host, lrs: FakeLRS) -> None:
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
+def test_foreign_ids_count_as_delivered_with_a_note(world: World, lrs: FakeLRS) -> None:
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
     lrs.answer(FakeAnswer(200, JSON, b'["7a9bb58f-6b5c-4ad7-9c3e-000000000000"]'))
-    drain(host, configuration)
-    [delivery] = host.deliveries()
+    world.deliver(configuration)
+    [delivery] = world.rows()
     assert delivery.state.value == "delivered"
-    [attempt] = host.lms.deliveries.attempts(delivery)
+    [attempt] = world.lms.deliveries.attempts(delivery)
     assert attempt.cause is not None
     assert attempt.verdict == "accepted"
 
 
-def test_partial_success_refuses_what_it_names_alone(host: Host, lrs: FakeLRS) -> None:
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1", "r2", "r3")
+def test_partial_success_refuses_what_it_names_alone(world: World, lrs: FakeLRS) -> None:
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("r1", "r2", "r3")
     body = json.dumps({"errors": [{"index": 1, "message": "verb unknown"}]}).encode()
     lrs.answer(FakeAnswer(200, JSON, body))
-    drain(host, configuration)
-    assert states(host) == {"delivered": 2, "pending": 1}
-    refused = host.deliveries()[1]
+    world.deliver(configuration)
+    assert world.states() == {"delivered": 2, "pending": 1}
+    refused = world.rows()[1]
     assert (refused.reason_words, refused.refusals) == ("verb unknown", 1)
-    assert health(host, configuration).status is Status.CONNECTED
+    assert world.health(configuration).status is Status.CONNECTED
     clock.advance(minutes=1)
-    drain(host, configuration)
-    assert states(host) == {"delivered": 3}
+    world.deliver(configuration)
+    assert world.states() == {"delivered": 3}
     assert [statement["id"] for statement in lrs.statements] == [str(refused.statement_id)]
 
 
-def test_an_index_in_a_refusal_sets_only_that_one_aside(host: Host, lrs: FakeLRS) -> None:
-    host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, *(f"r{n}" for n in range(10)))
+def test_an_index_in_a_refusal_sets_only_that_one_aside(world: World, lrs: FakeLRS) -> None:
+    world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record(*(f"r{n}" for n in range(10)))
     lrs.answer(FakeAnswer(400, JSON, b'{"error": "statements[3].actor is bad", "index": 3}'))
-    done = drain(host, configuration)
+    done = world.deliver(configuration)
     assert done.requests == 2
-    assert states(host) == {"delivered": 9, "pending": 1}
-    assert health(host, configuration).status is Status.CONNECTED
+    assert world.states() == {"delivered": 9, "pending": 1}
+    assert world.health(configuration).status is Status.CONNECTED
 
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_one_that_is_refused_alone_is_tried_for_a_day_and_then_rejected_with_the_words(
-    host: Host, lrs: FakeLRS, status: int
+    world: World, lrs: FakeLRS, status: int
 ) -> None:
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
     lrs.answer_always(FakeAnswer(status, JSON, b'{"error": "actor is unknown"}'))
     for minutes in (0, 1, 10, 60, 240, 720):
-        assert states(host) == {"pending": 1}
+        assert world.states() == {"pending": 1}
         clock.advance(minutes=minutes)
-        drain(host, configuration)
-        assert not health(host, configuration).status.is_error
-    [delivery] = host.deliveries()
+        world.deliver(configuration)
+        assert not world.health(configuration).status.is_error
+    [delivery] = world.rows()
     assert delivery.state.value == "rejected"
     assert delivery.reason == "rejected"
     assert "actor is unknown" in str(delivery.reason_words)
     assert delivery.attempts == 6
 
 
-def test_a_conflict_in_a_batch_goes_out_one_by_one(host: Host, lrs: FakeLRS) -> None:
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1", "r2", "r3")
+def test_a_conflict_in_a_batch_goes_out_one_by_one(world: World, lrs: FakeLRS) -> None:
+    configuration = world.attach(**lrs.settings)
+    world.record("r1", "r2", "r3")
     lrs.answer(FakeAnswer(409, JSON, b'{"error": "exists"}'))
-    assert drain(host, configuration).requests == 4
-    assert_everything_arrived(host, lrs)
+    assert world.deliver(configuration).requests == 4
+    world.assert_everything_arrived(lrs)
 
 
-def test_a_conflict_on_one_that_is_stored_alike_is_delivered(host: Host, lrs: FakeLRS) -> None:
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
+def test_a_conflict_on_one_that_is_stored_alike_is_delivered(world: World, lrs: FakeLRS) -> None:
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
     lrs.answer(FakeAnswer(500, stores=True), FakeAnswer(409, JSON, b'{"error": "exists"}'))
-    drain(host, configuration)
+    world.deliver(configuration)
     clock.advance(minutes=1)
-    drain(host, configuration)
-    assert_everything_arrived(host, lrs)
+    world.deliver(configuration)
+    world.assert_everything_arrived(lrs)
 
 
-def test_a_conflict_on_one_that_is_stored_differently_is_rejected(host: Host, lrs: FakeLRS) -> None:
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
-    [delivery] = host.deliveries()
+def test_a_conflict_on_one_that_is_stored_differently_is_rejected(
+    world: World, lrs: FakeLRS
+) -> None:
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
+    [delivery] = world.rows()
     other = json.loads(str(delivery.statement))
     other["verb"] = {"id": "http://example.org/other"}
     lrs._store([other])
-    drain(host, configuration)
-    [delivery] = host.deliveries()
+    world.deliver(configuration)
+    [delivery] = world.rows()
     assert (delivery.state.value, delivery.reason) == ("rejected", "conflict")
 
 
-def test_a_request_that_is_too_large_is_halved_and_the_limit_remembered(host: Host) -> None:
+def test_a_request_that_is_too_large_is_halved_and_the_limit_remembered(world: World) -> None:
     with PickyLRS() as lrs:
         lrs.most_bytes = 6000
-        configuration = host.attach(**lrs.settings)
-        record(host, *(f"r{n}" for n in range(40)))
-        drain(host, configuration)
-        assert_everything_arrived(host, lrs)
-        learnt = health(host, configuration).learnt_bytes
+        configuration = world.attach(**lrs.settings)
+        world.record(*(f"r{n}" for n in range(40)))
+        world.deliver(configuration)
+        world.assert_everything_arrived(lrs)
+        learnt = world.health(configuration).learnt_bytes
         assert learnt
         before = lrs.requests
-        record(host, *(f"later{n}" for n in range(4)))
-        drain(host, configuration)
+        world.record(*(f"later{n}" for n in range(4)))
+        world.deliver(configuration)
         assert lrs.requests - before <= 3
         assert 413 not in [r.status for r in lrs.received][-(lrs.requests - before) :]
 
 
-def too_large(host: Host, lrs: PickyLRS, *, takes_smaller: bool) -> list[str]:
+def too_large(world: World, lrs: PickyLRS, *, takes_smaller: bool) -> list[str]:
     """What becomes of one that is too large in two days."""
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "large", session_name="x" * 200)
-    lrs.most_bytes = len(str(host.deliveries()[0].statement)) - 1
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("large", session_name="x" * 200)
+    lrs.most_bytes = len(str(world.rows()[0].statement)) - 1
     for minutes in (0, 1, 10, 60, 240, 720, 720, 720):
         clock.advance(minutes=minutes)
-        drain(host, configuration)
-        assert not health(host, configuration).status.is_error
+        world.deliver(configuration)
+        assert not world.health(configuration).status.is_error
         if takes_smaller and minutes == 60:
-            record(host, "small")
-            drain(host, configuration)
-    [large, *_] = host.deliveries()
+            world.record("small")
+            world.deliver(configuration)
+    [large, *_] = world.rows()
     assert large.reason == "too_large"
-    return [delivery.state.value for delivery in host.deliveries()]
+    return [delivery.state.value for delivery in world.rows()]
 
 
 def test_one_that_is_too_large_is_rejected_after_a_day_in_which_smaller_ones_were_taken(
-    host: Host,
+    world: World,
 ) -> None:
     with PickyLRS() as lrs:
-        assert too_large(host, lrs, takes_smaller=True) == ["rejected", "delivered"]
+        assert too_large(world, lrs, takes_smaller=True) == ["rejected", "delivered"]
 
 
-def test_one_that_is_too_large_waits_as_long_as_nothing_smaller_was_taken(host: Host) -> None:
+def test_one_that_is_too_large_waits_as_long_as_nothing_smaller_was_taken(world: World) -> None:
     with PickyLRS() as lrs:
-        assert too_large(host, lrs, takes_smaller=False) == ["pending"]
+        assert too_large(world, lrs, takes_smaller=False) == ["pending"]
 
 
-def test_a_learnt_limit_grows_back_hour_by_hour(host: Host) -> None:
-    clock = host.freeze()
+def test_a_learnt_limit_grows_back_hour_by_hour(world: World) -> None:
+    clock = world.freeze()
     with PickyLRS() as lrs:
         lrs.most_bytes = 6000
-        configuration = host.attach(**lrs.settings)
-        record(host, *(f"r{n}" for n in range(40)))
-        drain(host, configuration)
-        learnt = health(host, configuration).learnt_bytes
+        configuration = world.attach(**lrs.settings)
+        world.record(*(f"r{n}" for n in range(40)))
+        world.deliver(configuration)
+        learnt = world.health(configuration).learnt_bytes
         lrs.most_bytes = None
         limits = []
         for hour in range(11):
             clock.advance(minutes=61)
-            record(host, f"h{hour}")
-            drain(host, configuration)
-            limits.append(health(host, configuration).learnt_bytes)
+            world.record(f"h{hour}")
+            world.deliver(configuration)
+            limits.append(world.health(configuration).learnt_bytes)
         assert limits[:3] == [learnt * 2, learnt * 4, learnt * 8]
         assert limits[-1] is None
-        assert_everything_arrived(host, lrs)
+        world.assert_everything_arrived(lrs)
+
+
+def test_half_of_what_was_too_large_is_the_limit_from_then_on(world: World) -> None:
+    with PickyLRS() as lrs:
+        lrs.most = 20
+        configuration = world.attach(**lrs.settings)
+        world.record(*(f"r{n}" for n in range(30)))
+        world.deliver(configuration)
+        refused, *stored = _bodies(lrs)
+        assert [len(json.loads(body)) for body in stored] == [15, 15]
+        assert world.health(configuration).learnt_bytes == len(refused) // 2
 
 
 @pytest.mark.parametrize("asked", [90, 3600])
-def test_a_request_to_slow_down_is_kept_to_the_second(host: Host, lrs: FakeLRS, asked: int) -> None:
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
+def test_a_request_to_slow_down_is_kept_to_the_second(
+    world: World, lrs: FakeLRS, asked: int
+) -> None:
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
     lrs.answer(FakeAnswer(429, {"Retry-After": str(asked)}))
-    drain(host, configuration)
+    world.deliver(configuration)
     clock.advance(seconds=asked - 1)
-    assert drain(host, configuration).requests == 0
+    assert world.deliver(configuration).requests == 0
     clock.advance(seconds=1)
-    drain(host, configuration)
-    assert health(host, configuration).failures == 0
-    assert_everything_arrived(host, lrs)
+    world.deliver(configuration)
+    assert world.health(configuration).failures == 0
+    world.assert_everything_arrived(lrs)
 
 
-def test_a_refused_connection_shows_at_once(host: Host, lrs: FakeLRS) -> None:
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
+def test_a_refused_connection_shows_at_once(world: World, lrs: FakeLRS) -> None:
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
     lrs.refuse()
-    drain(host, configuration)
-    now: Any = health(host, configuration)
+    world.deliver(configuration)
+    now: Any = world.health(configuration)
     assert (now.status, now.cause) == (Status.CANT_CONNECT, "refused")
     assert now.facts["port"] == lrs.port
     lrs.accept()
     clock.advance(seconds=2)
-    drain(host, configuration)
-    assert_everything_arrived(host, lrs)
+    world.deliver(configuration)
+    world.assert_everything_arrived(lrs)
 
 
 def test_a_read_timeout_keeps_the_bytes_and_halves_the_second_time(
     database_url: str, lrs: FakeLRS
 ) -> None:
-    from tests.host import make_host
-
-    with make_host(database_url, LMS_READ_TIMEOUT_SECONDS=0.3, LMS_TOTAL_TIMEOUT_SECONDS=5) as host:
-        clock = host.freeze()
-        configuration = host.attach(**lrs.settings)
-        record(host, *(f"r{n}" for n in range(8)))
+    with make_world(
+        database_url, LMS_READ_TIMEOUT_SECONDS=0.3, LMS_TOTAL_TIMEOUT_SECONDS=5
+    ) as world:
+        clock = world.freeze()
+        configuration = world.attach(**lrs.settings)
+        world.record(*(f"r{n}" for n in range(8)))
         lrs.delay_seconds = 1.0
         for _ in range(3):
-            drain(host, configuration)
+            world.deliver(configuration)
             clock.advance(seconds=10)
-        now: Any = health(host, configuration)
+        now: Any = world.health(configuration)
         assert (now.status, now.cause) == (Status.CANT_CONNECT, "timeout")
         sizes = [len(json.loads(body)) for body in _bodies(lrs)]
         assert sizes == [8, 8, 4]
         lrs.delay_seconds = 0.0
         clock.advance(minutes=20)
-        drain(host, configuration)
-        assert_everything_arrived(host, lrs)
+        world.deliver(configuration)
+        world.assert_everything_arrived(lrs)
 
 
-def test_what_answers_without_http_is_cant_connect(host: Host) -> None:
-    import socket
-    import threading
-
+def test_what_answers_without_http_is_cant_connect(world: World) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -354,23 +368,25 @@ def test_what_answers_without_http_is_cant_connect(host: Host) -> None:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    configuration = host.attach(f"http://127.0.0.1:{listener.getsockname()[1]}/xapi")
-    record(host, "r1")
-    drain(host, configuration)
+    configuration = world.attach(f"http://127.0.0.1:{listener.getsockname()[1]}/xapi")
+    world.record("r1")
+    world.deliver(configuration)
     thread.join(5)
     listener.close()
-    now: Any = health(host, configuration)
+    now: Any = world.health(configuration)
     assert (now.status, now.cause) == (Status.CANT_CONNECT, "not_http")
-    assert states(host) == {"pending": 1}
+    assert world.states() == {"pending": 1}
 
 
-def test_no_delivery_shows_what_an_answer_said_of_its_neighbours(host: Host, lrs: FakeLRS) -> None:
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1", "r2", "r3")
+def test_no_delivery_shows_what_an_answer_said_of_its_neighbours(
+    world: World, lrs: FakeLRS
+) -> None:
+    configuration = world.attach(**lrs.settings)
+    world.record("r1", "r2", "r3")
     errors = [{"index": n, "message": f"who is {who}@acme.example?"} for n, who in enumerate("abc")]
     lrs.answer(FakeAnswer(400, JSON, json.dumps({"errors": errors}).encode()))
-    drain(host, configuration)
-    for n, delivery in enumerate(host.deliveries()):
-        [attempt, *_] = host.lms.deliveries.attempts(delivery)
+    world.deliver(configuration)
+    for n, delivery in enumerate(world.rows()):
+        [attempt, *_] = world.lms.deliveries.attempts(delivery)
         shown = f"{delivery.reason_words} {attempt.words}"
         assert [who for who in "abc" if f"{who}@" in shown] == ["abc"[n]]

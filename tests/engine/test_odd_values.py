@@ -8,39 +8,41 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 
 from flask_lms import Participant
-from flask_lms.services.deliveries import Filters
+from flask_lms.connectors.base import Cleaned
+from flask_lms.delivery.deliver import Deliverer
+from flask_lms.settings import Settings
 from flask_lms.testing import FakeAnswer, FakeLRS
-from tests.engine.support import assert_everything_arrived, drain, health, record, states
-from tests.host import Host, result
+from tests.world import World, result
 
 JSON = {"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"}
 IRI = "https://host.example/ext/log"
 
 
 def test_a_statement_is_stored_whole_or_not_at_all(
-    host: Host, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A connector of another type may make longer ones than MariaDB's TEXT holds."""
     monkeypatch.setattr("flask_lms.connectors.xapi.vocabulary.MOST_BYTES", 10**6)
-    host.attach(**lrs.settings)
-    host.signal.send(host, result=result("long", extensions={IRI: "é" * 100_000}))
-    for delivery in host.deliveries():
+    world.attach(**lrs.settings)
+    world.signal.send(world, result=result("long", extensions={IRI: "é" * 100_000}))
+    for delivery in world.rows():
         assert delivery.size == len(str(delivery.statement).encode())
-    assert len(host.deliveries()) == 1 or "the result was not recorded" in caplog.text
+    assert len(world.rows()) == 1 or "the result was not recorded" in caplog.text
 
 
-def test_a_mapping_that_is_no_dict_is_taken_as_one(host: Host, lrs: FakeLRS) -> None:
-    configuration = host.attach(**lrs.settings)
+def test_a_mapping_that_is_no_dict_is_taken_as_one(world: World, lrs: FakeLRS) -> None:
+    configuration = world.attach(**lrs.settings)
     extensions = MappingProxyType({IRI: MappingProxyType({"tries": (1, 2)})})
-    record(host, "r1", extensions=extensions)
-    host.lms.record(result("r2", participant=Participant(id="E001"), extensions=extensions))
-    assert states(host) == {"pending": 1, "not_sent": 1}
-    host.participants["E001"] = Participant(id="E001", email="mo@acme.example")
-    host.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
-    drain(host, configuration)
-    assert_everything_arrived(host, lrs)
+    world.record("r1", extensions=extensions)
+    world.lms.record(result("r2", participant=Participant(id="E001"), extensions=extensions))
+    assert world.states() == {"pending": 1, "not_sent": 1}
+    world.participants["E001"] = Participant(id="E001", email="mo@acme.example")
+    world.lms.deliveries.check_again(configuration_id=configuration.id)
+    world.deliver(configuration)
+    world.assert_everything_arrived(lrs)
     assert [s["result"]["extensions"][IRI] for s in lrs.statements] == [{"tries": [1, 2]}] * 2
 
 
@@ -51,44 +53,40 @@ def test_a_mapping_that_is_no_dict_is_taken_as_one(host: Host, lrs: FakeLRS) -> 
     ids=["NUL in JSON", "half a pair in JSON", "NUL in text"],
 )
 def test_whatever_the_lms_says_can_be_written_down(
-    host: Host, lrs: FakeLRS, status: int, body: bytes
+    world: World, lrs: FakeLRS, status: int, body: bytes
 ) -> None:
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
     lrs.answer_always(FakeAnswer(status, JSON, body))
-    drain(host, configuration)
-    [delivery] = host.deliveries()
-    [attempt] = host.lms.deliveries.attempts(delivery)
+    world.deliver(configuration)
+    [delivery] = world.rows()
+    [attempt] = world.lms.deliveries.attempts(delivery)
     assert attempt.http_status == status
-    assert health(host, configuration).last_attempt_at is not None
+    assert world.health(configuration).last_attempt_at is not None
 
 
 def test_a_database_error_while_recording_names_no_learner_in_the_log(
-    host: Host, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    host.attach("http://127.0.0.1:9/xapi")
-    host.db.session.remove()
+    world.attach("http://127.0.0.1:9/xapi")
+    world.db.session.remove()
 
     def break_it(conn: Any, cursor: Any, statement: str, params: Any, *rest: Any) -> Any:
         return statement.replace("INTO lms_delivery", "INTO lms_deliveryy"), params
 
-    sa.event.listen(host.db.engine, "before_cursor_execute", break_it, retval=True)
+    sa.event.listen(world.db.engine, "before_cursor_execute", break_it, retval=True)
     with caplog.at_level(logging.INFO):
-        host.signal.send(host, result=result())
-    sa.event.remove(host.db.engine, "before_cursor_execute", break_it)
+        world.signal.send(world, result=result())
+    sa.event.remove(world.db.engine, "before_cursor_execute", break_it)
     assert "the result was not recorded" in caplog.text
     assert "lms_deliveryy" in caplog.text
     assert "Jane" not in caplog.text
     assert "jane@" not in caplog.text
 
 
-def test_no_secret_is_in_what_a_debugger_or_error_reporter_prints(host: Host, lrs: FakeLRS) -> None:
-    from cryptography.fernet import Fernet
-
-    from flask_lms.connectors.base import Cleaned
-    from flask_lms.delivery.deliver import Deliverer
-    from flask_lms.settings import Settings
-
+def test_no_secret_is_in_what_a_debugger_or_error_reporter_prints(
+    world: World, lrs: FakeLRS
+) -> None:
     key = Fernet.generate_key().decode()
     settings = Settings.from_config(
         {
@@ -101,9 +99,9 @@ def test_no_secret_is_in_what_a_debugger_or_error_reporter_prints(host: Host, lr
     printed = repr(settings)
     assert key not in printed
     assert "canary" not in printed
-    configuration = host.attach(**lrs.settings)
-    record(host, "r1")
-    walk = Deliverer(host.state)
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
+    walk = Deliverer(world.state)
     loads: list[object] = []
     post = walk._post
 

@@ -13,17 +13,9 @@ import pytest
 from flask_lms.database.models import Status
 from flask_lms.database.types import FixedClock
 from flask_lms.testing import FakeAnswer, FakeLRS
-from tests.engine.support import (
-    PickyLRS,
-    assert_everything_arrived,
-    drain,
-    drain_due,
-    health,
-    record,
-    states,
-)
+from tests.engine.support import PickyLRS
 from tests.engine.test_sender import poison, record_mixed
-from tests.host import Host
+from tests.world import World
 
 JSON = {"Content-Type": "application/json", "X-Experience-API-Version": "1.0.3"}
 WAITING = 300
@@ -85,148 +77,148 @@ ANSWERS: dict[str, tuple[FakeAnswer | str, str, int, int]] = {
 }
 
 
-def work(host: Host, clock: FixedClock, *, minutes: float) -> None:
+def work(world: World, clock: FixedClock, *, minutes: float) -> None:
     """What a worker does in this time: a tick each five seconds."""
     for _ in range(round(minutes * 12)):
-        drain_due(host)
+        world.deliver_due()
         clock.advance(seconds=5)
 
 
 def stand(
-    host: Host, lrs: Wall, case: str, *, has_worked: bool, minutes: float, waiting: int = WAITING
+    world: World, lrs: Wall, case: str, *, has_worked: bool, minutes: float, waiting: int = WAITING
 ) -> tuple[FixedClock, Any, int]:
     """A configuration with what waits before a wall; how many requests went out meanwhile."""
-    clock = host.freeze()
-    configuration = host.attach(**lrs.settings)
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
     if has_worked:
-        record(host, *(f"before{n}" for n in range(7)))
-        drain(host, configuration)
-        assert states(host) == {"delivered": 7}
+        world.record(*(f"before{n}" for n in range(7)))
+        world.deliver(configuration)
+        assert world.states() == {"delivered": 7}
         clock.advance(seconds=30)
-    record(host, *(f"r{n}" for n in range(waiting)))
+    world.record(*(f"r{n}" for n in range(waiting)))
     lrs.wall = ANSWERS[case][0]
     before = lrs.requests
-    work(host, clock, minutes=minutes)
+    work(world, clock, minutes=minutes)
     return clock, configuration, lrs.requests - before
 
 
-def assert_kept(host: Host, has_worked: bool) -> None:
+def assert_kept(world: World, has_worked: bool) -> None:
     expected = {"pending": WAITING, **({"delivered": 7} if has_worked else {})}
-    assert states(host) == expected
+    assert world.states() == expected
 
 
 def assert_soon_well(
-    host: Host, lrs: Wall, clock: FixedClock, configuration: Any, *, minutes: int = 32
+    world: World, lrs: Wall, clock: FixedClock, configuration: Any, *, minutes: int = 32
 ) -> None:
     """The wall is gone: after the next probe all is sent, in full batches, and read back."""
     lrs.wall = None
     before = lrs.requests
     for _ in range(minutes * 12):
-        drain_due(host)
-        if not states(host)["pending"]:
+        world.deliver_due()
+        if not world.states()["pending"]:
             break
         clock.advance(seconds=5)
-    assert_everything_arrived(host, lrs)
-    assert health(host, configuration).status is Status.CONNECTED
+    world.assert_everything_arrived(lrs)
+    assert world.health(configuration).status is Status.CONNECTED
     assert lrs.requests - before <= 9
 
 
 @pytest.mark.parametrize("has_worked", [False, True], ids=["new", "worked before"])
 @pytest.mark.parametrize("case", ANSWERS)
 def test_one_answer_to_everything_for_a_minute(
-    host: Host, case: str, has_worked: bool, record_property: Any
+    world: World, case: str, has_worked: bool, record_property: Any
 ) -> None:
-    if host.db.engine.dialect.name != "sqlite" and case not in ("400", "409", "413", "partial"):
+    if world.db.engine.dialect.name != "sqlite" and case not in ("400", "409", "413", "partial"):
         pytest.skip("one path for all of these: SQLite stands for all databases")
     with Wall() as lrs:
-        clock, configuration, requests = stand(host, lrs, case, has_worked=has_worked, minutes=1)
+        clock, configuration, requests = stand(world, lrs, case, has_worked=has_worked, minutes=1)
         _, cause, most, _ = ANSWERS[case]
         print(f"requests in a minute | {case} | {has_worked=} | {requests}")
         assert 1 <= requests <= most
-        assert health(host, configuration).cause == cause
-        assert health(host, configuration).status is Status.SERVER_ERROR
-        assert_kept(host, has_worked)
+        assert world.health(configuration).cause == cause
+        assert world.health(configuration).status is Status.SERVER_ERROR
+        assert_kept(world, has_worked)
         minutes = 2 if cause in ("settings", "internal", "rate") else 32
-        assert_soon_well(host, lrs, clock, configuration, minutes=minutes)
+        assert_soon_well(world, lrs, clock, configuration, minutes=minutes)
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-def test_one_answer_to_everything_for_an_hour(host: Host, case: str) -> None:
-    if host.db.engine.dialect.name != "sqlite":
+def test_one_answer_to_everything_for_an_hour(world: World, case: str) -> None:
+    if world.db.engine.dialect.name != "sqlite":
         pytest.skip("the clock is the same on every database, SQLite stands for all")
     with Wall() as lrs:
-        clock, configuration, requests = stand(host, lrs, case, has_worked=True, minutes=60)
+        clock, configuration, requests = stand(world, lrs, case, has_worked=True, minutes=60)
         print(f"requests in an hour | {case} | {requests}")
         assert 1 <= requests <= ANSWERS[case][3]
-        assert_kept(host, has_worked=True)
-        assert_soon_well(host, lrs, clock, configuration)
+        assert_kept(world, has_worked=True)
+        assert_soon_well(world, lrs, clock, configuration)
 
 
 @pytest.mark.parametrize("case", ["400", "409", "413", "partial"])
-def test_nothing_is_given_up_in_three_days(host: Host, case: str) -> None:
+def test_nothing_is_given_up_in_three_days(world: World, case: str) -> None:
     """So few wait that each is tried, and refused, more than twenty times."""
-    if host.db.engine.dialect.name != "sqlite":
+    if world.db.engine.dialect.name != "sqlite":
         pytest.skip("the clock is the same on every database, SQLite stands for all")
     with Wall() as lrs:
-        clock, configuration, _ = stand(host, lrs, case, has_worked=False, minutes=5, waiting=6)
+        clock, configuration, _ = stand(world, lrs, case, has_worked=False, minutes=5, waiting=6)
         for _ in range(3 * 24 * 2):
             clock.advance(minutes=32)
-            drain_due(host)
-        assert states(host) == {"pending": 6}
-        assert min(delivery.attempts for delivery in host.deliveries()) > 20
-        assert health(host, configuration).cause == "settings"
-        assert_soon_well(host, lrs, clock, configuration)
+            world.deliver_due()
+        assert world.states() == {"pending": 6}
+        assert min(delivery.attempts for delivery in world.rows()) > 20
+        assert world.health(configuration).cause == "settings"
+        assert_soon_well(world, lrs, clock, configuration)
 
 
 @pytest.mark.parametrize("has_worked", [False, True], ids=["new", "worked before"])
 @pytest.mark.parametrize("case", ["400", "409", "413", "partial"])
 def test_at_most_two_requests_a_minute_once_it_is_known(
-    host: Host, case: str, has_worked: bool
+    world: World, case: str, has_worked: bool
 ) -> None:
-    if host.db.engine.dialect.name != "sqlite":
+    if world.db.engine.dialect.name != "sqlite":
         pytest.skip("the clock is the same on every database, SQLite stands for all")
     with Wall() as lrs:
-        clock, _, _ = stand(host, lrs, case, has_worked=has_worked, minutes=0.1)
+        clock, _, _ = stand(world, lrs, case, has_worked=has_worked, minutes=0.1)
         for _ in range(90):
             before = lrs.requests
-            work(host, clock, minutes=1)
+            work(world, clock, minutes=1)
             assert lrs.requests - before <= 2
 
 
 def test_an_lms_that_knows_old_statements_and_refuses_all_new_ones_rejects_none(
-    host: Host,
+    world: World,
 ) -> None:
     """Each witness speaks for it, and yet nothing new is accepted."""
-    clock = host.freeze()
+    clock = world.freeze()
     with Wall() as lrs:
-        configuration = host.attach(**lrs.settings)
-        record(host, *(f"before{n}" for n in range(7)))
-        drain(host, configuration)
-        record(host, *(f"r{n}" for n in range(100)))
+        configuration = world.attach(**lrs.settings)
+        world.record(*(f"before{n}" for n in range(7)))
+        world.deliver(configuration)
+        world.record(*(f"r{n}" for n in range(100)))
         lrs.wall, lrs.has_memory = error(400), True
         for minutes in (0, 2, 12, 70, 300, 900, 900, 900):
             clock.advance(minutes=minutes)
             for _ in range(5):
-                drain_due(host)
+                world.deliver_due()
                 clock.advance(seconds=5)
-        assert health(host, configuration).cause == "settings"
-        assert states(host) == {"delivered": 7, "pending": 100}
+        assert world.health(configuration).cause == "settings"
+        assert world.states() == {"delivered": 7, "pending": 100}
         lrs.wall = None
         clock.advance(minutes=40)
-        drain_due(host)
-        assert_everything_arrived(host, lrs)
+        world.deliver_due()
+        world.assert_everything_arrived(lrs)
 
 
-def test_one_of_yesterday_does_not_speak_against_an_lms_that_knows_it(host: Host) -> None:
+def test_one_of_yesterday_does_not_speak_against_an_lms_that_knows_it(world: World) -> None:
     """409 is a right answer to what it has; so one that waits decides."""
-    clock = host.freeze()
+    clock = world.freeze()
     with PickyLRS() as lrs:
-        configuration = host.attach(**lrs.settings)
-        record(host, "before")
-        drain(host, configuration)
+        configuration = world.attach(**lrs.settings)
+        world.record("before")
+        world.deliver(configuration)
         clock.advance(hours=1)
         lrs.refuses = poison
-        record_mixed(host, "xxxxx" + "." * 5)
+        record_mixed(world, "xxxxx" + "." * 5)
         known = json.dumps(lrs.statements[0]["id"])
         own = lrs._store
 
@@ -234,9 +226,9 @@ def test_one_of_yesterday_does_not_speak_against_an_lms_that_knows_it(host: Host
             return error(409) if known in json.dumps(sent) else own(sent)
 
         lrs._store = store  # type: ignore[method-assign]
-        drain(host, configuration)
-        assert states(host) == {"delivered": 6, "pending": 5}
-        assert health(host, configuration).status is Status.CONNECTED
+        world.deliver(configuration)
+        assert world.states() == {"delivered": 6, "pending": 5}
+        assert world.health(configuration).status is Status.CONNECTED
 
 
 @pytest.mark.parametrize("has_worked", [False, True], ids=["new", "worked before"])
@@ -254,16 +246,16 @@ def test_one_of_yesterday_does_not_speak_against_an_lms_that_knows_it(host: Host
 )
 @pytest.mark.parametrize("names", ["nobody", "its index", "in part"])
 def test_poison_turns_no_healthy_lms_red_and_is_rejected_with_its_own_words(
-    host: Host, marks: str, has_worked: bool, names: str
+    world: World, marks: str, has_worked: bool, names: str
 ) -> None:
-    if host.db.engine.dialect.name != "sqlite" and (names != "nobody" or not has_worked):
+    if world.db.engine.dialect.name != "sqlite" and (names != "nobody" or not has_worked):
         pytest.skip("SQLite stands for all databases")
-    clock = host.freeze()
+    clock = world.freeze()
     with PickyLRS() as lrs:
-        configuration = host.attach(**lrs.settings)
+        configuration = world.attach(**lrs.settings)
         if has_worked:
-            record(host, "before")
-            drain(host, configuration)
+            world.record("before")
+            world.deliver(configuration)
             clock.advance(minutes=5)
         own = lrs._store
 
@@ -284,25 +276,25 @@ def test_poison_turns_no_healthy_lms_red_and_is_rejected_with_its_own_words(
 
         lrs.refuses = poison
         lrs._store = store  # type: ignore[method-assign]
-        record_mixed(host, marks)
-        drain(host, configuration)
+        record_mixed(world, marks)
+        world.deliver(configuration)
         good, bad = marks.count(".") + has_worked, marks.count("x")
-        assert states(host) == {"delivered": good, "pending": bad}
-        assert not health(host, configuration).status.is_error
+        assert world.states() == {"delivered": good, "pending": bad}
+        assert not world.health(configuration).status.is_error
         # Other results come and are taken, as on any day.
         for number, minutes in enumerate((2, 12, 70, 300, 900)):
             clock.advance(minutes=minutes - 1)
-            record(host, f"other{number}")
-            drain_due(host)
+            world.record(f"other{number}")
+            world.deliver_due()
             clock.advance(minutes=1)
-            drain_due(host)
-            assert not health(host, configuration).status.is_error
+            world.deliver_due()
+            assert not world.health(configuration).status.is_error
         clock.advance(minutes=1)  # some waited for a witness
-        drain_due(host)
-        assert states(host) == {"delivered": good + 5, "rejected": bad}
+        world.deliver_due()
+        assert world.states() == {"delivered": good + 5, "rejected": bad}
         assert len(lrs.statements) == good + 5
         assert_alone(lrs)
-        for delivery in host.deliveries():
+        for delivery in world.rows():
             if delivery.state.value == "rejected" and names != "nobody":
                 assert delivery.reason_words == f"bad actor '{mbox(delivery)}'"
 
@@ -322,31 +314,31 @@ def mbox(delivery: Any) -> str:
     return str(json.loads(delivery.statement)["actor"]["mbox"])
 
 
-def test_a_void_is_never_sent_to_find_out(host: Host) -> None:
-    clock = host.freeze()
+def test_a_void_is_never_sent_to_find_out(world: World) -> None:
+    clock = world.freeze()
     with Wall() as lrs:
-        configuration = host.attach(**lrs.settings)
-        record(host, "r1")
-        drain(host, configuration)
-        record(host, "r1", revision=1)
-        drain(host, configuration)
-        [void] = [d for d in host.deliveries() if d.kind == "void"]
+        configuration = world.attach(**lrs.settings)
+        world.record("r1")
+        world.deliver(configuration)
+        world.record("r1", revision=1)
+        world.deliver(configuration)
+        [void] = [d for d in world.rows() if d.kind == "void"]
         void.settled_at = clock.advance(minutes=1)  # the last that was taken
-        host.db.session.commit()
+        world.db.session.commit()
         lrs.wall = error(400)
-        record(host, *(f"n{n}" for n in range(20)))
-        record(host, "n19", revision=1)  # the newest that wait are a void and its successor
+        world.record(*(f"n{n}" for n in range(20)))
+        world.record("n19", revision=1)  # the newest that wait are a void and its successor
         before = len(lrs.received)
-        work(host, clock, minutes=10)
+        work(world, clock, minutes=10)
         singles = [r.json() for r in lrs.received[before:] if r.method == "POST"]
         sent = Counter(s["id"] for s in singles if isinstance(s, dict))
         assert str(void.statement_id) not in sent
-        voids = {str(d.statement_id) for d in host.deliveries() if d.kind == "void"}
+        voids = {str(d.statement_id) for d in world.rows() if d.kind == "void"}
         assert not voids & sent.keys()
         lrs.wall = None
         clock.advance(minutes=31)
-        drain_due(host)
-        assert_everything_arrived(host, lrs)
+        world.deliver_due()
+        world.assert_everything_arrived(lrs)
         order = [s["id"] for s in lrs.statements]
         for statement in lrs.statements:
             if statement["verb"]["id"].endswith("voided"):

@@ -11,18 +11,18 @@ import pytest
 
 from flask_lms.database.models import ConfigurationHealth, Worker
 from flask_lms.delivery import lease
+from flask_lms.delivery.streams import Streams
 from flask_lms.delivery.ticker import Ticker
 from flask_lms.testing import FakeLRS
-from tests.engine.support import assert_everything_arrived, record, states
-from tests.host import Host
+from tests.world import World
 
 
 @pytest.fixture
-def ticker(host: Host) -> Iterator[Ticker]:
-    host.state.worker = "host-a/1234abcd"
-    made = Ticker(app=host.app, state=host.state, monotonic=lambda: seconds[0])
-    yield made
-    made.close()
+def ticker(world: World) -> Iterator[Ticker]:
+    world.state.worker = "host-a/1234abcd"
+    streams = Streams(world.app)
+    yield Ticker(app=world.app, state=world.state, streams=streams, monotonic=lambda: seconds[0])
+    streams.close()
 
 
 seconds = [0.0]
@@ -34,7 +34,7 @@ def _from_zero() -> None:
 
 
 @pytest.fixture
-def rung(host: Host) -> list[Any]:
+def rung(world: World) -> list[Any]:
     """A Redis that takes every ring, and then nobody comes."""
     calls: list[Any] = []
 
@@ -42,76 +42,78 @@ def rung(host: Host) -> list[Any]:
         calls.extend(ids)
         return True
 
-    host.state.wake.now = ring
+    world.state.wake.now = ring
     return calls
 
 
-def test_without_redis_a_tick_delivers_by_itself(host: Host, ticker: Ticker, lrs: FakeLRS) -> None:
-    host.attach(**lrs.settings)
-    record(host, "r1")
+def test_without_redis_a_tick_delivers_by_itself(
+    world: World, ticker: Ticker, lrs: FakeLRS
+) -> None:
+    world.attach(**lrs.settings)
+    world.record("r1")
     ticker.tick()
-    ticker.finish()
-    assert_everything_arrived(host, lrs)
+    assert ticker.streams.wait()
+    world.assert_everything_arrived(lrs)
 
 
 def test_with_redis_a_tick_rings_and_leaves_the_work_to_others(
-    host: Host, ticker: Ticker, rung: list[Any]
+    world: World, ticker: Ticker, rung: list[Any]
 ) -> None:
-    configuration = host.attach("http://127.0.0.1:9/xapi")
-    record(host, "r1")
+    configuration = world.attach("http://127.0.0.1:9/xapi")
+    world.record("r1")
     rung.clear()
     ticker.tick()
     assert rung == [configuration.id]
-    assert states(host) == {"pending": 1}
+    assert world.states() == {"pending": 1}
 
 
-def test_rung_in_vain_for_twenty_seconds_the_ticker_does_it_itself(
-    host: Host, ticker: Ticker, rung: list[Any], lrs: FakeLRS
+def test_woken_in_vain_for_ten_seconds_the_ticker_does_it_itself(
+    world: World, ticker: Ticker, rung: list[Any], lrs: FakeLRS
 ) -> None:
-    host.attach(**lrs.settings)
-    record(host, "r1")
+    world.attach(**lrs.settings)
+    world.record("r1")
     ticker.tick()
-    seconds[0] = 21.0
+    seconds[0] = 11.0
     ticker.tick()
-    ticker.finish()
+    assert ticker.streams.wait()
     assert rung
-    assert_everything_arrived(host, lrs)
+    world.assert_everything_arrived(lrs)
 
 
 def test_what_nothing_can_be_done_for_now_is_not_rung_for(
-    host: Host, ticker: Ticker, rung: list[Any]
+    world: World, ticker: Ticker, rung: list[Any]
 ) -> None:
-    clock = host.freeze()
-    paused = host.attach("http://127.0.0.1:9/xapi", name="Paused")
-    waits = host.attach("http://127.0.0.1:9/xapi", name="Waits")
-    leased = host.attach("http://127.0.0.1:9/xapi", name="Leased")
-    record(host, "r1")
-    host.lms.configurations.pause(paused.id)
-    row = host.db.session.get(ConfigurationHealth, waits.id)
+    clock = world.freeze()
+    paused = world.attach("http://127.0.0.1:9/xapi", name="Paused")
+    waits = world.attach("http://127.0.0.1:9/xapi", name="Waits")
+    leased = world.attach("http://127.0.0.1:9/xapi", name="Leased")
+    world.record("r1")
+    world.lms.configurations.pause(paused.id)
+    row = world.db.session.get(ConfigurationHealth, waits.id)
     assert row is not None
     row.next_attempt_at = clock.time.replace(year=2027)
-    lease.acquire(host.db.session(), leased.id, "host-b/x/1", clock.time)
-    host.db.session.commit()
+    lease.acquire(world.db.session(), leased.id, "host-b/x/1", clock.time)
+    world.db.session.commit()
     rung.clear()
     ticker.tick()
     assert rung == []
 
 
 def test_the_lease_of_a_dead_sender_of_this_worker_is_given_back_at_once(
-    host: Host, ticker: Ticker, rung: list[Any]
+    world: World, ticker: Ticker, rung: list[Any]
 ) -> None:
     dead = os.fork()
     if dead == 0:
         os._exit(0)
     os.waitpid(dead, 0)
-    session = host.db.session()
-    mine = host.attach("http://127.0.0.1:9/xapi", name="Mine")
-    alive = host.attach("http://127.0.0.1:9/xapi", name="Alive")
-    foreign = host.attach("http://127.0.0.1:9/xapi", name="Foreign")
-    record(host, "r1")
-    now = host.state.clock.now(session)
-    lease.acquire(session, mine.id, f"{host.state.worker}/{dead}", now)
-    lease.acquire(session, alive.id, f"{host.state.worker}/{os.getpid()}", now)
+    session = world.db.session()
+    mine = world.attach("http://127.0.0.1:9/xapi", name="Mine")
+    alive = world.attach("http://127.0.0.1:9/xapi", name="Alive")
+    foreign = world.attach("http://127.0.0.1:9/xapi", name="Foreign")
+    world.record("r1")
+    now = world.state.clock.now(session)
+    lease.acquire(session, mine.id, f"{world.state.worker}/{dead}", now)
+    lease.acquire(session, alive.id, f"{world.state.worker}/{os.getpid()}", now)
     lease.acquire(session, foreign.id, f"host-b/5678/{dead}", now)
     session.commit()
     rung.clear()
@@ -120,36 +122,65 @@ def test_the_lease_of_a_dead_sender_of_this_worker_is_given_back_at_once(
 
 
 def test_a_destination_that_hangs_does_not_hold_up_the_ticker(
-    host: Host, ticker: Ticker, lrs: FakeLRS
+    world: World, ticker: Ticker, lrs: FakeLRS
 ) -> None:
     for number in range(6):
-        host.attach(**lrs.settings, name=f"Hangs {number}")
+        world.attach(**lrs.settings, name=f"Hangs {number}")
     with FakeLRS() as quick:
-        record(host, "r1")
+        world.record("r1")
         lrs.delay_seconds = 3.0
         started = time.monotonic()
         ticker.tick()
-        host.attach(**quick.settings, name="Quick")
-        record(host, "r2")
+        world.attach(**quick.settings, name="Quick")
+        world.record("r2")
         ticker.tick()
         assert time.monotonic() - started < 2.0
-        assert host.db.session.query(Worker).count() == 1
+        assert world.db.session.query(Worker).count() == 1
         lrs.delay_seconds = 0.0
-        ticker.finish()
+        assert ticker.streams.wait()
         seconds[0] += 5.0
         ticker.tick()
-        ticker.finish()
+        assert ticker.streams.wait()
         assert len(quick.statements) == 1
-    assert states(host)["delivered"] > 1
+    assert world.states()["delivered"] > 1
 
 
-def test_the_worker_is_seen(host: Host, ticker: Ticker) -> None:
+def test_the_worker_is_seen(world: World, ticker: Ticker) -> None:
     ticker.tick()
-    [row] = host.db.session.query(Worker).all()
+    [row] = world.db.session.query(Worker).all()
     assert row.id == "host-a/1234abcd"
     first = row.seen_at
     assert row.has_redis is False
     seconds[0] = 16.0
     ticker.tick()
-    host.db.session.expire_all()
+    world.db.session.expire_all()
     assert row.seen_at >= first
+
+
+def test_while_redis_is_away_it_looks_often_and_does_the_rest_as_before(
+    world: World, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flask_lms.delivery import ticker as module
+
+    looks, ticks = [], []
+    due = module.lease.due
+    monkeypatch.setattr(module.lease, "due", lambda *args: looks.append(1) or due(*args))
+    monkeypatch.setattr(module.outages, "tick", lambda *args: ticks.append(1))
+    pauses: list[float] = []
+
+    def sleep(pause: float) -> None:
+        pauses.append(pause)
+        seconds[0] += pause
+        if len(pauses) == 20:
+            raise SystemExit
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    with pytest.raises(SystemExit):
+        ticker.run()
+    assert set(pauses) == {module.ALONE_SECONDS}
+    assert (len(looks), len(ticks)) == (20, 2)
+    world.state.wake.is_redis_there = lambda: True
+    pauses.clear()
+    with pytest.raises(SystemExit):
+        ticker.run()
+    assert set(pauses) == {module.TICK_SECONDS}

@@ -10,28 +10,28 @@ import pytest
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
 
-from tests.host import Host, make_host, result
+from tests.world import World, make_world, result
 
 URL = "http://127.0.0.1:9/xapi"
 
 
 @pytest.fixture
-def rung(host: Host) -> list[Any]:
+def rung(world: World) -> list[Any]:
     """Each ring, with the configurations it was for."""
     calls: list[Any] = []
-    host.attach(URL)
-    host.db.session.remove()
-    host.state.wake.now = lambda ids: calls.append(sorted(ids))
+    world.attach(URL)
+    world.db.session.remove()
+    world.state.wake.now = lambda ids: calls.append(sorted(ids))
     return calls
 
 
-def table(host: Host) -> sa.Table:
-    found = host.note.__table__
+def table(world: World) -> sa.Table:
+    found = world.note.__table__
     assert isinstance(found, sa.Table)
     return found
 
 
-WRITES: dict[str, Callable[[Host], object]] = {
+WRITES: dict[str, Callable[[World], object]] = {
     "text": lambda h: h.db.session.execute(sa.text("INSERT INTO host_note (text) VALUES ('x')")),
     "text with a comment": lambda h: h.db.session.execute(
         sa.text("/* app:quiz */ INSERT INTO host_note (text) VALUES ('x')")
@@ -53,25 +53,25 @@ WRITES: dict[str, Callable[[Host], object]] = {
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
 def test_whatever_the_host_wrote_and_however_the_result_goes_with_it(
-    host: Host, rung: list[Any], write: Callable[[Host], object]
+    world: World, rung: list[Any], write: Callable[[World], object]
 ) -> None:
-    write(host)
-    host.signal.send(host, result=result())
+    write(world)
+    world.signal.send(world, result=result())
     assert rung == []
-    host.db.session.rollback()
-    assert host.deliveries() == []
-    assert host.db.session.scalar(sa.select(sa.func.count(host.note.id))) == 0
+    world.db.session.rollback()
+    assert world.rows() == []
+    assert world.db.session.scalar(sa.select(sa.func.count(world.note.id))) == 0
 
-    host.db.session.remove()
-    write(host)
-    host.signal.send(host, result=result())
-    host.db.session.commit()
-    host.db.session.commit()
-    assert len(host.deliveries()) == 1
+    world.db.session.remove()
+    write(world)
+    world.signal.send(world, result=result())
+    world.db.session.commit()
+    world.db.session.commit()
+    assert len(world.rows()) == 1
     assert len(rung) == 1
 
 
-READS: dict[str, Callable[[Host], object]] = {
+READS: dict[str, Callable[[World], object]] = {
     "select": lambda h: h.db.session.execute(sa.select(h.note)).all(),
     "function": lambda h: h.db.session.scalar(sa.func.coalesce(1, 2)),
     "text": lambda h: h.db.session.execute(sa.text("  select 1")).all(),
@@ -98,103 +98,103 @@ READS: dict[str, Callable[[Host], object]] = {
 
 @pytest.mark.parametrize("read", READS.values(), ids=list(READS))
 def test_a_host_that_only_read_loses_nothing_when_its_session_is_just_closed(
-    host: Host, rung: list[Any], read: Callable[[Host], object]
+    world: World, rung: list[Any], read: Callable[[World], object]
 ) -> None:
-    read(host)
-    host.signal.send(host, result=result())
-    host.db.session.remove()
-    assert len(host.deliveries()) == 1
+    read(world)
+    world.signal.send(world, result=result())
+    world.db.session.remove()
+    assert len(world.rows()) == 1
     assert len(rung) == 1
 
 
 @pytest.mark.parametrize("how", ["ORM", "refresh", "text"])
-def test_rows_that_the_host_locked_stay_locked(host: Host, rung: list[Any], how: str) -> None:
-    if host.db.engine.dialect.name == "sqlite":
+def test_rows_that_the_host_locked_stay_locked(world: World, rung: list[Any], how: str) -> None:
+    if world.db.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has no row locks")
-    session = host.db.session
-    session.add(host.note(text="locked"))
+    session = world.db.session
+    session.add(world.note(text="locked"))
     session.commit()
-    note = session.scalars(sa.select(host.note)).one()
+    note = session.scalars(sa.select(world.note)).one()
     if how == "ORM":
-        session.execute(sa.select(host.note).with_for_update()).all()
+        session.execute(sa.select(world.note).with_for_update()).all()
     elif how == "refresh":
         session.refresh(note, with_for_update=True)
     else:
         session.execute(sa.text("SELECT id FROM host_note FOR UPDATE")).all()
-    host.signal.send(host, result=result())
+    world.signal.send(world, result=result())
     assert rung == []
     session.rollback()
-    assert host.deliveries() == []
+    assert world.rows() == []
 
 
 @pytest.mark.parametrize("how", ["root", "savepoint", "failed flush"])
 def test_a_rollback_is_no_error_in_the_log(
-    host: Host, rung: list[Any], caplog: pytest.LogCaptureFixture, how: str
+    world: World, rung: list[Any], caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    session = host.db.session
-    session.add(host.note(id=1, text="x"))
+    session = world.db.session
+    session.add(world.note(id=1, text="x"))
     session.flush()
     if how == "savepoint":
         savepoint = session.begin_nested()
-        host.signal.send(host, result=result())
+        world.signal.send(world, result=result())
         savepoint.rollback()
         session.commit()
     elif how == "failed flush":
-        host.signal.send(host, result=result())
+        world.signal.send(world, result=result())
         session.expunge_all()
-        session.add(host.note(id=1, text="again"))
+        session.add(world.note(id=1, text="again"))
         with pytest.raises(sa.exc.IntegrityError):
             session.flush()
         session.rollback()
     else:
-        host.signal.send(host, result=result())
+        world.signal.send(world, result=result())
         session.rollback()
     session.remove()
-    assert host.deliveries() == []
+    assert world.rows() == []
     assert caplog.text == ""
     assert rung == []
 
 
 def test_what_is_recorded_in_before_commit_goes_with_that_commit(
-    host: Host, rung: list[Any]
+    world: World, rung: list[Any]
 ) -> None:
     def committing(session: Any) -> None:
         if not session.info.get("sent"):
             session.info["sent"] = True
-            host.signal.send(host, result=result())
+            world.signal.send(world, result=result())
 
-    session = host.db.session()
+    session = world.db.session()
     sa.event.listen(session, "before_commit", committing)
-    session.execute(sa.select(host.note)).all()
+    session.execute(sa.select(world.note)).all()
     session.commit()
-    assert len(host.deliveries()) == 1
+    assert len(world.rows()) == 1
     assert len(rung) == 1
 
 
-def test_many_results_of_one_transaction_ring_once(host: Host, rung: list[Any]) -> None:
-    host.db.session.add(host.note(text="x"))
+def test_many_results_of_one_transaction_ring_once(world: World, rung: list[Any]) -> None:
+    world.db.session.add(world.note(text="x"))
     for number in range(50):
-        host.lms.record(result(f"r{number}"))
-    host.db.session.commit()
-    assert len(host.deliveries()) == 50
+        world.lms.record(result(f"r{number}"))
+    world.db.session.commit()
+    assert len(world.rows()) == 50
     assert len(rung) == 1
     assert len(rung[0]) == 1
 
 
-def test_a_second_transaction_begins_with_a_clean_slate(host: Host, rung: list[Any]) -> None:
+def test_a_second_transaction_begins_with_a_clean_slate(world: World, rung: list[Any]) -> None:
     """The pooled connection of a write is used again by a request that only reads."""
     for number in range(3):
-        host.db.session.connection().execute(sa.insert(table(host)), {"text": "x"})
-        host.db.session.commit()
-        host.db.session.remove()
-        host.db.session.execute(sa.select(host.note)).all()
-        host.signal.send(host, result=result(f"r{number}"))
-        host.db.session.remove()
-    assert len(host.deliveries()) == 3
+        world.db.session.connection().execute(sa.insert(table(world)), {"text": "x"})
+        world.db.session.commit()
+        world.db.session.remove()
+        world.db.session.execute(sa.select(world.note)).all()
+        world.signal.send(world, result=result(f"r{number}"))
+        world.db.session.remove()
+    assert len(world.rows()) == 3
 
 
 @pytest.fixture
-def with_own_session(tmp_path: Path) -> Iterator[Host]:
+def with_own_session(tmp_path: Path) -> Iterator[World]:
     from flask_sqlalchemy.session import Session
 
     class HostsOwn(Session):
@@ -202,28 +202,28 @@ def with_own_session(tmp_path: Path) -> Iterator[Host]:
 
     options = {"class_": HostsOwn, "expire_on_commit": False, "scopefunc": lambda: 1}
     db = SQLAlchemy(session_options=options)
-    with make_host(f"sqlite:///{tmp_path / 'own.db'}", db=db) as made:
+    with make_world(f"sqlite:///{tmp_path / 'own.db'}", db=db) as made:
         yield made
 
 
-def test_a_session_class_of_the_hosts_own_is_followed_too(with_own_session: Host) -> None:
-    host = with_own_session
+def test_a_session_class_of_the_hosts_own_is_followed_too(with_own_session: World) -> None:
+    world = with_own_session
     rung: list[Any] = []
-    expected = [host.attach(URL).id]
-    host.state.wake.now = lambda ids: rung.extend(ids)
-    host.db.session.connection().execute(sa.insert(table(host)), {"text": "x"})
-    host.signal.send(host, result=result())
-    host.db.session.rollback()
-    assert host.deliveries() == []
-    host.signal.send(host, result=result())
-    host.db.session.remove()
-    assert len(host.deliveries()) == 1
+    expected = [world.attach(URL).id]
+    world.state.wake.now = lambda ids: rung.extend(ids)
+    world.db.session.connection().execute(sa.insert(table(world)), {"text": "x"})
+    world.signal.send(world, result=result())
+    world.db.session.rollback()
+    assert world.rows() == []
+    world.signal.send(world, result=result())
+    world.db.session.remove()
+    assert len(world.rows()) == 1
     assert rung == expected
 
 
 @pytest.fixture
-def with_bind_key(tmp_path: Path) -> Iterator[Host]:
-    with make_host(
+def with_bind_key(tmp_path: Path) -> Iterator[World]:
+    with make_world(
         f"sqlite:///{tmp_path / 'host.db'}",
         SQLALCHEMY_BINDS={"training": f"sqlite:///{tmp_path / 'training.db'}"},
         LMS_BIND_KEY="training",
@@ -232,24 +232,24 @@ def with_bind_key(tmp_path: Path) -> Iterator[Host]:
 
 
 def test_in_a_database_of_its_own_a_result_still_goes_with_the_hosts_transaction(
-    with_bind_key: Host,
+    with_bind_key: World,
 ) -> None:
-    host = with_bind_key
-    host.attach(URL)
-    for end, expected in ((host.db.session.rollback, 0), (host.db.session.commit, 1)):
-        host.db.session.connection().execute(sa.insert(table(host)), {"text": "x"})
-        host.signal.send(host, result=result())
+    world = with_bind_key
+    world.attach(URL)
+    for end, expected in ((world.db.session.rollback, 0), (world.db.session.commit, 1)):
+        world.db.session.connection().execute(sa.insert(table(world)), {"text": "x"})
+        world.signal.send(world, result=result())
         end()
-        host.db.session.remove()
-        assert len(host.deliveries()) == expected
+        world.db.session.remove()
+        assert len(world.rows()) == expected
 
 
-def test_times_are_those_of_the_database_in_which_the_results_wait(with_bind_key: Host) -> None:
-    host = with_bind_key
+def test_times_are_those_of_the_database_in_which_the_results_wait(with_bind_key: World) -> None:
+    world = with_bind_key
     asked: list[str] = []
-    for key, engine in host.db.engines.items():
+    for key, engine in world.db.engines.items():
         sa.event.listen(
             engine, "before_cursor_execute", lambda *rest, key=key: asked.append(str(key))
         )
-    host.state.clock.now(host.db.session())
+    world.state.clock.now(world.db.session())
     assert asked == ["training"]

@@ -2,67 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from flask.testing import FlaskClient
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.test import TestResponse
 
-from flask_lms import Administrator
 from flask_lms.database.models import DeliveryState
 from flask_lms.testing import FakeLRS, deliver
-from tests.host import Host, result
 from tests.pages.support import form_of
-
-ANA = Administrator(id="7", organization_id="acme", name="Ana Ruiz", email="ana@acme.example")
-
-
-@contextmanager
-def standing(host: Host, bind_key: str = "__all__") -> Iterator[Host]:
-    """The host with its tables and an administrator. No context is pushed: each request and each
-    ``with host.app.app_context()`` has a session of its own, as in production.
-    """
-    host.administrator.append(ANA)
-    with host.app.app_context():
-        host.db.create_all(bind_key)
-    try:
-        yield host
-    finally:
-        with host.app.app_context():
-            host.db.session.remove()
-            for engine in host.db.engines.values():
-                engine.dispose()
-        host.state.transport.close()
+from tests.world import World, result
 
 
-def walk(host: Host, lrs: FakeLRS, prefix: str = "/lms", **changes: Any) -> FlaskClient:
+def walk(world: World, lrs: FakeLRS, prefix: str = "/lms", **changes: Any) -> FlaskClient:
     """Attach, record, deliver, open every page, pause and resume; the client that did so."""
     before = len(lrs.statements)
-    with host.app.app_context():
-        host.attach(**lrs.settings)
+    with world.app.app_context():
+        world.attach(**lrs.settings)
         organization_id = changes.get("organization_id", "acme")
         assert organization_id == "acme"
-        assert host.lms.record(result(**changes)).queued == 1
-    deliver(host.app)
+        assert world.lms.record(result(**changes)).queued == 1
+    deliver(world.app)
     assert len(lrs.statements) == before + 1
-    with host.app.app_context():
-        [delivery] = host.deliveries()
+    with world.app.app_context():
+        [delivery] = world.rows()
         assert delivery.state is DeliveryState.DELIVERED
-    client = host.app.test_client()
-    for path, page in pages(host, client, prefix).items():
+    client = world.app.test_client()
+    for path, page in pages(world, client, prefix).items():
         assert page.status_code == 200, path
-    press(host, client, prefix)
+    press(world, client, prefix)
     return client
 
 
-def addresses(host: Host) -> list[str]:
+def addresses(world: World) -> list[str]:
     """Every page that can be looked at, below the prefix."""
-    with host.app.app_context():
-        [configuration] = host.lms.configurations.list()
+    with world.app.app_context():
+        [configuration] = world.lms.configurations.list()
         one = configuration.id
-        deliveries = [delivery.id for delivery in host.deliveries()]
+        deliveries = [delivery.id for delivery in world.rows()]
     return [
         "/", "/?q=corporate&status=connected", "/new", f"/{one}", f"/{one}?days=90",
         *(f"/{one}/{name}" for name in ("test", "edit", "pause", "delete", "objectives", "alerts")),
@@ -73,28 +50,28 @@ def addresses(host: Host) -> list[str]:
     ]  # fmt: skip
 
 
-def pages(host: Host, client: FlaskClient, prefix: str = "/lms") -> dict[str, TestResponse]:
+def pages(world: World, client: FlaskClient, prefix: str = "/lms") -> dict[str, TestResponse]:
     """Path → what the administrator gets."""
-    return {path: client.get(prefix + path, buffered=True) for path in addresses(host)}
+    return {path: client.get(prefix + path, buffered=True) for path in addresses(world)}
 
 
-def press(host: Host, client: FlaskClient, prefix: str = "/lms") -> None:
+def press(world: World, client: FlaskClient, prefix: str = "/lms") -> None:
     """Two buttons that change something, with the token that their pages hold."""
-    with host.app.app_context():
-        [configuration] = host.lms.configurations.list()
+    with world.app.app_context():
+        [configuration] = world.lms.configurations.list()
         one = configuration.id
     for act, is_paused in (("pause", True), ("resume", False)):
         form = form_of(client.get(f"{prefix}/{one}/pause" if is_paused else f"{prefix}/{one}"))
         answer = client.post(f"{prefix}/{one}/{act}", data=form)
         assert answer.status_code == 303, answer.text
-        with host.app.app_context():
-            assert (host.lms.configurations.get(one).paused_at is not None) is is_paused
+        with world.app.app_context():
+            assert (world.lms.configurations.get(one).paused_at is not None) is is_paused
 
 
-def count_rows(host: Host) -> dict[str, int]:
+def count_rows(world: World) -> dict[str, int]:
     """How many rows each of our tables has, by a connection of its own."""
-    with host.app.app_context():
-        engine = host.db.engines[host.state.settings.bind_key]
+    with world.app.app_context():
+        engine = world.db.engines[world.state.settings.bind_key]
     found = {}
     with engine.connect() as connection:
         for name in _TABLES:

@@ -15,9 +15,10 @@ from jinja2 import ChoiceLoader, FileSystemLoader
 
 from tests.browser.conftest import Place
 from tests.browser.paths import paths_of
-from tests.pages.site import Site, create, fill, make_site
+from tests.pages.site import create, fill, make_site
 from tests.pages.support import form_of, text_of
 from tests.requirements_support import need
+from tests.world import World
 
 BRIDGES = Path(__file__).parent / "bridges"
 OUTPUT = Path(__file__).parent.parent / "output" / "layouts"
@@ -42,20 +43,20 @@ def embed(app: Flask, theme: str) -> None:
 
 
 @pytest.fixture
-def hostile(tmp_path: Path) -> Iterator[Site]:
-    with make_site(f"sqlite:///{tmp_path / 'host.db'}") as site:
-        embed(site.app, "light")
-        yield site
+def hostile(tmp_path: Path) -> Iterator[World]:
+    with make_site(f"sqlite:///{tmp_path / 'host.db'}") as world:
+        embed(world.app, "light")
+        yield world
 
 
-def test_three_lines_put_every_page_into_the_hosts_layout(hostile: Site) -> None:
+def test_three_lines_put_every_page_into_the_hosts_layout(hostile: World) -> None:
     page = hostile.client().get("/lms/")
     assert "config is a function here" in text_of(page)
     assert page.text.count("<main") == 1
     assert "LMS configurations" in text_of(page)
 
 
-def test_a_page_outside_has_panel_banner_and_link(hostile: Site) -> None:
+def test_a_page_outside_has_panel_banner_and_link(hostile: World) -> None:
     ids = fill(hostile)
     text = text_of(hostile.client().get("/host"))
     assert "LMS configurations (2 not working)" in text
@@ -71,23 +72,23 @@ def test_a_page_outside_has_panel_banner_and_link(hostile: Site) -> None:
     assert answer.status_code == 303
 
 
-def test_a_page_outside_shows_nothing_to_others(hostile: Site) -> None:
+def test_a_page_outside_shows_nothing_to_others(hostile: World) -> None:
     fill(hostile)
     hostile.who = None
     text = text_of(hostile.client().get("/host"))
     assert text == "An objective of the host · Host Host config is a function here Fire Safety"
 
 
-def test_the_panel_of_an_objective_that_is_not_there_is_empty(hostile: Site) -> None:
-    hostile.objectives.clear()
+def test_the_panel_of_an_objective_that_is_not_there_is_empty(hostile: World) -> None:
+    hostile.known["harbor"].clear()
     assert hostile.client().get("/host").status_code == 200
 
 
 def test_german_with_flask_babel(tmp_path: Path) -> None:
-    with make_site(f"sqlite:///{tmp_path / 'de.db'}") as site:
-        Babel(site.app, locale_selector=lambda: "de")
-        one = create(site)
-        client = site.client()
+    with make_site(f"sqlite:///{tmp_path / 'de.db'}") as world:
+        Babel(world.app, locale_selector=lambda: "de")
+        one = create(world)
+        client = world.client()
         page = client.get("/lms/")
         assert 'lang="de"' in page.text
         assert "0 von 1 verbunden, nichts wartet" in text_of(page)
@@ -101,17 +102,17 @@ def test_german_with_flask_babel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_early", [True, False])
 def test_with_the_hosts_own_csrf_protection(tmp_path: Path, is_early: bool) -> None:
-    with make_site(f"sqlite:///{tmp_path / 'csrf.db'}") as site:
-        one = create(site)
-        CSRFProtect(site.app)
-        client = site.client()
+    with make_site(f"sqlite:///{tmp_path / 'csrf.db'}") as world:
+        one = create(world)
+        CSRFProtect(world.app)
+        client = world.client()
         values = form_of(client.get(f"/lms/{one}/pause"))
         assert client.post(f"/lms/{one}/pause", data={"confirmed": "yes"}).status_code == 400
         assert client.post(f"/lms/{one}/pause", data=values).status_code == 303
         from flask_lms.alerts import unsubscribe
 
-        with site.app.app_context():
-            token = unsubscribe.make(site.state, one, "ana.ruiz@harbor.example")
+        with world.app.app_context():
+            token = unsubscribe.make(world.state, one, "ana.ruiz@harbor.example")
         assert client.post(f"/lms/mute/{token}", data={}).status_code == 200
 
 
@@ -127,11 +128,11 @@ def test_hostile_css_breaks_nothing(tmp_path: Path, theme: str) -> None:
 
     OUTPUT.mkdir(parents=True, exist_ok=True)
     faults: list[str] = []
-    with make_site(f"sqlite:///{tmp_path / 'host.db'}") as site:
-        embed(site.app, theme)
-        ids = fill(site)
-        with serve(site.app) as url, browse() as browser:
-            place = Place(site=site, url=f"{url}/lms", ids=ids)
+    with make_site(f"sqlite:///{tmp_path / 'host.db'}") as world:
+        embed(world.app, theme)
+        ids = fill(world)
+        with serve(world.app) as url, browse() as browser:
+            place = Place(site=world, url=f"{url}/lms", ids=ids)
             shown: dict[str, Any] = {"host": f"{url}/host"}
             shown |= {name: place.url + path for name, path in paths_of(place).items()}
             page = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -16,9 +16,9 @@ from sqlalchemy.orm import DeclarativeBase
 from flask_lms import LMS, ConfigurationError, SetupError
 from flask_lms.database.models import Base, Configuration
 from flask_lms.testing import FakeLRS, deliver
-from tests.host import START, Host, build_host, result
-from tests.hosts.support import count_rows, standing, walk
+from tests.hosts.support import count_rows, walk
 from tests.unit.test_schema import calm_logging, of_its_env, walk_the_migrations
+from tests.world import START, World, build_world, result, standing
 
 __all__ = ["calm_logging"]
 
@@ -56,9 +56,9 @@ def _wanted() -> set[str]:
 
 def test_a_naming_convention_of_the_host_renames_nothing_of_ours(url: str, lrs: FakeLRS) -> None:
     db = SQLAlchemy(metadata=sa.MetaData(naming_convention=CONVENTION))
-    with standing(build_host(url, db=db)) as host:
-        walk(host, lrs)
-        with host.app.app_context():
+    with standing(build_world(url, db=db)) as world:
+        walk(world, lrs)
+        with world.app.app_context():
             assert _names(sa.inspect(db.engine)) == _wanted()
 
 
@@ -86,48 +86,48 @@ class _HostBase(DeclarativeBase):
     ids=lambda options: "+".join(options),
 )
 def test_a_db_with_options(url: str, lrs: FakeLRS, options: dict[str, Any]) -> None:
-    with standing(build_host(url, db=SQLAlchemy(**options))) as host:
-        walk(host, lrs)
+    with standing(build_world(url, db=SQLAlchemy(**options))) as world:
+        walk(world, lrs)
 
 
 def test_objects_that_a_host_keeps_after_its_commit_are_not_read_back_stale(
     url: str, lrs: FakeLRS
 ) -> None:
     db = SQLAlchemy(session_options={"expire_on_commit": False})
-    with standing(build_host(url, db=db)) as host, host.app.app_context():
-        one = host.attach(**lrs.settings)
-        deliver(host.app)
-        assert host.lms.configurations.get(one.id).paused_at is None
+    with standing(build_world(url, db=db)) as world, world.app.app_context():
+        one = world.attach(**lrs.settings)
+        deliver(world.app)
+        assert world.lms.configurations.get(one.id).paused_at is None
         with db.engine.begin() as elsewhere:
             elsewhere.execute(sa.update(Configuration).values(paused_at=START))
         db.session.commit()
-        host.lms.record(result())
-        assert deliver(host.app).delivered == 0
+        world.lms.record(result())
+        assert deliver(world.app).delivered == 0
 
 
 # -- tables in a database of their own ----------------------------------------------------------
 
 
 @pytest.fixture
-def bound(url: str, tmp_path: Path) -> Iterator[Host]:
+def bound(url: str, tmp_path: Path) -> Iterator[World]:
     """The tables are in another database than the host's."""
-    host = build_host(
+    world = build_world(
         url,
         SQLALCHEMY_BINDS={"training": f"sqlite:///{tmp_path / 'training.db'}"},
         LMS_BIND_KEY="training",
     )
-    with standing(host):
-        yield host
+    with standing(world):
+        yield world
 
 
-def stored(host: Host) -> tuple[int, int]:
+def stored(world: World) -> tuple[int, int]:
     """How many rows of the host, and how many deliveries, are stored."""
-    with host.app.app_context(), host.db.engine.connect() as connection:
+    with world.app.app_context(), world.db.engine.connect() as connection:
         notes = connection.exec_driver_sql("SELECT COUNT(*) FROM host_note").scalar_one()
-        return int(notes), count_rows(host)["lms_delivery"]
+        return int(notes), count_rows(world)["lms_delivery"]
 
 
-def test_with_a_bind_key_the_whole_way_is_walked(bound: Host, lrs: FakeLRS) -> None:
+def test_with_a_bind_key_the_whole_way_is_walked(bound: World, lrs: FakeLRS) -> None:
     walk(bound, lrs)
     with bound.app.app_context():
         assert sa.inspect(bound.db.engine).get_table_names() == ["host_note"]
@@ -136,16 +136,16 @@ def test_with_a_bind_key_the_whole_way_is_walked(bound: Host, lrs: FakeLRS) -> N
 
 def test_a_host_without_a_default_database_needs_none(tmp_path: Path, lrs: FakeLRS) -> None:
     binds = {"training": f"sqlite:///{tmp_path / 'training.db'}"}
-    host = build_host(
+    world = build_world(
         "", SQLALCHEMY_DATABASE_URI=None, SQLALCHEMY_BINDS=binds, LMS_BIND_KEY="training"
     )
-    with standing(host, "training"):
-        walk(host, lrs)
-        with host.app.app_context():
-            assert list(host.db.engines) == ["training"]
+    with standing(world, "training"):
+        walk(world, lrs)
+        with world.app.app_context():
+            assert list(world.db.engines) == ["training"]
 
 
-def test_the_clock_is_that_of_the_database_with_our_tables(bound: Host) -> None:
+def test_the_clock_is_that_of_the_database_with_our_tables(bound: World) -> None:
     asked: list[object] = []
 
     def note(connection: sa.Connection, *rest: object) -> None:
@@ -158,7 +158,7 @@ def test_the_clock_is_that_of_the_database_with_our_tables(bound: Host) -> None:
         assert asked == [bound.db.engines["training"].url.database]
 
 
-def test_one_commit_of_the_session_commits_both_databases(bound: Host, lrs: FakeLRS) -> None:
+def test_one_commit_of_the_session_commits_both_databases(bound: World, lrs: FakeLRS) -> None:
     with bound.app.app_context():
         bound.attach(**lrs.settings)
         bound.db.session.add(bound.note(text="the host's own row"))
@@ -168,7 +168,7 @@ def test_one_commit_of_the_session_commits_both_databases(bound: Host, lrs: Fake
     assert stored(bound) == (1, 1)
 
 
-def test_one_rollback_of_the_session_rolls_both_back(bound: Host, lrs: FakeLRS) -> None:
+def test_one_rollback_of_the_session_rolls_both_back(bound: World, lrs: FakeLRS) -> None:
     with bound.app.app_context():
         bound.attach(**lrs.settings)
         bound.db.session.add(bound.note(text="the host's own row"))
@@ -178,7 +178,7 @@ def test_one_rollback_of_the_session_rolls_both_back(bound: Host, lrs: FakeLRS) 
 
 
 def test_a_savepoint_rolled_back_takes_the_result_of_the_other_database_with_it(
-    bound: Host, lrs: FakeLRS
+    bound: World, lrs: FakeLRS
 ) -> None:
     with bound.app.app_context():
         bound.attach(**lrs.settings)
@@ -195,7 +195,7 @@ def test_a_savepoint_rolled_back_takes_the_result_of_the_other_database_with_it(
 @pytest.mark.filterwarnings("ignore:transaction already deassociated")
 @pytest.mark.parametrize("failing", ["training", None])
 def test_databases_that_fail_at_the_commit_itself_are_not_one_and_recording_again_mends_it(
-    bound: Host, lrs: FakeLRS, failing: str | None
+    bound: World, lrs: FakeLRS, failing: str | None
 ) -> None:
     """What docs/host.md says: two databases commit one after the other, in no certain order."""
     with bound.app.app_context():
@@ -228,15 +228,15 @@ def test_a_metadata_with_a_schema_is_refused_and_its_remedy_works(
 ) -> None:
     db = SQLAlchemy(metadata=sa.MetaData(schema="training"))
     with pytest.raises(ConfigurationError, match=r"schema='training'.*LMS_BIND_KEY"):
-        build_host(url, db=db)
-    host = build_host(
+        build_world(url, db=db)
+    world = build_world(
         url,
         db=SQLAlchemy(metadata=sa.MetaData(schema="training")),
         SQLALCHEMY_BINDS={"lms": f"sqlite:///{tmp_path / 'lms.db'}"},
         LMS_BIND_KEY="lms",
     )
-    with standing(host, "lms"):
-        walk(host, lrs)
+    with standing(world, "lms"):
+        walk(world, lrs)
 
 
 @of_its_env

@@ -12,8 +12,8 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_lms import LMS, Administrator, Objective, Page, SetupError
 from flask_lms.testing import CONFIG, FakeLRS, deliver
-from tests.host import Host, build_host, result
-from tests.hosts.support import ANA, standing, walk
+from tests.hosts.support import walk
+from tests.world import ANA, World, build_world, result, standing
 
 
 class Factory:
@@ -55,21 +55,21 @@ class Factory:
         self.lms.init_app(app)
         return app
 
-    def host(self, app: Flask) -> Host:
-        return Host(app=app, db=self.db, lms=self.lms, signal=None, note=None)  # type: ignore[arg-type]
+    def world(self, app: Flask) -> World:
+        return World(app=app, db=self.db, lms=self.lms, signal=None, note=None)  # type: ignore[arg-type]
 
 
 def test_an_app_factory(tmp_path: Path, lrs: FakeLRS) -> None:
     factory = Factory()
-    with standing(factory.host(factory.make(tmp_path / "one.db"))) as host:
-        walk(host, lrs)
+    with standing(factory.world(factory.make(tmp_path / "one.db"))) as world:
+        walk(world, lrs)
 
 
 def test_two_apps_of_one_factory_share_nothing(tmp_path: Path) -> None:
     factory = Factory()
     with FakeLRS() as first, FakeLRS() as second:
-        one = factory.host(factory.make(tmp_path / "one.db"))
-        two = factory.host(factory.make(tmp_path / "two.db"))
+        one = factory.world(factory.make(tmp_path / "one.db"))
+        two = factory.world(factory.make(tmp_path / "two.db"))
         with standing(one), standing(two):
             walk(one, first, id="only in the first")
             with two.app.app_context():
@@ -84,8 +84,8 @@ def test_an_app_made_again_as_by_each_test_of_a_host(tmp_path: Path, lrs: FakeLR
     factory = Factory()
     for number in range(3):
         lrs.reset()
-        with standing(factory.host(factory.make(tmp_path / f"{number}.db"))) as host:
-            walk(host, lrs)
+        with standing(factory.world(factory.make(tmp_path / f"{number}.db"))) as world:
+            walk(world, lrs)
 
 
 def test_a_db_that_is_handed_over_may_be_initialised_later(tmp_path: Path, lrs: FakeLRS) -> None:
@@ -95,8 +95,8 @@ def test_a_db_that_is_handed_over_may_be_initialised_later(tmp_path: Path, lrs: 
     factory.lms._db = factory.db  # as LMS(db=db) does
     factory.lms.init_app(app)
     factory.db.init_app(app)
-    with standing(factory.host(app)) as host:
-        walk(host, lrs)
+    with standing(factory.world(app)) as world:
+        walk(world, lrs)
 
 
 def test_init_app_before_that_of_the_db_names_the_call(tmp_path: Path) -> None:
@@ -112,42 +112,42 @@ def test_init_app_before_that_of_the_db_names_the_call(tmp_path: Path) -> None:
 
 def test_a_host_without_flask_mail_has_its_alerts_sent(url: str, lrs: FakeLRS) -> None:
     lrs.answer_always(None)
-    with standing(build_host(url)) as host:
-        assert isinstance(host.state.mail, Mail)
-        with host.app.app_context():
-            host.attach("http://127.0.0.1:1/xapi")
-            host.lms.configurations.test(host.lms.configurations.list()[0].id)
+    with standing(build_world(url)) as world:
+        assert isinstance(world.state.mail, Mail)
+        with world.app.app_context():
+            world.attach("http://127.0.0.1:1/xapi")
+            world.lms.configurations.test(world.lms.configurations.list()[0].id)
             for number in range(3):
-                host.lms.record(result(f"r{number}"))
-        with host.state.mail.record_messages() as sent:
-            deliver(host.app)
-            with host.app.app_context():
-                host.lms.configurations.send_waiting(host.lms.configurations.list()[0].id)
-            deliver(host.app)
-            with host.app.app_context():
-                host.lms.configurations.send_waiting(host.lms.configurations.list()[0].id)
-            deliver(host.app)
+                world.lms.record(result(f"r{number}"))
+        with world.state.mail.record_messages() as sent:
+            deliver(world.app)
+            with world.app.app_context():
+                world.lms.configurations.send_waiting(world.lms.configurations.list()[0].id)
+            deliver(world.app)
+            with world.app.app_context():
+                world.lms.configurations.send_waiting(world.lms.configurations.list()[0].id)
+            deliver(world.app)
         assert ["Can't Connect" in message.subject for message in sent] == [True]
 
 
 def test_a_host_that_makes_its_mail_later_has_it_used(url: str) -> None:
     mail = Mail()
-    host = build_host(url, lms=LMS(mail=mail), MAIL_SERVER="mail.host.example")
-    mail.init_app(host.app)
-    with standing(host):
-        assert host.state.mail is mail
-        assert host.app.extensions["mail"].server == "mail.host.example"
+    world = build_world(url, lms=LMS(mail=mail), MAIL_SERVER="mail.host.example")
+    mail.init_app(world.app)
+    with standing(world):
+        assert world.state.mail is mail
+        assert world.app.extensions["mail"].server == "mail.host.example"
 
 
 def test_models_may_be_declared_after_the_extension(url: str, lrs: FakeLRS) -> None:
     import sqlalchemy as sa
 
-    host = build_host(url)
+    world = build_world(url)
 
-    class Delivery(host.db.Model):  # type: ignore[name-defined, misc]
+    class Delivery(world.db.Model):  # type: ignore[name-defined, misc]
         id = sa.Column(sa.Integer, primary_key=True)
 
-    with standing(host):
-        walk(host, lrs)
-        with host.app.app_context():
-            assert host.db.session.scalars(sa.select(Delivery)).all() == []
+    with standing(world):
+        walk(world, lrs)
+        with world.app.app_context():
+            assert world.db.session.scalars(sa.select(Delivery)).all() == []

@@ -12,9 +12,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flask_lms import Administrator, ConfigurationError, Objective, Participant
 from flask_lms.database.models import Base
 from flask_lms.testing import FakeLRS
-from tests.host import build_host, result
-from tests.hosts.support import standing, walk
+from tests.hosts.support import walk
 from tests.pages.support import form_of
+from tests.world import build_world, result, standing
 
 OURS = sorted(mapper.class_.__name__ for mapper in Base.registry.mappers)
 GENERIC = [*OURS, "Task", "Message", "Question", "Answer", "State", "Status", "Settings", "Job"]
@@ -33,17 +33,17 @@ def test_a_host_with_classes_and_tables_of_the_same_names_as_ours(url: str, lrs:
             "parent": relationship("Configuration", remote_side="Configuration.id"),
         }
         made[name] = type(name, (db.Model,), columns)
-    with standing(build_host(url, db=db)) as host:
-        walk(host, lrs)
-        with host.app.app_context():
+    with standing(build_world(url, db=db)) as world:
+        walk(world, lrs)
+        with world.app.app_context():
             root = made["Configuration"](text="theirs")
             db.session.add_all([root, *(made[n](text=n, parent=root) for n in GENERIC)])
-            host.lms.record(result("with theirs"))
+            world.lms.record(result("with theirs"))
             db.session.commit()
             for name in GENERIC:
                 found = db.session.scalars(sa.select(made[name].text).order_by("id")).all()
                 assert found[-1] == name
-            assert len(host.deliveries()) == 2
+            assert len(world.rows()) == 2
 
 
 def test_a_table_of_the_hosts_own_that_is_called_as_ours_is_refused_by_name(url: str) -> None:
@@ -54,18 +54,18 @@ def test_a_table_of_the_hosts_own_that_is_called_as_ours_is_refused_by_name(url:
         number = sa.Column(sa.Integer, primary_key=True)
 
     with pytest.raises(ConfigurationError, match=r"table of its own called lms_worker.*Rename"):
-        build_host(url, db=db)
+        build_world(url, db=db)
 
 
 def test_tables_that_the_host_reflected_before_are_no_clash(url: str, lrs: FakeLRS) -> None:
-    with standing(build_host(url)):
+    with standing(build_world(url)):
         pass
     db = SQLAlchemy()
     engine = sa.create_engine(url)
     db.metadata.reflect(engine, only=["lms_worker", "lms_delivery"])
     engine.dispose()
-    with standing(build_host(url, db=db)) as host:
-        walk(host, lrs)
+    with standing(build_world(url, db=db)) as world:
+        walk(world, lrs)
 
 
 ULID = "01JB2Q9ZK4T7V0M3N5P6R8S9XW"
@@ -75,14 +75,14 @@ ULID = "01JB2Q9ZK4T7V0M3N5P6R8S9XW"
 def test_ids_that_are_ulids_or_whole_numbers(
     url: str, lrs: FakeLRS, user: Any, organization: Any
 ) -> None:
-    with standing(build_host(url)) as host:
-        host.administrator[:] = [
-            Administrator(id=user, organization_id=organization, name="Ana", email="a@acme.example")
-        ]
-        client = host.app.test_client()
-        with host.app.app_context():
-            one = host.attach(**lrs.settings, organization_id=str(organization)).id
-            recorded = host.lms.record(
+    with standing(build_world(url)) as world:
+        world.who = Administrator(
+            id=user, organization_id=organization, name="Ana", email="a@acme.example"
+        )
+        client = world.app.test_client()
+        with world.app.app_context():
+            one = world.attach(**lrs.settings, organization_id=str(organization)).id
+            recorded = world.lms.record(
                 result(
                     9_000_000_001,  # type: ignore[arg-type]
                     organization_id=organization,
@@ -94,9 +94,9 @@ def test_ids_that_are_ulids_or_whole_numbers(
             assert recorded.queued == 1
         answer = client.post(f"/lms/{one}/pause", data=form_of(client.get(f"/lms/{one}/pause")))
         assert answer.status_code == 303
-        with host.app.app_context():
-            assert host.lms.configurations.get(one).paused_by == "Ana"
-            [delivery] = host.deliveries()
+        with world.app.app_context():
+            assert world.lms.configurations.get(one).paused_by == "Ana"
+            [delivery] = world.rows()
             assert delivery.participant_id == str(user)
             assert delivery.result_id == "9000000001"
         assert str(user) in client.get(f"/lms/deliveries/{delivery.id}").text
@@ -112,9 +112,9 @@ def test_a_typed_host_with_a_base_of_its_own(url: str, lrs: FakeLRS) -> None:
         id: Mapped[int] = mapped_column(primary_key=True)
         title: Mapped[str]
 
-    with standing(build_host(url, db=db)) as host:
-        walk(host, lrs)
-        with host.app.app_context():
+    with standing(build_world(url, db=db)) as world:
+        walk(world, lrs)
+        with world.app.app_context():
             db.session.add(Task(title="Fire drill"))
             db.session.commit()
             assert db.session.scalar(sa.select(Task.title)) == "Fire drill"

@@ -11,31 +11,31 @@ from flask_wtf import CSRFProtect
 
 from flask_lms import Administrator
 from flask_lms.testing import FakeLRS
-from tests.host import Host, build_host
-from tests.hosts.support import ANA, pages, press, standing, walk
+from tests.hosts.support import pages, press, walk
 from tests.pages.support import form_of
+from tests.world import ANA, World, build_world, standing
 
 LINK = '{% from "lms/macros.html" import lms_nav_item, lms_health_banner %}'
 
 
-def loads(host: Host, loader: Callable[[], Any]) -> None:
-    host.lms.administrator_loader(replace=True)(loader)
+def loads(world: World, loader: Callable[[], Any]) -> None:
+    world.lms.administrator_loader(replace=True)(loader)
 
 
 def test_a_loader_that_sends_to_the_sign_in_page(url: str, lrs: FakeLRS) -> None:
     """As with Flask-Login: ``return login_manager.unauthorized()``."""
-    host = build_host(url)
-    host.app.add_url_rule("/login", "login", lambda: "Sign in")
+    world = build_world(url)
+    world.app.add_url_rule("/login", "login", lambda: "Sign in")
     users: list[Administrator] = [ANA]
 
     def administrator() -> Administrator | Any:
         return users[-1] if users else redirect(url_for("login"))
 
-    loads(host, administrator)
-    with standing(host):
-        client = walk(host, lrs)
+    loads(world, administrator)
+    with standing(world):
+        client = walk(world, lrs)
         users.clear()
-        for path, page in pages(host, client).items():
+        for path, page in pages(world, client).items():
             assert page.status_code == 302, path
             assert page.location == "/login"
         assert client.post("/lms/new", data={"name": "x"}).location == "/login"
@@ -43,17 +43,17 @@ def test_a_loader_that_sends_to_the_sign_in_page(url: str, lrs: FakeLRS) -> None
 
 def test_a_loader_that_aborts_is_obeyed_and_does_no_harm_to_the_hosts_own_pages(url: str) -> None:
     """As Flask-Login's ``unauthorized()`` does without a ``login_view``."""
-    host = build_host(url)
+    world = build_world(url)
 
     def administrator() -> Administrator:
         abort(401)
 
-    loads(host, administrator)
-    host.app.add_url_rule(
+    loads(world, administrator)
+    world.app.add_url_rule(
         "/", "home", lambda: render_template_string(LINK + "Home{{ lms_nav_item() }}")
     )
-    with standing(host):
-        client = host.app.test_client()
+    with standing(world):
+        client = world.app.test_client()
         assert client.get("/lms/").status_code == 401
         assert client.get("/lms/new").status_code == 401
         home = client.get("/")
@@ -61,10 +61,10 @@ def test_a_loader_that_aborts_is_obeyed_and_does_no_harm_to_the_hosts_own_pages(
 
 
 def test_a_response_with_a_body_of_the_hosts_own_is_sent_as_it_is(url: str) -> None:
-    host = build_host(url)
-    loads(host, lambda: Response("Ask your manager.", 403, {"X-Host": "yes"}))
-    with standing(host):
-        page = host.app.test_client().get("/lms/")
+    world = build_world(url)
+    loads(world, lambda: Response("Ask your manager.", 403, {"X-Host": "yes"}))
+    with standing(world):
+        page = world.app.test_client().get("/lms/")
         assert (page.status_code, page.text, page.headers["X-Host"]) == (
             403,
             "Ask your manager.",
@@ -90,23 +90,23 @@ def with_other_names(app: Flask) -> None:
 def test_forms_are_guarded_whatever_the_host_does(
     url: str, lrs: FakeLRS, protect: Callable[[Flask], None]
 ) -> None:
-    host = build_host(url, TESTING=False)
-    protect(host.app)  # after LMS(app), as often as before
-    with standing(host):
-        client = walk(host, lrs)
-        with host.app.app_context():
-            one = host.lms.configurations.list()[0].id
+    world = build_world(url, TESTING=False)
+    protect(world.app)  # after LMS(app), as often as before
+    with standing(world):
+        client = walk(world, lrs)
+        with world.app.app_context():
+            one = world.lms.configurations.list()[0].id
         form = form_of(client.get(f"/lms/{one}/pause"))
         forged = {k: v for k, v in form.items() if "token" not in k}
         assert forged != form
         answer = client.post(f"/lms/{one}/pause", data=forged)
         assert answer.status_code != 303
-        with host.app.app_context():
-            assert host.lms.configurations.get(one).paused_at is None
+        with world.app.app_context():
+            assert world.lms.configurations.get(one).paused_at is None
 
 
 def test_a_hosts_tests_that_switch_csrf_off_post_without_a_token(url: str, lrs: FakeLRS) -> None:
-    with standing(build_host(url, WTF_CSRF_ENABLED=False)) as host:
-        client = walk(host, lrs)
+    with standing(build_world(url, WTF_CSRF_ENABLED=False)) as world:
+        client = walk(world, lrs)
         assert "csrf_token" not in client.get("/lms/new").text
-        press(host, client)
+        press(world, client)

@@ -13,9 +13,9 @@ from jinja2 import DictLoader, StrictUndefined
 
 import flask_lms
 from flask_lms.testing import FakeLRS
-from tests.host import build_host
-from tests.hosts.support import pages, standing, walk
+from tests.hosts.support import pages, walk
 from tests.pages.support import text_of
+from tests.world import build_world, standing
 
 #: As the papers of the extension give it to hosts.
 BRIDGE = """{% extends "base.html" %}
@@ -29,30 +29,30 @@ BASE = """<!DOCTYPE html>
 
 
 def test_the_jinja_global_config_replaced_by_a_function(url: str, lrs: FakeLRS) -> None:
-    host = build_host(url)
-    host.app.jinja_env.globals["config"] = lambda name: f"the {name}"
-    with standing(host):
-        walk(host, lrs)
+    world = build_world(url)
+    world.app.jinja_env.globals["config"] = lambda name: f"the {name}"
+    with standing(world):
+        walk(world, lrs)
 
 
 def test_a_bridge_of_three_lines_puts_every_page_into_the_hosts_base(
     url: str, lrs: FakeLRS
 ) -> None:
-    host = build_host(url)
-    host.app.jinja_env.globals["config"] = lambda name: f"the {name}"
-    host.app.jinja_loader = DictLoader({"base.html": BASE, "lms/layout.html": BRIDGE})
-    with standing(host):
-        client = walk(host, lrs)
-        for path, page in pages(host, client).items():
+    world = build_world(url)
+    world.app.jinja_env.globals["config"] = lambda name: f"the {name}"
+    world.app.jinja_loader = DictLoader({"base.html": BASE, "lms/layout.html": BRIDGE})
+    with standing(world):
+        client = walk(world, lrs)
+        for path, page in pages(world, client).items():
             if page.mimetype == "text/html":
                 assert page.text.count("<main>") == page.text.count("<header>Harbor") == 1, path
                 assert "– LMS configurations - the SITE_NAME</title>" in page.text, path
 
 
 def test_a_host_without_a_base_gets_the_shipped_page(url: str, lrs: FakeLRS) -> None:
-    with standing(build_host(url)) as host:
-        client = walk(host, lrs)
-        for path, page in pages(host, client).items():
+    with standing(build_world(url)) as world:
+        client = walk(world, lrs)
+        for path, page in pages(world, client).items():
             if page.mimetype == "text/html":
                 assert page.text.lstrip().startswith("<!DOCTYPE html>"), path
                 assert page.text.count("<main") == 1, path
@@ -61,14 +61,14 @@ def test_a_host_without_a_base_gets_the_shipped_page(url: str, lrs: FakeLRS) -> 
 def test_a_jinja_that_is_strict_trims_and_has_names_of_ours(url: str, lrs: FakeLRS) -> None:
     app = Flask("host")
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    host = build_host(url, app=app)
+    world = build_world(url, app=app)
 
     @app.context_processor
     def names() -> dict[str, object]:
         return dict.fromkeys(["form", "rows", "page", "configuration", "errors", "next", "title"])
 
-    with standing(host):
-        client = walk(host, lrs)
+    with standing(world):
+        client = walk(world, lrs)
         text = text_of(client.get("/lms/"))
         assert "Corporate LMS" in text
         assert "1 of 1 connected" in text
@@ -103,9 +103,9 @@ class _Inline(HTMLParser):
 
 
 def test_pages_need_nothing_but_default_src_self(url: str, lrs: FakeLRS) -> None:
-    with standing(build_host(url)) as host:
-        client = walk(host, lrs)
-        for path, page in pages(host, client).items():
+    with standing(build_world(url)) as world:
+        client = walk(world, lrs)
+        for path, page in pages(world, client).items():
             parser = _Inline()
             parser.feed(page.text if page.mimetype == "text/html" else "")
             assert parser.blocked == [], path
@@ -119,27 +119,27 @@ def test_the_style_sheet_loads_nothing_that_the_policy_blocks() -> None:
 
 
 def test_a_policy_of_nonces_is_met_by_the_slot(url: str, lrs: FakeLRS) -> None:
-    host = build_host(url)
+    world = build_world(url)
     counter = iter(range(10_000))
 
-    @host.app.before_request
+    @world.app.before_request
     def make() -> None:
         g.nonce = f"nonce-of-request-{next(counter)}"
 
-    @host.app.after_request
+    @world.app.after_request
     def policy(answer: Response) -> Response:
         answer.headers["Content-Security-Policy"] = (
             f"default-src 'none'; script-src 'nonce-{g.nonce}'; style-src 'nonce-{g.nonce}'"
         )
         return answer
 
-    @host.lms.csp_nonce
+    @world.lms.csp_nonce
     def nonce() -> str:
         return str(g.nonce)
 
-    with standing(host):
-        client = walk(host, lrs)
-        for path, page in pages(host, client).items():
+    with standing(world):
+        client = walk(world, lrs)
+        for path, page in pages(world, client).items():
             if page.mimetype != "text/html":
                 continue
             parser = _Inline()
@@ -153,10 +153,10 @@ def test_a_policy_of_nonces_is_met_by_the_slot(url: str, lrs: FakeLRS) -> None:
 
 
 def test_a_german_reader_of_a_host_with_flask_babel(url: str, lrs: FakeLRS) -> None:
-    host = build_host(url)
-    Babel(host.app, default_locale="en", locale_selector=lambda: "de_AT")
-    with standing(host):
-        client = walk(host, lrs)
+    world = build_world(url)
+    Babel(world.app, default_locale="en", locale_selector=lambda: "de_AT")
+    with standing(world):
+        client = walk(world, lrs)
         text = text_of(client.get("/lms/"))
         assert "LMS-Konfigurationen" in text
         assert 'lang="de-AT"' in client.get("/lms/").text
@@ -166,17 +166,17 @@ def test_a_german_reader_of_a_host_with_flask_babel(url: str, lrs: FakeLRS) -> N
 def test_a_translator_of_the_hosts_own_comes_first_and_may_leave_words_to_us(
     url: str, lrs: FakeLRS
 ) -> None:
-    host = build_host(url)
-    Babel(host.app, locale_selector=lambda: "de")
+    world = build_world(url)
+    Babel(world.app, locale_selector=lambda: "de")
     asked: list[tuple[str, str | None, int | None]] = []
 
-    @host.lms.translator
+    @world.lms.translator
     def translate(message: str, plural: str | None, n: int | None) -> str | None:
         asked.append((message, plural, n))
         return {"Deliveries": "Sendungen & mehr"}.get(message)
 
-    with standing(host):
-        client = walk(host, lrs)
+    with standing(world):
+        client = walk(world, lrs)
         page = client.get("/lms/")
         assert "Sendungen &amp; mehr" in page.text
         assert "LMS-Konfigurationen" in text_of(page)
@@ -187,10 +187,10 @@ def test_a_translator_of_the_hosts_own_comes_first_and_may_leave_words_to_us(
 def test_the_hosts_own_translations_in_jinja_stay_the_hosts(
     url: str, lrs: FakeLRS, name: str
 ) -> None:
-    host = build_host(url)
-    host.app.jinja_env.add_extension("jinja2.ext.i18n")
-    Babel(host.app, locale_selector=lambda: "de")
-    host.app.jinja_env.globals[name] = lambda message, **more: f"host: {gettext(message)}"
-    with standing(host):
-        client = walk(host, lrs)
+    world = build_world(url)
+    world.app.jinja_env.add_extension("jinja2.ext.i18n")
+    Babel(world.app, locale_selector=lambda: "de")
+    world.app.jinja_env.globals[name] = lambda message, **more: f"host: {gettext(message)}"
+    with standing(world):
+        client = walk(world, lrs)
         assert "host:" not in text_of(client.get("/lms/"))

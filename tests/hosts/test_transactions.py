@@ -14,9 +14,9 @@ from flask_lms import Score, audit
 from flask_lms.admin import pages
 from flask_lms.database.models import Configuration, DeliveryState
 from flask_lms.testing import FakeLRS, deliver
-from tests.host import Host, build_host, result
-from tests.hosts.support import count_rows, standing, walk
+from tests.hosts.support import count_rows, walk
 from tests.pages.support import form_of
+from tests.world import World, build_world, result, standing
 
 
 def always_commit(app: Flask, db: SQLAlchemy) -> None:
@@ -28,10 +28,10 @@ def always_commit(app: Flask, db: SQLAlchemy) -> None:
 
 
 @pytest.fixture
-def host(url: str) -> Iterator[Host]:
+def world(url: str) -> Iterator[World]:
     app, db = Flask("host"), SQLAlchemy()
     always_commit(app, db)
-    made = build_host(url, app=app, db=db, TESTING=False, PROPAGATE_EXCEPTIONS=False)
+    made = build_world(url, app=app, db=db, TESTING=False, PROPAGATE_EXCEPTIONS=False)
 
     @app.before_request
     def seen() -> None:
@@ -42,9 +42,9 @@ def host(url: str) -> Iterator[Host]:
 
 
 def test_a_session_committed_after_every_request_walks_the_whole_way(
-    host: Host, lrs: FakeLRS
+    world: World, lrs: FakeLRS
 ) -> None:
-    walk(host, lrs)
+    walk(world, lrs)
 
 
 def raise_error(*args: object, **kwargs: object) -> None:
@@ -57,22 +57,22 @@ def raise_error(*args: object, **kwargs: object) -> None:
     ids=["in the service", "after the service", "while rendering"],
 )
 def test_a_page_that_fails_leaves_nothing_half_written(
-    host: Host, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch, part: Any, name: str
+    world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch, part: Any, name: str
 ) -> None:
-    with host.app.app_context():
-        one = host.attach(**lrs.settings).id
-    client = host.app.test_client()
+    with world.app.app_context():
+        one = world.attach(**lrs.settings).id
+    client = world.app.test_client()
     form = form_of(client.get(f"/lms/{one}/edit"))
     form["name"] = "Half written"
-    before = count_rows(host)
+    before = count_rows(world)
     monkeypatch.setattr(part, name, raise_error)
     answer = client.post(f"/lms/{one}/edit", data=form)
     monkeypatch.undo()
-    with host.app.app_context():
-        now = host.db.session.get_one(Configuration, one)
+    with world.app.app_context():
+        now = world.db.session.get_one(Configuration, one)
         is_saved = now.name == "Half written"
         # Whole or not at all: the row and what the history says of it.
-        assert count_rows(host)["lms_audit"] == before["lms_audit"] + is_saved
+        assert count_rows(world)["lms_audit"] == before["lms_audit"] + is_saved
         assert now.version == 1 + is_saved
         if name == "write":
             assert not is_saved
@@ -80,54 +80,54 @@ def test_a_page_that_fails_leaves_nothing_half_written(
 
 
 def test_a_view_that_dirtied_the_session_before_it_failed_is_rolled_back(
-    host: Host, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
+    world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with host.app.app_context():
-        one = host.attach(**lrs.settings).id
+    with world.app.app_context():
+        one = world.attach(**lrs.settings).id
 
     def dirty(*args: object, **kwargs: object) -> None:
-        host.db.session.get_one(Configuration, one).name = "Half written"
-        host.db.session.flush()
+        world.db.session.get_one(Configuration, one).name = "Half written"
+        world.db.session.flush()
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(pages, "render_template", dirty)
-    assert host.app.test_client().get(f"/lms/{one}").status_code == 500
-    with host.app.app_context():
-        assert host.lms.configurations.get(one).name == "Corporate LMS"
+    assert world.app.test_client().get(f"/lms/{one}").status_code == 500
+    with world.app.app_context():
+        assert world.lms.configurations.get(one).name == "Corporate LMS"
 
 
-def test_a_form_that_is_refused_writes_nothing(host: Host, lrs: FakeLRS) -> None:
-    with host.app.app_context():
-        one = host.attach(**lrs.settings).id
-    client = host.app.test_client()
+def test_a_form_that_is_refused_writes_nothing(world: World, lrs: FakeLRS) -> None:
+    with world.app.app_context():
+        one = world.attach(**lrs.settings).id
+    client = world.app.test_client()
     form = form_of(client.get(f"/lms/{one}/edit"))
-    before = count_rows(host)
+    before = count_rows(world)
     answer = client.post(f"/lms/{one}/edit", data={**form, "url": "ftp://nowhere", "name": "New"})
     assert "There is a problem" in answer.text
-    with host.app.app_context():
-        assert host.lms.configurations.get(one).name == "Corporate LMS"
-    assert count_rows(host) == before
+    with world.app.app_context():
+        assert world.lms.configurations.get(one).name == "Corporate LMS"
+    assert count_rows(world) == before
 
 
 @pytest.mark.parametrize("ending", ["well", "badly"])
 def test_a_result_shares_the_fate_of_the_request_it_was_recorded_in(
-    host: Host, lrs: FakeLRS, ending: str
+    world: World, lrs: FakeLRS, ending: str
 ) -> None:
     """That host commits although the view failed, so its own row and the result are both there."""
 
-    @host.app.post("/played")
+    @world.app.post("/played")
     def played() -> str:
-        host.db.session.add(host.note(text="played"))
-        host.lms.record(result())
+        world.db.session.add(world.note(text="played"))
+        world.lms.record(result())
         return abort(500) if ending == "badly" else "well played"
 
-    with host.app.app_context():
-        host.attach(**lrs.settings)
-    host.app.test_client().post("/played")
-    assert deliver(host.app).delivered == 1
-    with host.app.app_context():
-        assert host.db.session.scalar(
-            sa.select(sa.func.count()).where(host.note.text == "played")
+    with world.app.app_context():
+        world.attach(**lrs.settings)
+    world.app.test_client().post("/played")
+    assert deliver(world.app).delivered == 1
+    with world.app.app_context():
+        assert world.db.session.scalar(
+            sa.select(sa.func.count()).where(world.note.text == "played")
         ) == len(lrs.statements)
 
 
@@ -135,7 +135,7 @@ def test_a_result_shares_the_fate_of_the_request_it_was_recorded_in(
 
 
 @pytest.fixture
-def scored(url: str) -> Iterator[tuple[Host, Any]]:
+def scored(url: str) -> Iterator[tuple[World, Any]]:
     """A host whose attempts get their score late."""
     db = SQLAlchemy()
 
@@ -145,7 +145,7 @@ def scored(url: str) -> Iterator[tuple[Host, Any]]:
         score = sa.Column(sa.Float)
         revision = sa.Column(sa.Integer, nullable=False, default=0)
 
-    with standing(build_host(url, db=db)) as made:
+    with standing(build_world(url, db=db)) as made:
         yield made, Attempt
 
 
@@ -163,58 +163,58 @@ def scores(lrs: FakeLRS) -> list[Any]:
 
 
 def test_a_result_flushed_before_its_score_is_set_is_corrected_by_a_higher_revision(
-    scored: tuple[Host, Any], lrs: FakeLRS
+    scored: tuple[World, Any], lrs: FakeLRS
 ) -> None:
-    host, attempt_class = scored
+    world, attempt_class = scored
 
     def inserted(mapper: Any, connection: Any, target: Any) -> None:
-        host.lms.record(of(target))
+        world.lms.record(of(target))
 
     sa.event.listen(attempt_class, "after_insert", inserted)
-    with host.app.app_context():
-        host.attach(**lrs.settings)
+    with world.app.app_context():
+        world.attach(**lrs.settings)
         attempt = attempt_class(title="Fire drill")
-        host.db.session.add(attempt)
-        host.db.session.flush()  # recorded here, with no score yet
+        world.db.session.add(attempt)
+        world.db.session.flush()  # recorded here, with no score yet
         attempt.score = 0.75
-        host.db.session.flush()
-        assert host.lms.record(of(attempt)).duplicates == 1  # the same id again adds nothing
+        world.db.session.flush()
+        assert world.lms.record(of(attempt)).duplicates == 1  # the same id again adds nothing
         attempt.revision = 1
-        host.lms.record(of(attempt))
-        host.db.session.commit()
-    deliver(host.app)
+        world.lms.record(of(attempt))
+        world.db.session.commit()
+    deliver(world.app)
     assert scores(lrs) == [None, 0.75]
     assert len(lrs.voided) == 1
 
 
 def test_a_result_recorded_after_its_score_is_set_has_it(
-    scored: tuple[Host, Any], lrs: FakeLRS
+    scored: tuple[World, Any], lrs: FakeLRS
 ) -> None:
-    host, attempt_class = scored
-    with host.app.app_context():
-        host.attach(**lrs.settings)
+    world, attempt_class = scored
+    with world.app.app_context():
+        world.attach(**lrs.settings)
         attempt = attempt_class(title="Fire drill")
-        host.db.session.add(attempt)
-        host.db.session.flush()
+        world.db.session.add(attempt)
+        world.db.session.flush()
         attempt.score = 0.75
-        host.signal.send(host.app, result=of(attempt))  # the row in the database has none yet
-        host.db.session.commit()
-        [delivery] = host.deliveries()
+        world.signal.send(world.app, result=of(attempt))  # the row in the database has none yet
+        world.db.session.commit()
+        [delivery] = world.rows()
         assert delivery.state is DeliveryState.PENDING
-    deliver(host.app)
+    deliver(world.app)
     assert scores(lrs) == [0.75]
 
 
 def test_recording_flushes_none_of_the_hosts_half_made_rows(
-    scored: tuple[Host, Any], lrs: FakeLRS
+    scored: tuple[World, Any], lrs: FakeLRS
 ) -> None:
-    host, attempt_class = scored
-    with host.app.app_context():
-        host.attach(**lrs.settings)
+    world, attempt_class = scored
+    with world.app.app_context():
+        world.attach(**lrs.settings)
         attempt = attempt_class()
-        host.db.session.add(attempt)  # its title, which must not be NULL, comes later
-        host.lms.record(result())
-        assert attempt in host.db.session.new
+        world.db.session.add(attempt)  # its title, which must not be NULL, comes later
+        world.lms.record(result())
+        assert attempt in world.db.session.new
         attempt.title = "Fire drill"
-        host.db.session.commit()
-        assert len(host.deliveries()) == 1
+        world.db.session.commit()
+        assert len(world.rows()) == 1

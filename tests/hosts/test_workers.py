@@ -18,9 +18,8 @@ from rq.serializers import DefaultSerializer, JSONSerializer
 from demo.valkey import Valkey
 from flask_lms.database.models import DeliveryState
 from flask_lms.testing import FakeLRS
-from tests.host import Host, build_host, result
-from tests.hosts.support import standing
 from tests.worker_app import enable_wal, stop, until, worker
+from tests.world import World, build_world, result, standing
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -50,21 +49,21 @@ def redis() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def host(url: str, redis: Valkey) -> Iterator[Host]:
-    with standing(build_host(url, redis_url=redis.url)) as made:
+def world(url: str, redis: Valkey) -> Iterator[World]:
+    with standing(build_world(url, redis_url=redis.url)) as made:
         with made.app.app_context():
             enable_wal(made.db.engine)
         yield made
 
 
-def record(host: Host, *ids: str) -> None:
-    with host.app.app_context():
-        host.lms.record_many([result(id) for id in ids])
+def record(world: World, *ids: str) -> None:
+    with world.app.app_context():
+        world.lms.record_many([result(id) for id in ids])
 
 
-def pending(host: Host) -> int:
-    with host.app.app_context():
-        return sum(one.state is DeliveryState.PENDING for one in host.deliveries())
+def pending(world: World) -> int:
+    with world.app.app_context():
+        return sum(one.state is DeliveryState.PENDING for one in world.rows())
 
 
 def enqueue(redis: Valkey, trace: Path, serializer: type = DefaultSerializer) -> Job:
@@ -74,19 +73,19 @@ def enqueue(redis: Valkey, trace: Path, serializer: type = DefaultSerializer) ->
 
 
 def test_side_by_side_each_worker_does_its_own_jobs(
-    host: Host, redis: Valkey, url: str, lrs: FakeLRS, tmp_path: Path
+    world: World, redis: Valkey, url: str, lrs: FakeLRS, tmp_path: Path
 ) -> None:
-    with host.app.app_context():
-        host.attach(**lrs.settings)
+    with world.app.app_context():
+        world.attach(**lrs.settings)
     traces = [tmp_path / f"trace{n}" for n in range(3)]
     with (
         rq_worker(redis, "default", "--with-scheduler") as theirs,
         worker(url, redis.url, "--processes", "1") as ours,
     ):
         for number, trace in enumerate(traces):
-            record(host, f"r{number}")
+            record(world, f"r{number}")
             enqueue(redis, trace)
-        until(lambda: not pending(host) and all(trace.exists() for trace in traces))
+        until(lambda: not pending(world) and all(trace.exists() for trace in traces))
         assert theirs.poll() is None
         assert ours.poll() is None
     assert len(lrs.statements) == 3
@@ -95,26 +94,26 @@ def test_side_by_side_each_worker_does_its_own_jobs(
 
 
 def test_workers_of_the_host_that_take_our_queue_by_mistake_lose_nothing(
-    host: Host, redis: Valkey, url: str, lrs: FakeLRS, tmp_path: Path
+    world: World, redis: Valkey, url: str, lrs: FakeLRS, tmp_path: Path
 ) -> None:
     """They take our jobs and fail at each of them. The rows in the database stay, and the ticker of
-    ``flask lms worker`` carries out after 20 seconds what nobody came for.
+    ``flask lms worker`` carries out after ten seconds what nobody came for.
     """
-    with host.app.app_context():
-        host.attach(**lrs.settings)
+    with world.app.app_context():
+        world.attach(**lrs.settings)
     queued = Queue("lms", connection=Redis.from_url(redis.url), serializer=JSONSerializer)
     with (
         rq_worker(redis, "lms", "default") as pickling,
         rq_worker(redis, "lms", "--serializer", "json") as reading,
     ):
-        record(host, "taken")
+        record(world, "taken")
         until(lambda: len(queued) == 0)
         enqueue(redis, tmp_path / "trace")
         until((tmp_path / "trace").exists)  # the host's own jobs go on
-        assert (pending(host), lrs.requests) == (1, 0)
+        assert (pending(world), lrs.requests) == (1, 0)
         with worker(url, redis.url, "--processes", "1"):
-            record(host, *(f"r{number}" for number in range(5)))
-            until(lambda: not pending(host), 60)
+            record(world, *(f"r{number}" for number in range(5)))
+            until(lambda: not pending(world), 60)
         assert pickling.poll() is None
         assert reading.poll() is None
     assert len(lrs.statements) == 6
@@ -122,17 +121,17 @@ def test_workers_of_the_host_that_take_our_queue_by_mistake_lose_nothing(
 
 
 def test_a_job_of_the_host_on_our_queue_by_mistake_is_not_run_and_stops_nothing(
-    host: Host, redis: Valkey, url: str, lrs: FakeLRS, tmp_path: Path
+    world: World, redis: Valkey, url: str, lrs: FakeLRS, tmp_path: Path
 ) -> None:
-    with host.app.app_context():
-        host.attach(**lrs.settings)
+    with world.app.app_context():
+        world.attach(**lrs.settings)
     connection = Redis.from_url(redis.url)
     with worker(url, redis.url, "--processes", "1") as ours:
         for kind in (DefaultSerializer, JSONSerializer):
             queue = Queue("lms", connection=connection, serializer=kind)
             queue.enqueue("tests.hosts.host_jobs.mark", str(tmp_path / "trace"))
-        record(host, "r1")
-        until(lambda: not pending(host))
+        record(world, "r1")
+        until(lambda: not pending(world))
         assert ours.poll() is None
     assert not (tmp_path / "trace").exists()
     assert len(lrs.statements) == 1

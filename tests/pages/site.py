@@ -6,17 +6,10 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from flask import Flask
-from flask.testing import FlaskClient
-from flask_sqlalchemy import SQLAlchemy
-from werkzeug.wrappers import Response
-
-from flask_lms import LMS, Administrator, Objective, ObjectiveResult, Page, Participant, Step
-from flask_lms.app_state import AppState
+from flask_lms import Administrator, Objective, ObjectiveResult, Step
 from flask_lms.database.models import (
     Attempt,
     Audit,
@@ -28,7 +21,7 @@ from flask_lms.database.models import (
     Worker,
 )
 from flask_lms.database.types import new_id
-from tests.host import build_host
+from tests.world import World, build_world, delivery_values, standing
 
 UTC = timezone.utc
 ANA = Administrator(
@@ -46,27 +39,6 @@ _TITLES = (
 _PEOPLE = ("Jane Doe", "Tom Meyer", "Aylin Kaya", "Noor Haddad", "Łukasz Zając", "Mei Chen")
 
 
-@dataclass(kw_only=True)
-class Site:
-    """The host and who is signed in."""
-
-    app: Flask
-    db: SQLAlchemy
-    lms: LMS
-    who: Administrator | Response | None = ANA
-    objectives: list[Objective]
-    past: list[ObjectiveResult]
-
-    @property
-    def state(self) -> AppState:
-        state = self.app.extensions["lms_state"]
-        assert isinstance(state, AppState)
-        return state
-
-    def client(self) -> FlaskClient:
-        return self.app.test_client()
-
-
 def objectives_of(organization_id: str, count: int) -> list[Objective]:
     return [
         Objective(
@@ -80,106 +52,55 @@ def objectives_of(organization_id: str, count: int) -> list[Objective]:
 
 
 @contextmanager
-def make_site(database_url: str, *, objectives: int = 60, **config: Any) -> Iterator[Site]:
-    """The host with its tables; inside, no context is pushed."""
-    host = build_host(
+def make_site(database_url: str, *, objectives: int = 60, **config: Any) -> Iterator[World]:
+    """The world with its tables; inside, no context is pushed."""
+    world = build_world(
         database_url,
-        app=Flask("site"),
-        is_adapted=False,
         **{
             "TESTING": False,  # errors are answered as in production
             "LMS_ACTIVITY_BASE_URL": "https://harbor.example/xapi",
             **config,
         },
     )
-    site = Site(
-        app=host.app,
-        db=host.db,
-        lms=host.lms,
-        past=[],
-        objectives=[*objectives_of("harbor", objectives), *objectives_of("dock", 3)],
-    )
-    _adapt(site)
-    with site.app.app_context():
-        site.db.create_all()
-    try:
-        yield site
-    finally:
-        with site.app.app_context():
-            site.db.session.remove()
-            for engine in site.db.engines.values():
-                engine.dispose()
-        site.state.transport.close()
+    world.organization_id, world.who = "harbor", ANA
+    world.known = {"harbor": objectives_of("harbor", objectives), "dock": objectives_of("dock", 3)}
 
-
-def _adapt(site: Site) -> None:
-    lms = site.lms
-
-    @lms.administrator_loader
-    def administrator() -> Administrator | Response | None:
-        return site.who
-
-    def of(organization_id: str) -> list[Objective]:
-        return [one for one in site.objectives if one.id.startswith(organization_id + "-")]
-
-    @lms.objectives_loader
-    def objectives(
-        organization_id: str, search: str | None = None, offset: int = 0, limit: int = 50
-    ) -> Page[Objective]:
-        found = [o for o in of(organization_id) if not search or search.lower() in o.name.lower()]
-        return Page(items=found[offset : offset + limit], total=len(found))
-
-    @lms.objective_loader
-    def objective(organization_id: str, objective_id: str) -> Objective | None:
-        return next((o for o in of(organization_id) if o.id == objective_id), None)
-
-    @lms.participant_loader
-    def participant(organization_id: str, participant_id: str) -> Participant | None:
-        return None
-
-    @lms.past_results_loader
+    @world.lms.past_results_loader
     def past(
         organization_id: str, objective_id: str, since: datetime | None
     ) -> Iterator[ObjectiveResult]:
-        for one in site.past:
-            is_of = one.objective if isinstance(one.objective, str) else one.objective.id
-            if is_of == objective_id and (since is None or one.finished_at >= since):
-                yield one
+        return (one for one in world.past if since is None or one.finished_at >= since)
+
+    with standing(world):
+        yield world
 
 
-def create(site: Site, name: str = "Corporate LMS", **settings: Any) -> uuid.UUID:
+def create(world: World, name: str = "Corporate LMS", **settings: Any) -> uuid.UUID:
     """One configuration; its id."""
-    with site.app.app_context():
-        made = site.lms.configurations.create(
-            ANA.organization_id,
-            name,
-            ["ana.ruiz@harbor.example"],
-            settings={**SETTINGS, **settings},
-            by=ANA,
-        )
-        return made.id
+    with world.app.app_context():
+        contacts, values = ["ana.ruiz@harbor.example"], {**SETTINGS, **settings}
+        return world.configuration(name, contact_emails=contacts, settings=values, by=ANA).id
 
 
 def deliver(
-    site: Site,
+    world: World,
     configuration_id: uuid.UUID,
     state: DeliveryState = DeliveryState.PENDING,
     **values: Any,
 ) -> uuid.UUID:
     """One delivery in a state; its id."""
-    with site.app.app_context():
-        now = site.state.clock.now(site.db.session())
-        row = make_delivery(configuration_id, state, now, **values)
-        site.db.session.add(row)
-        site.db.session.commit()
+    with world.app.app_context():
+        row = make_delivery(world.get(configuration_id), state, world.now, **values)
+        world.session.add(row)
+        world.session.commit()
         return row.id
 
 
 def make_delivery(
-    configuration_id: uuid.UUID, state: DeliveryState, at: datetime, number: int = 0, **values: Any
+    configuration: Configuration, state: DeliveryState, at: datetime, number: int = 0, **values: Any
 ) -> Delivery:
+    """One of many, of another person and objective each."""
     person = _PEOPLE[number % len(_PEOPLE)]
-    title = _TITLES[number % len(_TITLES)]
     id = id_at(at)
     statement = json.dumps(
         {
@@ -190,24 +111,17 @@ def make_delivery(
             "result": {"success": True, "completion": True, "duration": "PT83.25S"},
         }
     )
-    is_open = state is DeliveryState.PENDING
     given: dict[str, Any] = {
         "id": id,
-        "organization_id": "harbor",
-        "configuration_id": configuration_id,
         "objective_id": f"harbor-{number % 10}",
-        "objective_name": title,
+        "objective_name": _TITLES[number % len(_TITLES)],
         "participant_id": f"{person.split()[0].lower()}@example.com",
         "participant_name": person,
         "result_id": f"result-{id.hex[:12]}",
-        "statement_id": uuid.uuid4(),
         "statement": None if state is DeliveryState.NOT_SENT else statement,
         "size": len(statement),
-        "state": state,
         "attempts": 0 if state is DeliveryState.NOT_SENT else 1,
-        "recorded_at": at,
-        "due_at": at,
-        "settled_at": None if is_open else at + timedelta(seconds=2),
+        "settled_at": None if state is DeliveryState.PENDING else at + timedelta(seconds=2),
     }
     if state is DeliveryState.REJECTED:
         given.update(
@@ -224,7 +138,7 @@ def make_delivery(
         )
     if state is DeliveryState.CANCELLED:
         given.update(settled_by="Ana Ruiz")
-    return Delivery(**{**given, **values})
+    return Delivery(**delivery_values(configuration, state, at, **{**given, **values}))
 
 
 def id_at(at: datetime) -> uuid.UUID:
@@ -233,22 +147,22 @@ def id_at(at: datetime) -> uuid.UUID:
     return uuid.UUID(int=milliseconds << 80 | new_id().int & (2**80 - 1))
 
 
-def fill(site: Site) -> dict[str, uuid.UUID]:
+def fill(world: World) -> dict[str, uuid.UUID]:
     """Configurations in every status, with deliveries, attempts, mails and history."""
     ids = {
-        "connected": create(site, "Corporate LMS"),
-        "cant_connect": create(site, "Contractor Academy", key="second"),
-        "server_error": create(site, "Port Authority LMS", key="third"),
-        "paused": create(site, "Old Cornerstone", key="fourth"),
-        "not_tested": create(site, "Pilot Site Rotterdam", key="fifth"),
+        "connected": create(world, "Corporate LMS"),
+        "cant_connect": create(world, "Contractor Academy", key="second"),
+        "server_error": create(world, "Port Authority LMS", key="third"),
+        "paused": create(world, "Old Cornerstone", key="fourth"),
+        "not_tested": create(world, "Pilot Site Rotterdam", key="fifth"),
     }
-    with site.app.app_context():
-        session = site.db.session
-        now = site.state.clock.now(session())
-        _statuses(site, ids, now)
-        _deliveries(site, ids, now)
+    with world.app.app_context():
+        session = world.db.session
+        now = world.state.clock.now(session())
+        _statuses(world, ids, now)
+        _deliveries(world, ids, now)
         for key, count in (("connected", 12), ("cant_connect", 3), ("paused", 1)):
-            site.lms.configurations.attach_many(
+            world.lms.configurations.attach_many(
                 ids[key], [f"harbor-{n}" for n in range(count)], ANA
             )
         session.add(Worker(id="web-1:42", version="0.1.0", started_at=now, seen_at=now))
@@ -256,8 +170,8 @@ def fill(site: Site) -> dict[str, uuid.UUID]:
     return ids
 
 
-def _statuses(site: Site, ids: dict[str, uuid.UUID], now: datetime) -> None:
-    session = site.db.session
+def _statuses(world: World, ids: dict[str, uuid.UUID], now: datetime) -> None:
+    session = world.db.session
     rows = {key: session.get_one(Configuration, id) for key, id in ids.items()}
     health = rows["connected"].health
     health.status, health.since = Status.CONNECTED, now - timedelta(days=20)
@@ -316,8 +230,8 @@ def _mail(configuration_id: uuid.UUID, kind: str, state: str, at: datetime) -> M
     )
 
 
-def _deliveries(site: Site, ids: dict[str, uuid.UUID], now: datetime) -> None:
-    session = site.db.session
+def _deliveries(world: World, ids: dict[str, uuid.UUID], now: datetime) -> None:
+    session = world.db.session
     for day in range(30):
         for n in range(3 + (day * 7) % 11):
             at = now - timedelta(days=day, minutes=4 + n * 11)
@@ -328,18 +242,22 @@ def _deliveries(site: Site, ids: dict[str, uuid.UUID], now: datetime) -> None:
                 kind = DeliveryState.NOT_SENT
             elif (day + n) % 29 == 7:
                 kind = DeliveryState.CANCELLED
-            row = make_delivery(ids["connected"], kind, at, number=day + n)
+            row = make_delivery(world.get(ids["connected"]), kind, at, number=day + n)
             session.add(row)
             if kind is not DeliveryState.NOT_SENT:
                 session.add(_attempt(row, kind, at))
     for n in range(37):
         at = now - timedelta(hours=5, minutes=-8 * n)
-        row = make_delivery(ids["cant_connect"], DeliveryState.PENDING, at, number=n, attempts=1)
+        row = make_delivery(
+            world.get(ids["cant_connect"]), DeliveryState.PENDING, at, number=n, attempts=1
+        )
         session.add(row)
         if n < 3:
             session.add(_attempt(row, DeliveryState.PENDING, at))
     session.add_all(
-        make_delivery(ids["paused"], DeliveryState.PENDING, now - timedelta(days=2), number=n)
+        make_delivery(
+            world.get(ids["paused"]), DeliveryState.PENDING, now - timedelta(days=2), number=n
+        )
         for n in range(12)
     )
 

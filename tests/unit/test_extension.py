@@ -11,7 +11,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from flask_lms import LMS, MissingCallback, SetupError, current_lms, objective_completed
-from tests.host import Host, build_host, make_host, result
+from tests.world import World, build_world, make_world, result
 
 CONFIG = {
     "SECRET_KEY": "x" * 32,
@@ -47,15 +47,15 @@ def test_on_an_app_it_was_not_initialised_on_it_names_init_app() -> None:
             current_lms.record(result())
 
 
-def test_current_lms_is_the_one_of_the_current_app(host: Host) -> None:
-    assert current_lms == host.lms
-    assert host.app.extensions["lms"] is host.lms
+def test_current_lms_is_the_one_of_the_current_app(world: World) -> None:
+    assert current_lms == world.lms
+    assert world.app.extensions["lms"] is world.lms
 
 
 def test_one_object_serves_two_apps_that_share_nothing(tmp_path: Path) -> None:
     lms = LMS()
     urls = [f"sqlite:///{tmp_path / name}.db" for name in ("one", "two")]
-    with make_host(urls[0], lms=lms) as one:
+    with make_world(urls[0], lms=lms) as one:
         one.attach("http://127.0.0.1:9/xapi")
         assert lms.record(result()).queued == 1
         two = Flask("two")
@@ -69,7 +69,7 @@ def test_one_object_serves_two_apps_that_share_nothing(tmp_path: Path) -> None:
 
 
 def test_init_app_creates_no_table_and_connects_nowhere(tmp_path: Path) -> None:
-    build_host(f"sqlite:///{tmp_path / 'never.db'}")
+    build_world(f"sqlite:///{tmp_path / 'never.db'}")
     assert not (tmp_path / "never.db").exists()
 
 
@@ -96,7 +96,7 @@ def test_a_second_registration_is_refused_unless_it_replaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slot", "call"),
+    ("name", "call"),
     [
         ("administrator_loader", r"wrong\(\)"),
         ("objectives_loader", r"wrong\(organization_id, search=…, offset=…, limit=…\)"),
@@ -108,15 +108,15 @@ def test_a_second_registration_is_refused_unless_it_replaces() -> None:
     ],
 )
 def test_a_signature_that_wont_do_is_refused_with_the_call_that_will_be_made(
-    slot: str, call: str
+    name: str, call: str
 ) -> None:
     def wrong(a: Any, b: Any, c: Any, d: Any, e: Any) -> None: ...
 
     with pytest.raises(RuntimeError, match=call):
-        getattr(LMS(), slot)(wrong)
+        getattr(LMS(), name)(wrong)
 
 
-def test_a_missing_slot_is_named_at_first_use_and_not_before(tmp_path: Path) -> None:
+def test_a_missing_callback_is_named_at_first_use_and_not_before(tmp_path: Path) -> None:
     app = make_app()
     SQLAlchemy(app)
     lms = LMS(app)
@@ -124,24 +124,24 @@ def test_a_missing_slot_is_named_at_first_use_and_not_before(tmp_path: Path) -> 
         lms._callbacks.objective("acme", "ppe")
 
 
-def test_hosts_without_a_signal_of_their_own_use_objective_completed(host: Host) -> None:
-    host.attach("http://127.0.0.1:9/xapi")
-    objective_completed.send(host.app, result=result())
-    assert [delivery.result_id for delivery in host.deliveries()] == ["r1"]
+def test_hosts_without_a_signal_of_their_own_use_objective_completed(world: World) -> None:
+    world.attach("http://127.0.0.1:9/xapi")
+    objective_completed.send(world.app, result=result())
+    assert [delivery.result_id for delivery in world.rows()] == ["r1"]
 
 
-def test_a_receiver_may_return_one_several_or_nothing(host: Host) -> None:
-    host.attach("http://127.0.0.1:9/xapi")
+def test_a_receiver_may_return_one_several_or_nothing(world: World) -> None:
+    world.attach("http://127.0.0.1:9/xapi")
     made: list[Any] = [None, result("one"), [result("two"), result("three")], []]
     signal = Signal()
 
-    @host.lms.results_from(signal)
+    @world.lms.results_from(signal)
     def adapt(sender: object, number: int, **extra: object) -> Any:
         return made[number]
 
     for number in range(len(made)):
-        signal.send(host, number=number)
-    assert {delivery.result_id for delivery in host.deliveries()} == {"one", "two", "three"}
+        signal.send(world, number=number)
+    assert {delivery.result_id for delivery in world.rows()} == {"one", "two", "three"}
 
 
 def test_a_setup_error_is_a_runtime_error_and_ours() -> None:
@@ -149,9 +149,9 @@ def test_a_setup_error_is_a_runtime_error_and_ours() -> None:
     assert issubclass(MissingCallback, SetupError)
 
 
-def test_a_row_can_be_shown_after_its_session_is_gone(host: Host) -> None:
-    made = host.attach("http://127.0.0.1:9/xapi")
+def test_a_row_can_be_shown_after_its_session_is_gone(world: World) -> None:
+    made = world.attach("http://127.0.0.1:9/xapi")
     id = made.id
-    host.db.session.commit()
-    host.db.session.remove()
+    world.db.session.commit()
+    world.db.session.remove()
     assert repr(made) == f"<Configuration {id}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from pathlib import Path
@@ -169,8 +170,6 @@ def walk_the_migrations(app: Flask, db: SQLAlchemy, folder: Path) -> None:
 @pytest.fixture
 def calm_logging():
     """Alembic's env.py configures logging for the whole process: undo that."""
-    import logging
-
     root = logging.getLogger()
     before = root.handlers[:], root.level
     known = {name: logging.getLogger(name).disabled for name in root.manager.loggerDict}

@@ -12,7 +12,7 @@ import requests
 
 from flask_lms import testing
 from flask_lms.testing import CONFIG, FakeAnswer, FakeLRS, deliver
-from tests.host import Host, make_host, result
+from tests.world import World, make_world, result
 
 HEADERS = {"X-Experience-API-Version": "1.0.3"}
 
@@ -60,8 +60,8 @@ def statement(**changes: Any) -> dict[str, Any]:
     return {**made, **changes}
 
 
-def test_the_docstrings_example_works_as_it_stands(host: Host) -> None:
-    names = {"app": host.app, "lms": host.lms, "result": result(objective="fire")}
+def test_the_docstrings_example_works_as_it_stands(world: World) -> None:
+    names = {"app": world.app, "lms": world.lms, "result": result(objective="fire")}
     parser = doctest.DocTestParser()
     text = (testing.__doc__ or "").replace('"fire-safety"', '"fire"')
     example = parser.get_doctest(text, {**names, "Answer": FakeAnswer}, "testing", None, 0)
@@ -73,10 +73,10 @@ def test_the_docstrings_example_works_as_it_stands(host: Host) -> None:
 
 def test_the_given_configuration_is_all_that_a_host_needs(tmp_path: Any) -> None:
     assert set(CONFIG) == {"LMS_ALLOW_HTTP", "LMS_ALLOWED_NETWORKS"}
-    with make_host(f"sqlite:///{tmp_path / 'h.db'}", **CONFIG) as host, FakeLRS() as lrs:
-        host.attach(lrs.url, key=lrs.key, secret=lrs.secret)
-        host.lms.record(result())
-        assert deliver(host.app).delivered == 1
+    with make_world(f"sqlite:///{tmp_path / 'h.db'}", **CONFIG) as world, FakeLRS() as lrs:
+        world.attach(lrs.url, key=lrs.key, secret=lrs.secret)
+        world.lms.record(result())
+        assert deliver(world.app).delivered == 1
         assert len(lrs.statements) == 1
 
 

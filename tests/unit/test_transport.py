@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import ssl
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,14 +16,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.exceptions import LocationParseError
 
 from flask_lms.settings import Settings
 from flask_lms.transport import Transport, Unreachable
+from flask_lms.transport.faults import Phase, cause_of
 from flask_lms.transport.policy import BAD_PORTS, AddressPolicy
 
 from ..transport_support import Authority, Server, read_request, serving, transport
 
 _OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+_PUBLIC_ONLY = AddressPolicy.of(Settings())
 
 
 class KeepAlive:
@@ -84,6 +89,34 @@ def test_one_connection_carries_many_requests(lms: Server) -> None:
     assert lms.connections == 2
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 2\r\n\r\n[]",
+    ],
+)
+def test_a_connection_is_kept_after_an_answer_that_was_read_to_its_end(
+    lms: Server, answer: bytes
+) -> None:
+    lms.behaviour.answer = answer  # type: ignore[attr-defined]
+    sender = transport()
+    for _ in range(3):
+        assert sender.request("POST", lms.url(), headers={}, body=b"[]").is_complete
+    assert lms.connections == 1
+
+
+def test_a_connection_is_not_kept_after_an_answer_that_was_cut(lms: Server) -> None:
+    lms.behaviour.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + b"x" * 30000  # type: ignore[attr-defined]
+    sender = transport()
+    for _ in range(2):
+        reply = sender.request("POST", lms.url(), headers={}, body=b"[]")
+        assert (reply.status, reply.is_truncated) == (200, True)
+    assert lms.connections == 2
+
+
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
     def once(caller: socket.socket) -> None:
         read_request(caller)
@@ -133,6 +166,92 @@ def test_a_kept_connection_that_breaks_in_the_answer_is_not_repeated() -> None:
         with pytest.raises(Unreachable):
             sender.request("POST", server.url(), headers={}, body=b"[]")
         assert server.connections == 1
+
+
+def test_a_kept_connection_that_is_reset_in_the_answer_is_not_repeated() -> None:
+    def reset_in_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        read_request(caller)
+        caller.sendall(b"HTTP/1.1 200 OK\r\nX-")
+        time.sleep(0.1)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(reset_in_the_second) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+        assert (caught.value.cause, server.connections) == ("reset", 1)
+
+
+def test_a_kept_connection_that_stays_silent_is_a_timeout_and_not_repeated() -> None:
+    def be_silent_at_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        read_request(caller)
+        caller.recv(1)
+
+    with serving(be_silent_at_the_second) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+        assert (caught.value.cause, server.connections) == ("timeout", 1)
+
+
+def test_a_new_connection_in_place_of_a_kept_one_is_a_new_one() -> None:
+    def hang_up(caller: socket.socket) -> None:
+        read_request(caller)
+        if server.connections == 1:
+            caller.sendall(_OK)
+
+    with serving(hang_up) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        time.sleep(0.05)
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+        assert (caught.value.cause, server.connections) == ("reset", 2)
+
+
+def test_the_second_try_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def close_at_the_second(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        caller.settimeout(1)
+        read_request(caller)
+
+    tried: list[object] = []
+
+    def connect(self: socket.socket, address: object) -> None:
+        tried.append(address)
+        raise ConnectionResetError
+
+    with serving(close_at_the_second) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+    assert (caught.value.cause, caught.value.was_sent, len(tried)) == ("reset", True, 1)
+
+
+def test_a_server_that_is_gone_at_the_second_try_may_have_the_request() -> None:
+    def last_words(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.sendall(_OK)
+        caller.settimeout(1)
+        read_request(caller)
+        server.close_door()
+
+    with serving(last_words) as server:
+        sender = transport()
+        sender.request("POST", server.url(), headers={}, body=b"[]")
+        with pytest.raises(Unreachable) as caught:
+            sender.request("POST", server.url(), headers={}, body=b"[]")
+    assert caught.value.cause == "refused"
+    assert caught.value.was_sent
 
 
 def test_a_connection_that_idled_is_not_used_again(
@@ -256,6 +375,30 @@ def test_why_no_connection_could_be_made(
         assert caught.value.facts.get("seconds") == (1.0 if cause == "connect_timeout" else None)
 
 
+def _not_yet_valid() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError("certificate verify failed")
+    error.verify_code = 9
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "cause"),
+    [
+        (OSError(107, "Transport endpoint is not connected"), "connect", "reset"),
+        (UnicodeError("label too long"), "connect", "dns"),
+        (LocationParseError("http://[/"), "connect", "dns"),
+        (_not_yet_valid(), "tls", "tls"),
+        (ssl.SSLError("bad record"), "sent", "tls"),
+        (OSError("odd"), "sent", "reset"),
+        (ValueError("odd"), "sent", "not_http"),
+    ],
+)
+def test_rare_faults_have_a_cause_by_how_far_the_exchange_was(
+    error: Exception, phase: Phase, cause: str
+) -> None:
+    assert cause_of(error, phase) == cause
+
+
 def test_many_dead_addresses_share_one_connect_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float | None] = []
 
@@ -277,6 +420,32 @@ def test_the_stages_of_a_connection_come_one_by_one(lms: Server) -> None:
     assert [name for name, _ in stages] == ["address", "dns", "connect"]
     assert all(milliseconds >= 0 for _, milliseconds in stages)
     assert _heads(lms) == []
+
+
+def test_the_stages_are_those_of_a_connection_of_its_own() -> None:
+    authority = Authority()
+    with serving(KeepAlive(), authority.server_context("localhost")) as lms:
+        sender = transport()
+        sender.request("GET", lms.url("localhost"), headers={}, ca_pem=authority.pem)
+        stages = list(sender.connect_stages(lms.url("localhost"), ca_pem=authority.pem))
+        assert [name for name, _ in stages] == ["address", "dns", "connect", "tls"]
+        assert (lms.connections, len(_heads(lms))) == (2, 1)
+        sender.close()
+
+
+def test_a_look_up_that_leads_to_a_forbidden_address_has_not_ended_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [(socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a: rows)
+    ended: list[str] = []
+    with pytest.raises(Unreachable):
+        ended.extend(name for name, _ in transport().connect_stages("https://lms.example.com/"))
+    assert ended == ["address"]
+
+
+def test_a_literal_address_has_no_look_up(lms: Server) -> None:
+    assert [name for name, _ in transport().connect_stages(lms.url())] == ["address", "connect"]
 
 
 def test_ports_of_other_services_are_not_called_and_all_others_are() -> None:
@@ -302,13 +471,65 @@ def test_a_transport_shows_nothing_of_itself(lms: Server) -> None:
     assert "canary" not in repr(sender) + repr(vars(sender))
 
 
+@pytest.mark.parametrize(
+    ("url", "cause", "reason"),
+    [
+        ("https://[::1", "blocked", "url"),
+        ("https:///xapi", "blocked", "url"),
+        ("https://lms.example.com\n/", "blocked", "url"),
+        ("https://lms.example.com/\x7f", "blocked", "url"),
+        ("https://lms%2eexample.com/", "blocked", "url"),
+        ("https://" + "a." * 130 + "com/", "blocked", "url"),
+        ("https://lms.example.com/" + "a" * 9000, "blocked", "url"),
+        ("lms.example.com/xapi", "blocked", "scheme"),
+        ("ftp://lms.example.com/", "blocked", "scheme"),
+        ("https://key:secret@lms.example.com/", "blocked", "userinfo"),
+        ("https://lms.example.com:22/", "blocked", "port"),
+        ("https://lms.example.com:0/", "blocked", "port"),
+        ("https://lms.example.com:8o/", "blocked", "port"),
+        ("https://127.1/", "blocked", "encoded"),
+        ("https://127..1/", "blocked", "encoded"),
+        ("https://①②⑦.1/", "blocked", "encoded"),
+        ("https://127.0.0.1/", "blocked", "address"),
+        ("https://lms..example.com/", "dns", "name"),
+        ("https://lms!.example.com/", "dns", "name"),
+        (f"https://{'a' * 64}.example.com/", "dns", "name"),
+        (f"https://{'ü' * 64}.example.com/", "dns", "name"),
+        ("https://-my_lms.example.com/", "dns", "name"),
+    ],
+)
+def test_the_part_of_a_url_that_is_refused_is_named(url: str, cause: str, reason: str) -> None:
+    with pytest.raises(Unreachable) as caught:
+        AddressPolicy.of(Settings()).check(url)
+    assert (caught.value.cause, caught.value.facts["reason"]) == (cause, reason)
+    assert "secret" not in str(caught.value.facts)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reason"),
+    [
+        (("93.184.215.14", "10.0.0.1"), "mixed"),
+        (("10.0.0.1", "10.0.0.2"), "address"),
+        (("10.0.0.1",), "address"),
+    ],
+)
+def test_a_name_of_allowed_and_forbidden_addresses_is_told_from_a_forbidden_one(
+    addresses: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(socket.AF_INET, 1, 6, "", (address, 443)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a: rows)
+    with pytest.raises(Unreachable) as caught:
+        transport().request("GET", "https://lms.example.com/", headers={})
+    assert (caught.value.cause, caught.value.facts["reason"]) == ("blocked", reason)
+
+
 @given(
     st.text(max_size=60), st.sampled_from(["", "https://", "https://[", "http://a@", "https://x:"])
 )
 def test_no_url_raises_anything_but_ours(text: str, before: str) -> None:
     cause, host = "none", ""
     try:
-        AddressPolicy.of(Settings()).check(before + text)
+        _PUBLIC_ONLY.check(before + text)
     except Unreachable as fault:
         cause, host = fault.cause, fault.facts["host"]
     assert cause in ("none", "blocked", "dns")
@@ -414,6 +635,43 @@ def test_a_proxy_that_is_down_is_named() -> None:
         with pytest.raises(Unreachable) as caught:
             list(sender.connect_stages(url))
         assert caught.value.cause == "proxy"
+
+
+def test_a_tunnel_that_stays_silent_is_a_timeout_and_one_that_closes_is_the_proxys() -> None:
+    def stay_silent(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.recv(1)
+
+    with serving(stay_silent) as proxy, pytest.raises(Unreachable) as caught:
+        _by_proxy(proxy, connect_timeout_seconds=0.2).request(
+            "GET", "https://lms.invalid/", headers={}
+        )
+    assert (caught.value.cause, caught.value.facts["seconds"]) == ("timeout", 0.2)
+    with serving(lambda caller: None) as proxy, pytest.raises(Unreachable) as caught:
+        _by_proxy(proxy).request("GET", "https://lms.invalid/", headers={})
+    assert (caught.value.cause, caught.value.facts["proxy"]) == ("proxy", "127.0.0.1")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_answer_that_drips_through_a_proxy_is_cut_at_the_total_limit(scheme: str) -> None:
+    def drip(caller: socket.socket) -> None:
+        read_request(caller)
+        while True:  # until the caller hangs up
+            caller.sendall(b"H")
+            time.sleep(0.05)
+
+    authority = Authority()
+    context = authority.server_context("lms.invalid") if scheme == "https" else None
+    with serving(drip, context) as lms, serving(Proxy(lms.port)) as proxy:
+        if scheme == "http":
+            proxy.behaviour = drip
+        started = time.monotonic()
+        with pytest.raises(Unreachable) as caught:
+            _by_proxy(proxy, total_timeout_seconds=0.6).request(
+                "GET", f"{scheme}://lms.invalid:8443/", headers={}, ca_pem=authority.pem
+            )
+        assert time.monotonic() - started < 2
+    assert (caught.value.cause, caught.value.facts["seconds"]) == ("timeout", 0.6)
 
 
 def test_private_addresses_are_refused_before_a_proxy_is_asked(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_lms.transport import MOST_BODY_BYTES, Reply, Unreachable
+from flask_lms.transport import MOST_BODY_BYTES, MOST_HEADER_BYTES, Reply, Unreachable
 
 from ..transport_support import Behaviour, answering, read_request, serving, transport
 
@@ -134,6 +134,34 @@ def test_a_slow_look_up_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.cause == "dns"
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"connect_timeout_seconds": 0.1},
+        {"connect_timeout_seconds": 5, "total_timeout_seconds": 0.2},
+    ],
+)
+def test_a_look_up_ends_with_either_limit(
+    limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a: time.sleep(3) or [])
+    started = time.monotonic()
+    with pytest.raises(Unreachable):
+        transport(**limits).request("GET", "https://lms.example.com/", headers={})
+    assert time.monotonic() - started < 1.5
+
+
+def test_silence_ends_with_the_total_limit_when_that_comes_first() -> None:
+    def stay_silent(caller: socket.socket) -> None:
+        read_request(caller)
+        caller.recv(1)
+
+    started = time.monotonic()
+    fault = _fault(stay_silent, read_timeout_seconds=5, total_timeout_seconds=0.3)
+    assert time.monotonic() - started < 2
+    assert (fault.cause, fault.facts["seconds"]) == ("timeout", 0.3)
+
+
 # -- endless ---------------------------------------------------------------------------------------
 
 
@@ -171,6 +199,24 @@ def test_ten_megabytes_of_header_are_no_http(answer: bytes) -> None:
     fault = _fault(answering(answer))
     assert fault.cause == "not_http"
     assert fault.was_sent
+
+
+@pytest.mark.parametrize("size", [MOST_HEADER_BYTES, MOST_HEADER_BYTES + 1])
+def test_a_header_may_have_64_kilobytes(size: int) -> None:
+    head = b"HTTP/1.1 204 No Content\r\nX-Long: "
+    behaviour = answering(head + b"x" * (size - len(head) - 4) + b"\r\n\r\n")
+    if size > MOST_HEADER_BYTES:
+        assert _fault(behaviour).cause == "not_http"
+    else:
+        assert _exchange(behaviour).status == 204
+
+
+@pytest.mark.parametrize("size", [MOST_BODY_BYTES - 1, MOST_BODY_BYTES, MOST_BODY_BYTES + 1])
+def test_a_body_up_to_the_cap_is_whole(size: int) -> None:
+    head = _HEAD + b"Content-Length: %d\r\n\r\n" % size
+    reply = _exchange(answering(head + b"x" * size))
+    assert len(reply.body) == min(size, MOST_BODY_BYTES)
+    assert reply.is_truncated is (size > MOST_BODY_BYTES)
 
 
 def _packed(encoding: str, size: int) -> bytes:
@@ -216,6 +262,7 @@ def test_packed_nothing_without_end_is_cut() -> None:
         )
     )
     assert reply.is_truncated
+    assert reply.is_complete  # by its size, not by the clock
     assert reply.body == b""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import ssl
+import time
 import warnings
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def test_a_bundle_for_the_whole_platform_is_trusted(authority: Authority, tmp_pa
     with serving(_OK, authority.server_context("localhost")) as server:
         sender = transport(ca_bundle=str(bundle))
         assert sender.request("POST", server.url("localhost"), headers={}).status == 204
+
+
+def test_a_bundle_for_the_whole_platform_is_trusted_alone(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usual, own = tmp_path / "usual.pem", tmp_path / "own.pem"
+    usual.write_text(authority.pem)
+    own.write_text(Authority().pem)
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(usual))
+    with serving(_OK, authority.server_context("localhost")) as server:
+        assert _cause(server.url("localhost"), ca_bundle=str(own)).cause == "tls_untrusted"
 
 
 def test_an_address_is_verified_too(authority: Authority) -> None:
@@ -133,6 +145,25 @@ def test_a_server_that_is_silent_in_the_handshake_is_left_in_time(authority: Aut
         fault = _cause(url, connect_timeout_seconds=0.2)
     assert fault.cause == "timeout"
     assert fault.facts["seconds"] == 0.2
+
+
+def test_a_handshake_has_the_whole_limit_however_many_addresses_a_name_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stay_silent(caller: socket.socket) -> None:
+        while caller.recv(9000):
+            pass
+
+    with serving(stay_silent) as server:
+        rows = [(socket.AF_INET, 1, 6, "", (f"127.0.0.{n}", server.port)) for n in range(1, 5)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *a: rows)
+        started = time.monotonic()
+        with pytest.raises(Unreachable) as caught:
+            transport(connect_timeout_seconds=0.4).request(
+                "GET", f"https://lms.intranet:{server.port}/", headers={}
+            )
+        assert time.monotonic() - started >= 0.4
+    assert (caught.value.cause, caught.value.facts["seconds"]) == ("timeout", 0.4)
 
 
 def test_the_environment_can_not_switch_verification_off(

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ..base import Answer, Stored, Verdict
+from ..base import Answer, Stored, Verdict, place
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
 
@@ -152,19 +152,9 @@ def read_unreachable(cause: str, facts: Mapping[str, Any], url: str, was_sent: b
     return Answer(
         verdict=Verdict.FAILED,
         cause=cause,
-        facts={"seconds": "", **place(url), **facts},
+        facts={**place(url), **facts},
         is_suspect_of_size=was_sent and cause in ("timeout", "reset"),
     )
-
-
-def place(url: str) -> dict[str, Any]:
-    """Host and port of a URL, as facts."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (80 if parts.scheme == "http" else 443)
-        return {"host": parts.hostname or "", "port": port}
-    except ValueError:
-        return {"host": "", "port": 0}
 
 
 def retry_after(value: str | None, date: str | None) -> float | None:

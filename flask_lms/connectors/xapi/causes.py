@@ -1,8 +1,4 @@
-"""Why something went wrong, in words for the administrator, and what to do about it.
-
-Placeholders are filled from ``Answer.facts`` or ``NotSendable.facts``; :data:`FACTS` says what is
-always there.
-"""
+"""Why something went wrong, in words for the administrator, and what to do about it."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ _DESTINATION = (
     Cause(
         code="credentials",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS refused the xAPI key or secret (%(http_status)s)."),
+        sentence=N_("Your LMS refused the xAPI key or secret[ (%(http_status)s)]."),
         remedy=(
             N_("Enter the xAPI key and secret again."),
             N_("The key must be allowed to write statements: ask your LMS administrator."),
@@ -29,21 +25,21 @@ _DESTINATION = (
     Cause(
         code="address",
         status=Status.SERVER_ERROR,
-        sentence=N_("There is no xAPI service at this address (%(http_status)s)."),
+        sentence=N_("There is no xAPI service at this address[ (%(http_status)s)]."),
         remedy=(N_("Check the xAPI URL: it often ends in /xapi/."),),
         is_settings=True,
     ),
     Cause(
         code="redirect",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS redirects to %(target)s."),
+        sentence=N_("Your LMS redirects to [%(target)s|another address]."),
         remedy=(N_("Use that address as the xAPI URL, if it is your LMS's."),),
         is_settings=True,
     ),
     Cause(
         code="not_lrs",
         status=Status.SERVER_ERROR,
-        sentence=N_("%(host)s answered with a web page, not as an xAPI service."),
+        sentence=N_("[%(host)s|Your LMS] answered with a web page, not as an xAPI service."),
         remedy=(
             N_("Check the xAPI URL: it often ends in /xapi/."),
             N_("Ask your LMS administrator for the address of its xAPI service."),
@@ -53,7 +49,7 @@ _DESTINATION = (
     Cause(
         code="settings",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS rejects the results as invalid: “%(words)s”."),
+        sentence=N_("Your LMS rejects the results as invalid[: “%(words)s”]."),
         remedy=(
             N_("Look at the advanced settings, such as the xAPI version."),
             N_("Show these words to your LMS administrator."),
@@ -63,19 +59,19 @@ _DESTINATION = (
     Cause(
         code="rate",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS asks us to slow down (%(http_status)s)."),
+        sentence=N_("Your LMS asks us to slow down[ (%(http_status)s)]."),
         remedy=(N_("There is nothing to do: sending goes on by itself."),),
     ),
     Cause(
         code="internal",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS has an internal problem (%(http_status)s)."),
+        sentence=N_("Your LMS has an internal problem[ (%(http_status)s)]."),
         remedy=(_TELL,),
     ),
     Cause(
         code="busy",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS did not take the request in time (%(http_status)s)."),
+        sentence=N_("Your LMS did not take the request in time[ (%(http_status)s)]."),
         remedy=(N_("Ask your LMS administrator whether it is overloaded."),),
     ),
     Cause(
@@ -87,7 +83,7 @@ _DESTINATION = (
     Cause(
         code="gateway",
         status=Status.SERVER_ERROR,
-        sentence=N_("Something between us and your LMS asks for a sign-in (%(http_status)s)."),
+        sentence=N_("Something between us and your LMS asks for a sign-in[ (%(http_status)s)]."),
         remedy=(
             N_("Ask your LMS administrator to let this platform through."),
             N_("If your LMS is not at fault, tell your platform's operator."),
@@ -96,7 +92,7 @@ _DESTINATION = (
     Cause(
         code="protocol",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS does not take the request as xAPI describes it (%(http_status)s)."),
+        sentence=N_("Your LMS does not take the request as xAPI describes it[ (%(http_status)s)]."),
         remedy=(
             N_("Check the xAPI URL."),
             N_("Try another xAPI version under Advanced, or tell your LMS administrator."),
@@ -105,7 +101,7 @@ _DESTINATION = (
     Cause(
         code="unexpected",
         status=Status.SERVER_ERROR,
-        sentence=N_("Your LMS gave an answer that xAPI does not know (%(http_status)s)."),
+        sentence=N_("Your LMS gave an answer that xAPI does not know[ (%(http_status)s)]."),
         remedy=(N_("Check the xAPI URL."), _TELL),
     ),
 )
@@ -114,7 +110,7 @@ _DELIVERY = (
     Cause(
         code="rejected",
         status=None,
-        sentence=N_("Your LMS rejected this result: “%(words)s”."),
+        sentence=N_("Your LMS rejected this result[: “%(words)s”]."),
         remedy=(N_("Show these words to your LMS administrator, then use Send again."),),
     ),
     Cause(
@@ -138,22 +134,26 @@ _DELIVERY = (
     Cause(
         code="no_email",
         status=None,
-        sentence=N_("The participant ID '%(participant)s' is not an e-mail address."),
-        remedy=(N_("Correct it in %(platform)s, then Check again."),),
+        sentence=N_("The participant ID[ '%(participant)s'] is not an e-mail address."),
+        remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
     ),
     Cause(
         code="bad_email",
         status=None,
         sentence=N_(
-            "The e-mail address '%(email)s' of participant '%(participant)s' can't be sent: "
-            "LMSs take plain addresses such as jane.doe@example.com."
+            "The e-mail address[ '%(email)s'] of [participant '%(participant)s'|the participant] "
+            "can't be sent: LMSs take plain addresses such as jane.doe@example.com."
         ),
-        remedy=(N_("Correct it in %(platform)s, then Check again."),),
+        remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
     ),
     Cause(
         code="too_long",
         status=None,
-        sentence=N_("This result would be %(bytes)s bytes long; at most %(most)s can be sent."),
+        sentence=N_(
+            "This result "
+            "[would be %(bytes)s bytes long; at most %(most)s can be|is too long to be] "
+            "sent."
+        ),
         remedy=(N_("Shorten its steps or extensions in the platform, then Check again."),),
     ),
 )
@@ -161,17 +161,4 @@ _DELIVERY = (
 #: Every cause of this connector by its code.
 CAUSES: Mapping[str, Cause] = MappingProxyType(
     {cause.code: cause for cause in (*_DESTINATION, *_DELIVERY)}
-)
-
-_ANSWER = frozenset({"host", "port", "http_status", "words", "target"})
-
-#: What each cause's sentence and remedy may name.
-FACTS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        **{cause.code: _ANSWER for cause in _DESTINATION},
-        **{code: _ANSWER for code in ("rejected", "conflict", "too_large", "foreign_ids")},
-        "no_email": frozenset({"participant", "email", "platform"}),
-        "bad_email": frozenset({"participant", "email", "platform"}),
-        "too_long": frozenset({"bytes", "most"}),
-    }
 )

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from ...i18n import N_, Words
 from ...transport import Unreachable
-from ..base import Answer, Stage, StageState, TestReport, Verdict
+from ..base import (
+    STAGES,
+    Answer,
+    Stage,
+    StageState,
+    TestReport,
+    Verdict,
+    connection_stages,
+    place,
+)
 from . import answers, client
 
 if TYPE_CHECKING:
-    from ...transport import Reply, Transport
+    from ...transport import Transport
 
-
-#: The transport's stages with what people call them.
-STAGES = {
-    "address": N_("Address"),
-    "dns": N_("Name look-up"),
-    "connect": N_("Connection"),
-    "tls": N_("Encryption"),
-}
 ABOUT = N_("xAPI service")
 CREDENTIALS = N_("Key and secret")
 
@@ -39,27 +40,23 @@ def check(
 ) -> Iterator[Stage | TestReport]:
     """Each stage as it ends, then the report."""
     stages: list[Stage] = []
-    report: TestReport | None = None
+    fault: Answer | None = None
     for step in _walk(settings, secrets, transport):
         if isinstance(step, Answer):
-            report = TestReport(stages=(), cause=step.cause, facts=step.facts, words=step.words)
-            continue
-        stages.append(step)
-        yield step
-    if report is None:
+            fault = step
+        else:
+            stages.append(step)
+            yield step
+    if fault is None:
         words = Words("Connected. Nothing was stored in your LMS.")
         yield TestReport(stages=tuple(stages), words=words)
         return
     # Those before the failing one that never came don't apply, such as a number's look-up.
     order = (*STAGES.values(), ABOUT, CREDENTIALS)
-    after = order.index(stages[-1].name) + 1 if stages else 0
-    for name in order[after:]:
-        skipped = Stage(name=name, state=StageState.SKIPPED)
-        stages.append(skipped)
-        yield skipped
-    yield TestReport(
-        stages=tuple(stages), cause=report.cause, facts=report.facts, words=report.words
-    )
+    for name in order[order.index(stages[-1].name) + 1 if stages else 0 :]:
+        stages.append(Stage(name=name, state=StageState.SKIPPED))
+        yield stages[-1]
+    yield TestReport(stages=tuple(stages), cause=fault.cause, facts=fault.facts, words=fault.words)
 
 
 def _walk(
@@ -68,86 +65,18 @@ def _walk(
     """The stages until one fails; then the answer that says why."""
     url = settings["url"]
     if not secrets.get("secret"):
-        yield Answer(verdict=Verdict.FAILED, cause="secret_unreadable", facts=answers.place(url))
+        yield Answer(verdict=Verdict.FAILED, cause="secret_unreadable", facts=place(url))
         return
-    waiting = [name for name in STAGES if name != "tls" or url.startswith("https:")]
     try:
-        for name, duration_ms in transport.connect_stages(url, ca_pem=settings["ca_pem"]):
-            waiting = [other for other in waiting if other != name]
-            yield Stage(name=STAGES[name], state=StageState.OK, duration_ms=duration_ms)
+        yield from connection_stages(url, transport, settings["ca_pem"])
     except Unreachable as error:
-        yield Stage(name=STAGES[_failed_stage(error.cause, waiting)], state=StageState.FAILED)
         yield client.unreachable(error, url)
         return
-    if not url.startswith("https:"):
-        yield Stage(
-            name=STAGES["tls"],
-            state=StageState.SKIPPED,
-            words=Words("This address is not encrypted."),
-        )
-    about, is_lrs = _about(settings, secrets, transport)
+
+    about = _about(settings, secrets, transport)
     yield about
-    yield from _credentials(settings, secrets, transport, is_lrs)
 
-
-def _failed_stage(cause: str, waiting: list[str]) -> str:
-    """A literal address has no look-up and a proxy shows less, so the cause decides."""
-    if cause.startswith("tls"):
-        return "tls"
-    if cause in ("dns", "blocked"):
-        return "address" if "address" in waiting else "dns"
-    return "connect" if "connect" in waiting else "tls"
-
-
-def _about(
-    settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
-) -> tuple[Stage, bool]:
-    """The LRS's own description (Communication 2.8), and whether an LRS gave it."""
-    try:
-        reply = client.request(transport, "GET", f"{settings['url']}/about", settings, secrets)
-    except Unreachable:
-        return Stage(name=ABOUT, state=StageState.SKIPPED), False
-    versions = _versions(reply)
-    if versions:
-        words = Words("It offers xAPI %(versions)s.", versions=", ".join(versions))
-        if settings["version"] not in versions:
-            words = Words(
-                "It offers xAPI %(versions)s, not %(version)s as set here.",
-                versions=", ".join(versions),
-                version=settings["version"],
-            )
-    else:
-        words = Words("Your LMS doesn't describe itself. That is no fault.")
-    stage = Stage(
-        name=ABOUT,
-        state=StageState.OK if versions else StageState.SKIPPED,
-        duration_ms=reply.duration_ms,
-        http_status=reply.status,
-        words=words,
-    )
-    return stage, bool(versions)
-
-
-def _versions(reply: Reply) -> list[str]:
-    if reply.status != 200:
-        return []
-    try:
-        value = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return []
-    found = value.get("version") if isinstance(value, dict) else None
-    if not isinstance(found, list):
-        return []
-    return [item[:20] for item in found[:20] if isinstance(item, str)]
-
-
-def _credentials(
-    settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
-    transport: Transport,
-    is_lrs: bool,
-) -> Iterator[Stage | Answer]:
-    url = f"{settings['url']}/statements"
+    url = f"{url}/statements"
     try:
         reply = client.request(transport, "POST", url, settings, secrets, b"[]")
     except Unreachable as error:
@@ -155,8 +84,8 @@ def _credentials(
         yield client.unreachable(error, url)
         return
     received = client.received(reply, url)
-    redactor = client.redactor(settings, secrets)
-    answer = read_test_answer(received, answers.read_answer(received, redactor), is_lrs=is_lrs)
+    said = answers.read_answer(received, client.redactor(settings, secrets))
+    answer = read_test_answer(received, said, is_lrs=about.state is StageState.OK)
     yield Stage(
         name=CREDENTIALS,
         state=StageState.OK if answer is None else StageState.FAILED,
@@ -166,6 +95,38 @@ def _credentials(
     )
     if answer is not None:
         yield answer
+
+
+def _about(settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport) -> Stage:
+    """The LRS's own description (Communication 2.8): OK when an LRS gave it."""
+    try:
+        reply = client.request(transport, "GET", f"{settings['url']}/about", settings, secrets)
+    except Unreachable:
+        return Stage(name=ABOUT, state=StageState.SKIPPED)
+    try:
+        value = json.loads(reply.body) if reply.status == 200 else None
+    except (ValueError, RecursionError):
+        value = None
+    found = value.get("version") if isinstance(value, dict) else None
+    some = found[:20] if isinstance(found, list) else []
+    versions = [item[:20] for item in some if isinstance(item, str)]
+    if not versions:
+        words = Words("Your LMS doesn't describe itself. That is no fault.")
+    elif settings["version"] in versions:
+        words = Words("It offers xAPI %(versions)s.", versions=", ".join(versions))
+    else:
+        words = Words(
+            "It offers xAPI %(versions)s, not %(version)s as set here.",
+            versions=", ".join(versions),
+            version=settings["version"],
+        )
+    return Stage(
+        name=ABOUT,
+        state=StageState.OK if versions else StageState.SKIPPED,
+        duration_ms=reply.duration_ms,
+        http_status=reply.status,
+        words=words,
+    )
 
 
 def read_test_answer(received: answers.Received, answer: Answer, *, is_lrs: bool) -> Answer | None:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from ...checks import CONTROL
+
 #: Most characters kept of an answer.
 MOST_CHARACTERS = 2000
 
 _HIDDEN = "•••"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _INVISIBLE = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|$)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[!/?a-zA-Z][^<>]*(>|$)")
 _BASIC = re.compile(r"\b(basic|bearer)(\s+|%20|\+)[A-Za-z0-9+/=_.~-]{4,}", re.IGNORECASE)
@@ -52,7 +53,7 @@ class Redactor:
 
     def clean(self, text: str, *, most: int = MOST_CHARACTERS) -> str | None:
         """One line of plain text without secrets; None when nothing can be kept."""
-        text = " ".join(_CONTROL.sub(" ", self._hide(text)).split())
+        text = " ".join(CONTROL.sub(" ", self._hide(text)).split())
         # Joining lines may have put a secret together again.
         text = self._hide(text)[:most].strip()
         lowered = text.lower()

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
+from ...checks import is_absolute_iri
 from ...values import (
     Activity,
     Objective,
@@ -16,7 +17,6 @@ from ...values import (
     Participant,
     Score,
     StepResult,
-    is_absolute_iri,
 )
 from ..base import BuildContext, Built, NotSendable, Statement
 from . import vocabulary

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.alerts_support import Stage
-from tests.host import make_host
+from tests.world import World, make_world
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
-    """A host in memory whose clock stands still."""
-    with make_host("sqlite://", LMS_OPERATOR_EMAILS=["ops@harbor.example"]) as host:
-        yield Stage(host=host)
+def world() -> Iterator[World]:
+    """In memory, with a clock that stands still."""
+    with make_world("sqlite://", LMS_OPERATOR_EMAILS=["ops@harbor.example"]) as made:
+        made.freeze()
+        yield made

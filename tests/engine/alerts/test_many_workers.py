@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 
+import pytest
 from sqlalchemy.exc import OperationalError
 
 from flask_lms.alerts import outages
-from tests.alerts_support import Stage
+from tests.world import World, make_world
 
 
-def test_workers_that_tick_at_once_tell_each_outage_once(host):
-    stage = Stage(host=host)
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    with make_world(database_url) as made:
+        made.freeze()
+        yield made
+
+
+def test_workers_that_tick_at_once_tell_each_outage_once(world):
     for n in range(10):
-        stage.down(stage.configuration(f"LMS{n} of a branch", (f"c{n}@acme.example",)))
+        world.down(world.connected(f"LMS{n} of a branch", (f"c{n}@acme.example",)))
     failed: list[BaseException] = []
 
     def tick() -> None:
         """As the ticker does it: what a database turns back is tried again."""
-        with host.app.app_context():
+        with world.app.app_context():
             for tries_left in (2, 1, 0):
                 try:
-                    outages.tick(host.state, stage.now)
+                    outages.tick(world.state, world.now)
                     return
                 except OperationalError as error:  # a deadlock, or SQLite's lock
                     if not tries_left:
@@ -31,15 +39,15 @@ def test_workers_that_tick_at_once_tell_each_outage_once(host):
                     failed.append(error)
                     return
                 finally:
-                    host.db.session.remove()
+                    world.db.session.remove()
 
     for minutes in (6, 24 * 60, 48 * 60):
-        stage.clock.advance(minutes=minutes)
-        stage.session.rollback()
+        world.clock.advance(minutes=minutes)
+        world.session.rollback()
         threads = [threading.Thread(target=tick) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert failed == []
-    assert Counter(stage.kinds()) == {"error": 10, "still_down": 20}
+    assert Counter(world.kinds()) == {"error": 10, "still_down": 20}

@@ -17,8 +17,7 @@ import pytest
 from flask_lms import events
 from flask_lms.alerts import rules, sending
 from flask_lms.database.models import DeliveryState, Incident, Mail
-from tests.alerts_support import Stage
-from tests.host import START, make_host
+from tests.world import START, World, make_world
 
 DAYS = 90
 DAY = timedelta(days=1)
@@ -27,8 +26,8 @@ DAY = timedelta(days=1)
 class Life:
     """A script of what happens when, played on a clock; minutes tick while something happens."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, world: World) -> None:
+        self.world = world
         self.script: list[tuple[datetime, Callable[[], None]]] = []
         self.down_since: dict[uuid.UUID, datetime] = {}
         self.sent: list[tuple[datetime, uuid.UUID]] = []
@@ -38,39 +37,43 @@ class Life:
 
     def outage(self, id: uuid.UUID, day: float, cause: str = "refused", **lasts: float) -> None:
         def begin() -> None:
-            self.down_since[id] = self.stage.now
-            act = self.stage.refuse if cause == "credentials" else self.stage.down
+            self.down_since[id] = self.world.now
+            act = self.world.refuse if cause == "credentials" else self.world.down
             act(id, cause)
 
         def end() -> None:
             del self.down_since[id]
-            self.stage.up(id)
+            self.world.up(id)
 
         self.at(day, begin)
         self.at(day, end, **lasts)
 
     def play(self) -> None:
         self.script.sort(key=lambda line: line[0])
-        lines = iter([*self.script, (START + DAYS * DAY, lambda: None)])
-        quiet_from = START
-        for moment, act in lines:
-            while self.stage.now < moment:
-                hot = self.stage.now - quiet_from < timedelta(minutes=20)
-                step = timedelta(minutes=1 if hot else 60)
-                self.stage.clock.time = min(self.stage.now + step, moment)
+        happened_at = START
+        for moment, act in [*self.script, (START + DAYS * DAY, lambda: None)]:
+            while self.world.now < moment:
+                step = self._step(self.world.now - happened_at)
+                self.world.clock.time = min(self.world.now + step, moment)
                 self.tick()
             act()
             self.tick()
-            quiet_from = moment
+            happened_at = moment
+
+    def _step(self, quiet_for: timedelta) -> timedelta:
+        """To the next tick: short while something is decided, long where only reminders come."""
+        if quiet_for < timedelta(minutes=12):
+            return timedelta(minutes=1)
+        return timedelta(hours=1) if quiet_for < 2 * DAY else DAY
 
     def tick(self) -> None:
-        stage = self.stage
+        world = self.world
         for id, since in self.down_since.items():  # probed after 15 and 30 seconds more
-            if stage.now - since >= timedelta(seconds=45):
-                stage.get(id).health.failures = 3
-        stage.session.commit()
-        stage.tick()
-        while sending.send_due(stage.state):
+            if world.now - since >= timedelta(seconds=45):
+                world.get(id).health.failures = 3
+        world.session.commit()
+        world.tick()
+        while sending.send_due(world.state):
             pass
 
     def note(self, sender: object, event: events.AlertSent) -> None:
@@ -79,9 +82,9 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life() -> Iterator[Life]:
-    with make_host("sqlite://") as host:
-        stage = Stage(host=host)
-        life = Life(stage)
+    with make_world("sqlite://") as world:
+        world.freeze()
+        life = Life(world)
         _write(life)
         with events.alert_sent.connected_to(life.note):
             life.play()
@@ -89,13 +92,13 @@ def life() -> Iterator[Life]:
 
 
 def _write(life: Life) -> None:
-    stage = life.stage
-    corporate = stage.configuration("Corporate LMS", ("ana@acme.example",))
-    flapping = stage.configuration("Flapping LMS", ("carla@acme.example",))
-    rejecting = stage.configuration("Strict LMS", ("dora@acme.example",))
-    revoked = stage.configuration("Revoked LMS", ("emil@acme.example", "fay@acme.example"))
-    branches = [stage.configuration(f"Branch {n:02}", ("hub@acme.example",)) for n in range(25)]
-    open_ended = stage.configuration("Old LMS", ("gus@acme.example",))
+    world = life.world
+    corporate = world.connected("Corporate LMS", ("ana@acme.example",))
+    flapping = world.connected("Flapping LMS", ("carla@acme.example",))
+    rejecting = world.connected("Strict LMS", ("dora@acme.example",))
+    revoked = world.connected("Revoked LMS", ("emil@acme.example", "fay@acme.example"))
+    branches = [world.connected(f"Branch {n:02}", ("hub@acme.example",)) for n in range(25)]
+    open_ended = world.connected("Old LMS", ("gus@acme.example",))
 
     life.outage(corporate, 1, seconds=30)
     life.outage(corporate, 2, minutes=1)
@@ -103,17 +106,17 @@ def _write(life: Life) -> None:
     life.outage(corporate, 10, days=9, hours=23)
 
     def new_contact() -> None:
-        stage.get(corporate).contact_emails = ["bo@acme.example"]
-        stage.session.commit()
+        world.get(corporate).contact_emails = ["bo@acme.example"]
+        world.session.commit()
 
     life.at(12, new_contact)
-    for minute in range(0, 360, 2):
-        life.outage(flapping, 30 + minute / 1440, minutes=1)
     for minute in range(0, 120, 2):
+        life.outage(flapping, 30 + minute / 1440, minutes=1)
+    for minute in range(0, 40, 2):
         life.outage(flapping, 31 + minute / 1440, minutes=1)
 
     def reject() -> None:
-        stage.deliveries(rejecting, 500, DeliveryState.REJECTED, "rejected")
+        world.wait(rejecting, 500, DeliveryState.REJECTED, "rejected")
 
     for minute in range(0, 60, 6):
         life.at(40, reject, minutes=minute)
@@ -121,7 +124,7 @@ def _write(life: Life) -> None:
 
     def mail_server(is_there: bool) -> Callable[[], None]:
         def act() -> None:
-            mail = stage.host.app.extensions["mail"]
+            mail = world.app.extensions["mail"]
             mail.suppress, mail.server, mail.port = is_there, "127.0.0.1", 1
 
         return act
@@ -134,20 +137,20 @@ def _write(life: Life) -> None:
         life.outage(branch, 70, hours=2)
 
     def for_ever() -> None:
-        life.down_since[open_ended] = stage.now
-        stage.down(open_ended)
+        life.down_since[open_ended] = world.now
+        world.down(open_ended)
 
     life.at(80, for_ever)
 
 
 def names(life: Life) -> dict[uuid.UUID, str]:
-    stage = life.stage
-    return {c.id: c.name for c in stage.host.lms.configurations.list()}
+    world = life.world
+    return {c.id: c.name for c in world.lms.configurations.list()}
 
 
 def mails(life: Life, name: str) -> list[Mail]:
     """What was sent about a configuration, in the order of sending."""
-    by_id = {mail.id: mail for mail in life.stage.mails(state="sent")}
+    by_id = {mail.id: mail for mail in life.world.mails(state="sent")}
     known = names(life)
     return [by_id[id] for _, id in life.sent if known.get(by_id[id].configuration_id) == name]
 
@@ -162,7 +165,7 @@ def told(life: Life, name: str) -> list[tuple[str, str, float]]:
 
 def test_the_table(life: Life) -> None:
     known = names(life)
-    by_id = {mail.id: mail for mail in life.stage.mails()}
+    by_id = {mail.id: mail for mail in life.world.mails()}
     lines = [""]
     for at, id in life.sent:
         mail = by_id[id]
@@ -176,7 +179,7 @@ def test_the_table(life: Life) -> None:
     lines.append(f"{len(life.sent)} mails in {DAYS} days\n")
     sys.stdout.write("\n".join(lines))
     assert len(life.sent) == len({id for _, id in life.sent})
-    assert {m.state for m in life.stage.mails()} <= {"sent", "skipped"}
+    assert {m.state for m in life.world.mails()} <= {"sent", "skipped"}
 
 
 def test_short_long_and_changed_contact(life: Life) -> None:
@@ -229,7 +232,7 @@ def test_revoked_credentials_reach_both_contacts_at_once(life: Life) -> None:
 def test_a_mail_server_away_for_a_day_delays_mails_and_keeps_their_order(life: Life) -> None:
     late = [
         (at, mail)
-        for at, mail in ((at, life.stage.session.get(Mail, id)) for at, id in life.sent)
+        for at, mail in ((at, life.world.session.get(Mail, id)) for at, id in life.sent)
         if START + 60 * DAY < mail.created_at < START + 61 * DAY
     ]
     assert len(late) == 6
@@ -237,15 +240,15 @@ def test_a_mail_server_away_for_a_day_delays_mails_and_keeps_their_order(life: L
     for at, mail in late:
         assert back <= at <= back + timedelta(hours=2)
         assert mail.attempts > 1
-    assert sending.problem(life.stage.state) is None
+    assert sending.problem(life.world.state) is None
 
 
 def test_an_outage_of_everything_is_capped_and_the_rest_is_in_a_digest(life: Life) -> None:
-    sent = [m for m in life.stage.mails(state="sent") if m.recipient == "hub@acme.example"]
+    sent = [m for m in life.world.mails(state="sent") if m.recipient == "hub@acme.example"]
     first_day = [m for m in sent if m.created_at < START + 71 * DAY]
     assert len(first_day) == 20
     digest = [m for m in sent if m.kind == "digest"]
-    skipped = [m for m in life.stage.mails(state="skipped") if m.recipient == "hub@acme.example"]
+    skipped = [m for m in life.world.mails(state="skipped") if m.recipient == "hub@acme.example"]
     assert sum(m.facts["count"] for m in digest) == len(skipped)
     assert len(first_day) - 1 + len(skipped) == 50  # an error and a recovery for each branch
 
@@ -262,7 +265,7 @@ def test_an_outage_that_does_not_end_stays_open(life: Life) -> None:
 def test_caps_hold_at_every_moment(life: Life) -> None:
     by_address: dict[str, list[datetime]] = defaultdict(list)
     by_configuration: dict[object, set[tuple[object, ...]]] = defaultdict(set)
-    by_id = {mail.id: mail for mail in life.stage.mails(state="sent")}
+    by_id = {mail.id: mail for mail in life.world.mails(state="sent")}
     for at, id in life.sent:
         mail = by_id[id]
         by_address[mail.recipient].append(at)
@@ -279,12 +282,12 @@ def test_caps_hold_at_every_moment(life: Life) -> None:
 
 
 def test_each_incident_ends_in_exactly_one_recovery_or_is_open(life: Life) -> None:
-    stage = life.stage
+    world = life.world
     seen = 0
-    for incident in stage.incidents():
+    for incident in world.incidents():
         if incident.kind not in ("outage", "unstable"):
             continue
-        ends = {m.created_at for m in stage.mails(incident_id=incident.id, kind="recovered")}
+        ends = {m.created_at for m in world.mails(incident_id=incident.id, kind="recovered")}
         goes_on = incident.closed_at is None or incident.facts.get("merged_into")
         if goes_on or incident.announced_at is None:
             assert not ends
@@ -292,19 +295,19 @@ def test_each_incident_ends_in_exactly_one_recovery_or_is_open(life: Life) -> No
             assert ends == {incident.closed_at}
             seen += 1
     assert seen >= 6 + 25
-    still_open = [i for i in stage.incidents() if i.closed_at is None and i.kind == "outage"]
+    still_open = [i for i in world.incidents() if i.closed_at is None and i.kind == "outage"]
     assert [names(life)[i.configuration_id] for i in still_open] == ["Old LMS"]
 
 
 def test_threads_and_order(life: Life) -> None:
-    stage = life.stage
-    by_id = {mail.id: mail for mail in stage.mails()}
+    world = life.world
+    by_id = {mail.id: mail for mail in world.mails()}
     order: dict[tuple[object, str], list[Mail]] = defaultdict(list)
     for _, id in life.sent:
         if by_id[id].incident_id:
             order[by_id[id].incident_id, by_id[id].recipient].append(by_id[id])
     for (incident_id, _), sent in order.items():
-        incident = stage.session.get(Incident, incident_id)
+        incident = world.session.get(Incident, incident_id)
         assert [m.id for m in sent] == sorted(m.id for m in sent)
         for mail in sent[1:]:
             assert sent[0].message_id in mail.facts["references"]

@@ -11,91 +11,114 @@ from cryptography.fernet import Fernet
 from flask_lms.cli.keys import RekeyReport, rekey
 from flask_lms.database.models import Configuration
 from flask_lms.encryption import Encryption
-from tests.host import Host
+from tests.world import World
 
 OLD, NEW = (Fernet.generate_key() for _ in range(2))
 
 
 @pytest.fixture
-def attached(host: Host) -> Callable[[int], None]:
+def attached(world: World) -> Callable[[int], None]:
     def attach(count: int) -> None:
         for number in range(count):
-            host.attach("https://lms.example.com/xapi", f"LMS {number}")
+            world.attach("https://lms.example.com/xapi", f"LMS {number}")
 
     return attach
 
 
-def _tokens(host: Host) -> list[str]:
-    host.db.session.rollback()
-    return list(host.db.session.scalars(sa.select(Configuration.secrets)))
+def _tokens(world: World) -> list[str]:
+    world.db.session.rollback()
+    return list(world.db.session.scalars(sa.select(Configuration.secrets)))
 
 
-def test_every_secret_moves_to_the_newest_key(host: Host, attached: Callable[[int], None]) -> None:
-    host.state.encryption = Encryption([OLD])
+def test_every_secret_moves_to_the_newest_key(
+    world: World, attached: Callable[[int], None]
+) -> None:
+    world.state.encryption = Encryption([OLD])
     attached(7)
-    host.state.encryption = Encryption([NEW, OLD])
+    world.state.encryption = Encryption([NEW, OLD])
     progress: list[tuple[int, int]] = []
-    done = rekey(host.state, batch=3, on_progress=lambda *seen: progress.append(seen))
+    done = rekey(world.state, batch=3, on_progress=lambda *seen: progress.append(seen))
     assert done == RekeyReport(done=7, already=0, unreadable=())
     assert progress == [(3, 7), (6, 7), (7, 7)]
     only_new = Encryption([NEW])
-    assert all(only_new.decrypt(token)["secret"] == "s3cret-canary" for token in _tokens(host))
-    assert rekey(host.state) == RekeyReport(done=0, already=7)
+    assert all(only_new.decrypt(token)["secret"] == "s3cret-canary" for token in _tokens(world))
+    assert rekey(world.state) == RekeyReport(done=0, already=7)
 
 
-def test_a_stopped_run_goes_on_where_it_was(host: Host, attached: Callable[[int], None]) -> None:
-    host.state.encryption = Encryption([OLD])
+def test_each_organization_finds_in_its_history_how_many_were_encrypted_anew(
+    world: World, attached: Callable[[int], None]
+) -> None:
+    world.state.encryption = Encryption([OLD])
+    attached(3)
+    world.organization_id = "globex"
+    world.configuration("Other")
+    world.state.encryption = Encryption([NEW, OLD])
+    rekey(world.state, batch=2, by="operator")
+    rekey(world.state)
+    found = [
+        (row.organization_id, row.changes, row.administrator_name)
+        for row in world.history("rekeyed")
+    ]
+    assert found == [
+        ("acme", {"configurations": 3}, "operator"),
+        ("globex", {"configurations": 1}, "operator"),
+    ]
+
+
+def test_a_stopped_run_goes_on_where_it_was(world: World, attached: Callable[[int], None]) -> None:
+    world.state.encryption = Encryption([OLD])
     attached(5)
-    host.state.encryption = Encryption([NEW, OLD])
+    world.state.encryption = Encryption([NEW, OLD])
 
     def stop(seen: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rekey(host.state, batch=2, on_progress=stop)
-    assert sum(map(Encryption([NEW]).is_current, _tokens(host))) == 2
-    assert rekey(host.state, batch=2) == RekeyReport(done=3, already=2)
+        rekey(world.state, batch=2, on_progress=stop)
+    assert sum(map(Encryption([NEW]).is_current, _tokens(world))) == 2
+    assert [row.changes for row in world.history("rekeyed")] == [{"configurations": 2}]
+    assert rekey(world.state, batch=2) == RekeyReport(done=3, already=2)
 
 
 def test_a_secret_that_no_key_reads_is_named_and_left_as_it_is(
-    host: Host, attached: Callable[[int], None]
+    world: World, attached: Callable[[int], None]
 ) -> None:
-    host.state.encryption = Encryption([OLD])
+    world.state.encryption = Encryption([OLD])
     attached(1)
-    lost = _tokens(host)
-    host.state.encryption = Encryption([NEW])
-    assert rekey(host.state) == RekeyReport(unreadable=("LMS 0 (acme)",))
-    assert _tokens(host) == lost
+    lost = _tokens(world)
+    world.state.encryption = Encryption([NEW])
+    assert rekey(world.state) == RekeyReport(unreadable=("LMS 0 (acme)",))
+    assert _tokens(world) == lost
 
 
 def test_a_secret_saved_meanwhile_is_not_overwritten(
-    host: Host, attached: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    world: World, attached: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.state.encryption = Encryption([OLD])
+    world.state.encryption = Encryption([OLD])
     attached(1)
-    vault = host.state.encryption = Encryption([NEW, OLD])
+    vault = world.state.encryption = Encryption([NEW, OLD])
     rotate = Encryption.rotate
 
     def saved_meanwhile(self: Encryption, token: str) -> str:
-        host.db.session.execute(
+        world.db.session.execute(
             sa.update(Configuration).values(secrets=vault.encrypt({"secret": "entered just now"}))
         )
         return rotate(self, token)
 
     monkeypatch.setattr(Encryption, "rotate", saved_meanwhile)
-    rekey(host.state)
-    assert [vault.decrypt(token) for token in _tokens(host)] == [{"secret": "entered just now"}]
+    rekey(world.state)
+    assert [vault.decrypt(token) for token in _tokens(world)] == [{"secret": "entered just now"}]
 
 
 def test_a_deleted_configurations_secret_moves_too(
-    host: Host, attached: Callable[[int], None]
+    world: World, attached: Callable[[int], None]
 ) -> None:
-    host.state.encryption = Encryption([OLD])
+    world.state.encryption = Encryption([OLD])
     attached(1)
-    host.lms.configurations.delete(host.lms.configurations.list()[0].id)
-    host.state.encryption = Encryption([NEW, OLD])
-    assert rekey(host.state).done == 1
+    world.lms.configurations.delete(world.lms.configurations.list()[0].id)
+    world.state.encryption = Encryption([NEW, OLD])
+    assert rekey(world.state).done == 1
 
 
-def test_nothing_to_do(host: Host) -> None:
-    assert rekey(host.state) == RekeyReport()
+def test_nothing_to_do(world: World) -> None:
+    assert rekey(world.state) == RekeyReport()

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.alerts_support import Stage
-from tests.host import make_host
+from tests.world import World, make_world
 
 from .smtp_server import Inbox, smtp_server
 
@@ -20,11 +19,11 @@ def inbox() -> Iterator[Inbox]:
 
 
 @pytest.fixture
-def make_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+def make_sending(tmp_path: Path) -> Iterator[Callable[..., World]]:
     """Makes a host that really sends, to a port."""
     with ExitStack() as stack:
 
-        def make(port: int, **config: Any) -> Stage:
+        def make(port: int, **config: Any) -> World:
             values: dict[str, Any] = {
                 "MAIL_SERVER": "localhost",
                 "MAIL_PORT": port,
@@ -33,12 +32,13 @@ def make_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
                 "LMS_MAIL_TIMEOUT_SECONDS": 2,
                 **config,
             }
-            host = stack.enter_context(make_host(f"sqlite:///{tmp_path / 'mails.db'}", **values))
-            return Stage(host=host)
+            made = stack.enter_context(make_world(f"sqlite:///{tmp_path / 'mails.db'}", **values))
+            made.freeze()
+            return made
 
         yield make
 
 
 @pytest.fixture
-def stage(inbox: Inbox, make_stage: Callable[..., Stage]) -> Stage:
-    return make_stage(inbox.port)
+def world(inbox: Inbox, make_sending: Callable[..., World]) -> World:
+    return make_sending(inbox.port)

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from flask_lms.alerts import rules, sending, unsubscribe
-from tests.alerts_support import Stage
+from tests.world import make_world
 
 from .every_kind import NAME, bring_about
 from .smtp_server import Inbox, smtp_server
@@ -59,12 +59,10 @@ def said(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def mails(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmailMessage]]:
-    from tests.host import make_host
-
     path = tmp_path_factory.mktemp("mails") / "mails.db"
     with (
         smtp_server() as inbox,
-        make_host(
+        make_world(
             f"sqlite:///{path}",
             MAIL_SERVER="localhost",
             MAIL_PORT=inbox.port,
@@ -72,14 +70,14 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EmailMessag
             LMS_PLATFORM_NAME="Häfen Training",
             LMS_MAIL_SENDER="Häfen Training <no-reply@harbor.example>",
             LMS_OPERATOR_EMAILS=["ops@harbor.example"],
-        ) as host,
+        ) as world,
     ):
-        stage = Stage(host=host)
-        bring_about(stage)
-        sending.send_due(stage.state)
-        assert {mail.kind for mail in stage.mails()} == {kind.value for kind in rules.Kind}
-        assert {mail.state for mail in stage.mails()} == {"sent"}
-        assert len(inbox.raw) == len(stage.mails())
+        world.freeze()
+        bring_about(world)
+        sending.send_due(world.state)
+        assert {mail.kind for mail in world.mails()} == {kind.value for kind in rules.Kind}
+        assert {mail.state for mail in world.mails()} == {"sent"}
+        assert len(inbox.raw) == len(world.mails())
         yield inbox.mails
 
 
@@ -195,12 +193,12 @@ def test_each_mail_says_what_why_how_many_what_we_do_and_what_to_do(mails):
     assert link is not None
 
 
-def test_a_mail_in_german(tmp_path, make_stage, inbox):
-    stage = make_stage(inbox.port)
-    id = stage.configuration("Konzern-LMS", language="de")
-    stage.deliveries(id, 37)
-    stage.refuse(id)
-    assert sending.send_due(stage.state) == 1
+def test_a_mail_in_german(tmp_path, make_sending, inbox):
+    world = make_sending(inbox.port)
+    id = world.connected("Konzern-LMS", language="de")
+    world.wait(id, 37)
+    world.refuse(id)
+    assert sending.send_due(world.state) == 1
     (mail,) = inbox.mails
     assert mail["Content-Language"] == "de"
     assert mail["Subject"] == "[Harbor Training] Serverfehler: Konzern-LMS – 37 Ergebnisse warten"
@@ -212,18 +210,18 @@ def test_a_mail_in_german(tmp_path, make_stage, inbox):
     assert not re.search(r"\b(the|your|waiting|results)\b", plain)
 
 
-def test_one_click_of_a_mail_program_stops_further_mails(stage, inbox: Inbox):
-    id = stage.configuration()
-    stage.refuse(id)
-    sending.send_due(stage.state)
+def test_one_click_of_a_mail_program_stops_further_mails(world, inbox: Inbox):
+    id = world.connected()
+    world.refuse(id)
+    sending.send_due(world.state)
     url = inbox.mails[0]["List-Unsubscribe"].strip("<>")
     token = url.rsplit("/", 1)[1]
-    assert unsubscribe.read(stage.state, token) == (id, "ana@acme.example")
-    client = stage.host.app.test_client()
+    assert unsubscribe.read(world.state, token) == (id, "ana@acme.example")
+    client = world.app.test_client()
     path = url.removeprefix("https://host.example")
     assert client.post(path, data={"List-Unsubscribe": "One-Click"}).status_code == 200
-    stage.session.rollback()
-    stage.up(id)
-    assert sending.send_due(stage.state) == 0
-    assert [m.reason for m in stage.mails()] == [None, "muted"]
-    assert stage.now - stage.mails()[0].sent_at < timedelta(minutes=1)
+    world.session.rollback()
+    world.up(id)
+    assert sending.send_due(world.state) == 0
+    assert [m.reason for m in world.mails()] == [None, "muted"]
+    assert world.now - world.mails()[0].sent_at < timedelta(minutes=1)

@@ -17,12 +17,13 @@ import flask_mail
 import pytest
 import sqlalchemy as sa
 import trustme
+from jinja2 import DictLoader
 
 from flask_lms import events
 from flask_lms.alerts import operators, sending
 from flask_lms.database.models import Mail
 from flask_lms.database.types import DatabaseClock
-from tests.alerts_support import Stage
+from tests.world import World
 
 from .smtp_server import Inbox, free_port, smtp_server
 
@@ -35,190 +36,190 @@ def server_tls(authority: trustme.CA, name: str = "localhost") -> ssl.SSLContext
     return context
 
 
-def test_a_mail_leaves_once_and_its_row_and_signal_say_so(stage: Stage, inbox: Inbox):
-    id = stage.configuration(contacts=("ana@acme.example", "bo@acme.example"))
-    stage.refuse(id)
+def test_a_mail_leaves_once_and_its_row_and_signal_say_so(world: World, inbox: Inbox):
+    id = world.connected(contacts=("ana@acme.example", "bo@acme.example"))
+    world.refuse(id)
     heard = []
     with events.alert_sent.connected_to(lambda app, event: heard.append(event)):
-        assert sending.send_due(stage.state) == 2
-    assert sending.send_due(stage.state) == 0
+        assert sending.send_due(world.state) == 2
+    assert sending.send_due(world.state) == 0
     assert len(inbox.raw) == 2
-    assert [(m.state, m.attempts, m.reason) for m in stage.mails()] == [("sent", 1, None)] * 2
+    assert [(m.state, m.attempts, m.reason) for m in world.mails()] == [("sent", 1, None)] * 2
     assert [(e.kind, e.recipient, e.configuration_id) for e in heard] == [
         ("error", "ana@acme.example", id),
         ("error", "bo@acme.example", id),
     ]
 
 
-def test_starttls_with_a_trusted_certificate(make_stage, tmp_path, monkeypatch):
+def test_starttls_with_a_trusted_certificate(make_sending, tmp_path, monkeypatch):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with smtp_server(server_tls(authority), auth=True) as inbox:
-        stage = make_stage(
+        world = make_sending(
             inbox.port, MAIL_USE_TLS=True, MAIL_USERNAME="harbor", MAIL_PASSWORD="right"
         )
-        stage.refuse(stage.configuration())
-        assert sending.send_due(stage.state) == 1
+        world.refuse(world.connected())
+        assert sending.send_due(world.state) == 1
     assert inbox.was_secure == [True]
     assert inbox.users == ["harbor"]
 
 
-def test_starttls_with_the_authority_of_lms_ca_bundle(make_stage, tmp_path):
+def test_starttls_with_the_authority_of_lms_ca_bundle(make_sending, tmp_path):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with smtp_server(server_tls(authority)) as inbox:
-        stage = make_stage(inbox.port, MAIL_USE_TLS=True, LMS_CA_BUNDLE=str(tmp_path / "ca.pem"))
-        stage.refuse(stage.configuration())
-        assert sending.send_due(stage.state) == 1
+        world = make_sending(inbox.port, MAIL_USE_TLS=True, LMS_CA_BUNDLE=str(tmp_path / "ca.pem"))
+        world.refuse(world.connected())
+        assert sending.send_due(world.state) == 1
 
 
 @pytest.mark.parametrize("name", ["localhost", "other.example"])
 def test_nothing_is_sent_over_an_untrusted_or_foreign_certificate(
-    make_stage, tmp_path, monkeypatch, name
+    make_sending, tmp_path, monkeypatch, name
 ):
     authority = trustme.CA()
     if name != "localhost":  # trusted, but of another host
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with smtp_server(server_tls(authority, name), auth=True) as inbox:
-        stage = make_stage(
+        world = make_sending(
             inbox.port, MAIL_USE_TLS=True, MAIL_USERNAME="harbor", MAIL_PASSWORD="right"
         )
-        stage.refuse(stage.configuration())
-        assert sending.send_due(stage.state) == 0
+        world.refuse(world.connected())
+        assert sending.send_due(world.state) == 0
     assert inbox.raw == []
     assert inbox.users == []  # not even the password
-    (mail,) = stage.mails()
+    (mail,) = world.mails()
     assert (mail.state, mail.attempts) == ("waiting", 1)
-    stage.clock.advance(minutes=5)
-    found = sending.problem(stage.state)
+    world.clock.advance(minutes=5)
+    found = sending.problem(world.state)
     assert found is not None
     assert "certificate" in found.reason.lower()
 
 
-def test_a_wrong_password_is_a_problem_of_the_server_not_of_the_mail(make_stage, tmp_path):
+def test_a_wrong_password_is_a_problem_of_the_server_not_of_the_mail(make_sending, tmp_path):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with smtp_server(server_tls(authority), auth=True) as inbox:
-        stage = make_stage(
+        world = make_sending(
             inbox.port,
             MAIL_USE_TLS=True,
             LMS_CA_BUNDLE=str(tmp_path / "ca.pem"),
             MAIL_USERNAME="harbor",
             MAIL_PASSWORD="wrong-canary",
         )
-        stage.refuse(stage.configuration())
-        assert sending.send_due(stage.state) == 0
-    assert stage.mails()[0].state == "waiting"
-    stage.clock.advance(minutes=5)
-    found = sending.problem(stage.state)
+        world.refuse(world.connected())
+        assert sending.send_due(world.state) == 0
+    assert world.mails()[0].state == "waiting"
+    world.clock.advance(minutes=5)
+    found = sending.problem(world.state)
     assert found is not None
     assert "535" in found.reason
     assert "canary" not in found.reason
 
 
-def test_a_mail_server_that_accepts_and_never_answers_is_left_in_time(make_stage):
+def test_a_mail_server_that_accepts_and_never_answers_is_left_in_time(make_sending):
     with socket.socket() as hung:
         hung.bind(("127.0.0.1", 0))
         hung.listen()
-        stage = make_stage(hung.getsockname()[1], LMS_MAIL_TIMEOUT_SECONDS=1)
-        stage.refuse(stage.configuration())
+        world = make_sending(hung.getsockname()[1], LMS_MAIL_TIMEOUT_SECONDS=1)
+        world.refuse(world.connected())
         begun = time.monotonic()
-        assert sending.send_due(stage.state) == 0
+        assert sending.send_due(world.state) == 0
         assert time.monotonic() - begun < 5
-    assert stage.mails()[0].state == "waiting"
+    assert world.mails()[0].state == "waiting"
 
 
-def test_a_mail_server_that_is_down_delays_and_keeps_the_order(make_stage):
+def test_a_mail_server_that_is_down_delays_and_keeps_the_order(make_sending):
     port = free_port()
-    stage = make_stage(port)
-    id = stage.configuration(contacts=("ana@acme.example", "bo@acme.example"))
-    stage.refuse(id)
+    world = make_sending(port)
+    id = world.connected(contacts=("ana@acme.example", "bo@acme.example"))
+    world.refuse(id)
     waits = []
     for _ in range(6):
-        sending.send_due(stage.state)
-        waits.append(stage.mails()[0].due_at - stage.now)
-        stage.clock.advance(seconds=waits[-1].total_seconds())
+        sending.send_due(world.state)
+        waits.append(world.mails()[0].due_at - world.now)
+        world.clock.advance(seconds=waits[-1].total_seconds())
     assert [wait // timedelta(minutes=1) for wait in waits] == [1, 5, 15, 60, 60, 60]
-    stage.up(id)
-    found = sending.problem(stage.state)
+    world.up(id)
+    found = sending.problem(world.state)
     assert found is not None
     assert found.waiting == 2
-    stage.mails()[0].due_at = stage.now + timedelta(minutes=50)
-    stage.session.commit()
+    world.mails()[0].due_at = world.now + timedelta(minutes=50)
+    world.session.commit()
     inbox = Inbox()
     from aiosmtpd.controller import Controller
 
     controller = Controller(inbox, hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        assert sending.send_due(stage.state) > 0
-        while sending.send_due(stage.state):
+        assert sending.send_due(world.state) > 0
+        while sending.send_due(world.state):
             pass
-        stage.clock.advance(minutes=1)
-        while sending.send_due(stage.state):
+        world.clock.advance(minutes=1)
+        while sending.send_due(world.state):
             pass
     finally:
         controller.stop()
-    assert sending.problem(stage.state) is None
-    assert {m.state for m in stage.mails()} == {"sent"}
+    assert sending.problem(world.state) is None
+    assert {m.state for m in world.mails()} == {"sent"}
     for who in ("ana@acme.example", "bo@acme.example"):
         subjects = [m["Subject"] for m in inbox.mails if m["To"] == who]
         assert ["Server Error" in subjects[0], "Connected again" in subjects[1]] == [True, True]
         assert len(subjects) == 2
-    told = [m for m in stage.mails() if m.kind == "operator"]
+    told = [m for m in world.mails() if m.kind == "operator"]
     assert [(m.facts["cause"], m.facts["stage"]) for m in told] == [("mail", "past")]
 
 
-def test_after_four_days_a_mail_is_given_up_and_its_row_says_so(make_stage):
-    stage = make_stage(free_port())
-    stage.refuse(stage.configuration())
+def test_after_four_days_a_mail_is_given_up_and_its_row_says_so(make_sending):
+    world = make_sending(free_port())
+    world.refuse(world.connected())
     for _ in range(4 * 25):
-        sending.send_due(stage.state)
-        stage.clock.advance(hours=1)
-    (mail,) = stage.mails()
+        sending.send_due(world.state)
+        world.clock.advance(hours=1)
+    (mail,) = world.mails()
     assert (mail.state, mail.reason) == ("failed", "too_late")
     assert 90 < mail.attempts < 105
 
 
-def test_an_address_that_does_not_exist_fails_and_the_other_gets_its_mail(stage, inbox):
+def test_an_address_that_does_not_exist_fails_and_the_other_gets_its_mail(world, inbox):
     inbox.on_recipient = lambda a: "550 no such user" if a.startswith("gone") else None
-    stage.refuse(stage.configuration(contacts=("gone@acme.example", "ana@acme.example")))
-    assert sending.send_due(stage.state) == 1
-    gone, ana = stage.mails()
+    world.refuse(world.connected(contacts=("gone@acme.example", "ana@acme.example")))
+    assert sending.send_due(world.state) == 1
+    gone, ana = world.mails()
     assert (gone.state, gone.reason) == ("failed", "550 no such user")
     assert ana.state == "sent"
-    assert sending.problem(stage.state) is None
+    assert sending.problem(world.state) is None
 
 
-def test_a_greylisted_address_is_tried_again(stage, inbox):
+def test_a_greylisted_address_is_tried_again(world, inbox):
     answers = iter(["451 come back later"])
     inbox.on_recipient = lambda a: next(answers, None)
-    stage.refuse(stage.configuration())
-    assert sending.send_due(stage.state) == 0
-    assert sending.send_due(stage.state) == 0
-    stage.clock.advance(minutes=1)
-    assert sending.send_due(stage.state) == 1
-    assert [(m.state, m.attempts) for m in stage.mails()] == [("sent", 2)]
+    world.refuse(world.connected())
+    assert sending.send_due(world.state) == 0
+    assert sending.send_due(world.state) == 0
+    world.clock.advance(minutes=1)
+    assert sending.send_due(world.state) == 1
+    assert [(m.state, m.attempts) for m in world.mails()] == [("sent", 2)]
 
 
-def test_a_server_that_takes_a_mail_and_hangs_up_gets_it_twice_at_most(stage, inbox):
+def test_a_server_that_takes_a_mail_and_hangs_up_gets_it_twice_at_most(world, inbox):
     inbox.hangs_up = True
-    stage.refuse(stage.configuration())
+    world.refuse(world.connected())
     for _ in range(20):
-        sending.send_due(stage.state)
-        stage.clock.advance(hours=1)
+        sending.send_due(world.state)
+        world.clock.advance(hours=1)
     assert len(inbox.raw) == 2
-    assert [(m.state, m.reason) for m in stage.mails()] == [("failed", "unknown")]
+    assert [(m.state, m.reason) for m in world.mails()] == [("failed", "unknown")]
 
 
-def test_a_host_template_at_fault_fails_its_mail_and_no_other(stage, inbox, caplog):
-    id = stage.configuration()
-    stage.refuse(id)
-    sending.send_test(stage.state, stage.get(id), None)
-    stage.host.app.jinja_env.globals["flask_lms_test"] = None
-    loader = stage.host.app.jinja_env.loader
+def test_a_host_template_at_fault_fails_its_mail_and_no_other(world, inbox, caplog):
+    id = world.connected()
+    world.refuse(id)
+    sending.send_test(world.state, world.get(id), None)
+    world.app.jinja_env.globals["flask_lms_test"] = None
+    loader = world.app.jinja_env.loader
     real = loader.get_source
 
     def broken(environment, template):
@@ -228,38 +229,54 @@ def test_a_host_template_at_fault_fails_its_mail_and_no_other(stage, inbox, capl
 
     loader.get_source = broken
     try:
-        assert sending.send_due(stage.state) == 1
+        assert sending.send_due(world.state) == 1
     finally:
         loader.get_source = real
-    assert [(m.kind, m.state, m.reason) for m in stage.mails()] == [
+    assert [(m.kind, m.state, m.reason) for m in world.mails()] == [
         ("error", "failed", "template"),
         ("test", "sent", None),
     ]
     assert "templates of a mail" in caplog.text
 
 
-def test_a_host_whose_mail_class_sends_in_its_own_way_is_left_to_it(stage, inbox):
+def test_a_template_of_the_hosts_for_one_kind_is_taken_and_no_other_changes(world, inbox):
+    ours = '{% extends "lms/mail/layout.txt" %}{% block foot %}Ours{% endblock %}'
+    html = "<p>{{ mail.headline }}</p>"
+    world.app.jinja_loader = DictLoader({"lms/mail/error.txt": ours, "lms/mail/error.html": html})
+    id = world.connected()
+    world.refuse(id)
+    sending.send_test(world.state, world.get(id), None)
+    assert sending.send_due(world.state) == 2
+    error, test = inbox.mails
+    plain, html = (error.get_body((part,)).get_content().strip() for part in ("plain", "html"))
+    assert plain.startswith("Your LMS answers, but doesn't accept the results.")
+    assert plain.endswith("Ours")
+    assert html == "<p>Your LMS answers, but doesn&#39;t accept the results.</p>"
+    assert "Stop these mails" in test.get_body(("plain",)).get_content()
+
+
+def test_a_host_whose_mail_class_sends_in_its_own_way_is_left_to_it(world, inbox):
     class OwnMail(flask_mail.Mail):
         def send(self, message):
             taken.append(message)
 
     taken = []
-    stage.state.mail = OwnMail(stage.host.app)
-    stage.refuse(stage.configuration())
-    assert sending.send_due(stage.state) == 1
+    world.state.mail = OwnMail(world.app)
+    world.refuse(world.connected())
+    assert sending.send_due(world.state) == 1
     assert inbox.raw == []
     assert taken[0].subject == "[Harbor Training] Server Error: Corporate LMS"
-    assert taken[0].msgId == stage.mails()[0].message_id
+    assert taken[0].msgId == world.mails()[0].message_id
 
 
-def test_two_mailers_at_once_send_each_mail_once(stage, inbox):
-    stage.refuse(stage.configuration(contacts=tuple(f"c{n}@acme.example" for n in range(8))))
-    app, state = stage.host.app, stage.state
+def test_two_mailers_at_once_send_each_mail_once(world, inbox):
+    world.refuse(world.connected(contacts=tuple(f"c{n}@acme.example" for n in range(8))))
+    app, state = world.app, world.state
 
     def work():
         with app.app_context():
             sending.send_due(state)
-            stage.host.db.session.remove()
+            world.db.session.remove()
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
@@ -293,16 +310,16 @@ with app.app_context():
 class Child:
     """A mailer process of its own."""
 
-    def __init__(self, stage: Stage, inbox: Inbox) -> None:
-        self.stage, self.inbox = stage, inbox
+    def __init__(self, world: World, inbox: Inbox) -> None:
+        self.world, self.inbox = world, inbox
         self.pid = 0
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
     def run(self) -> int:
-        url = str(self.stage.host.app.config["SQLALCHEMY_DATABASE_URI"])
-        self.stage.session.rollback()
+        url = str(self.world.app.config["SQLALCHEMY_DATABASE_URI"])
+        self.world.session.rollback()
         process = subprocess.Popen(
             [sys.executable, "-c", _CHILD, url, str(self.inbox.port)],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -313,18 +330,18 @@ class Child:
         return process.returncode
 
     def let_the_claim_expire(self) -> None:
-        session = self.stage.session
+        session = self.world.session
         session.execute(sa.update(Mail).values(due_at=Mail.created_at))
         session.commit()
 
 
 @pytest.fixture
-def child(stage: Stage, inbox: Inbox) -> Child:
+def child(world: World, inbox: Inbox) -> Child:
     clock = DatabaseClock()
-    stage.clock.time = clock.now(stage.session)
-    stage.session.rollback()
-    stage.refuse(stage.configuration())
-    return Child(stage, inbox)
+    world.clock.time = clock.now(world.session)
+    world.session.rollback()
+    world.refuse(world.connected())
+    return Child(world, inbox)
 
 
 def test_killed_before_the_mail_was_handed_over_it_is_sent_by_the_next(child, inbox):
@@ -340,7 +357,7 @@ def test_killed_before_the_mail_was_handed_over_it_is_sent_by_the_next(child, in
     child.let_the_claim_expire()
     assert child.run() == 0
     assert len(inbox.raw) == 1
-    assert [m.state for m in child.stage.mails()] == ["sent"]
+    assert [m.state for m in child.world.mails()] == ["sent"]
 
 
 def test_killed_after_the_mail_was_taken_it_comes_twice_at_most(child, inbox):
@@ -350,7 +367,7 @@ def test_killed_after_the_mail_was_taken_it_comes_twice_at_most(child, inbox):
         child.let_the_claim_expire()
     assert len(inbox.raw) == 2
     assert len({m["Message-ID"] for m in inbox.mails}) == 1
-    (mail,) = child.stage.mails()
+    (mail,) = child.world.mails()
     assert (mail.state, mail.reason) == ("failed", "unknown")
 
 
@@ -363,17 +380,17 @@ def test_killed_once_after_the_mail_was_taken_the_second_is_the_last(child, inbo
     child.let_the_claim_expire()
     assert child.run() == 0
     assert len(inbox.raw) == 2
-    assert [m.state for m in child.stage.mails()] == ["sent"]
+    assert [m.state for m in child.world.mails()] == ["sent"]
 
 
-def test_the_problem_ends_with_the_first_mail_that_is_taken(stage, inbox):
+def test_the_problem_ends_with_the_first_mail_that_is_taken(world, inbox):
     operators.operator_fault(
-        stage.state, stage.session, "mail", {"reason": "x"}, stage.now, patience=None
+        world.state, world.session, "mail", {"reason": "x"}, world.now, patience=None
     )
-    stage.session.commit()
-    assert sending.problem(stage.state) is None  # seconds old
-    stage.clock.advance(minutes=3)
-    assert sending.problem(stage.state) is not None
-    stage.refuse(stage.configuration())
-    assert sending.send_due(stage.state) == 1
-    assert sending.problem(stage.state) is None
+    world.session.commit()
+    assert sending.problem(world.state) is None  # seconds old
+    world.clock.advance(minutes=3)
+    assert sending.problem(world.state) is not None
+    world.refuse(world.connected())
+    assert sending.send_due(world.state) == 1
+    assert sending.problem(world.state) is None

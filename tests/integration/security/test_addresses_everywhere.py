@@ -19,15 +19,15 @@ from flask_lms.delivery.deliver import Deliverer
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.transport import Transport
 from tests.address_cases import ALLOWED, BLOCKED, AddressCase, Names, Tripwire
-from tests.host import Host, make_host, result
+from tests.world import World, make_world, result
 
 _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     path = tmp_path_factory.mktemp("addresses") / "host.db"
-    with make_host(f"sqlite:///{path}") as made:
+    with make_world(f"sqlite:///{path}") as made:
         yield made
 
 
@@ -35,14 +35,14 @@ def _by_name(case: AddressCase) -> str:
     return case.name[:60].encode("ascii", "backslashreplace").decode()
 
 
-def _prepare(host: Host, case: AddressCase, tripwire: Tripwire, *, allow_http: bool) -> str:
+def _prepare(world: World, case: AddressCase, tripwire: Tripwire, *, allow_http: bool) -> str:
     settings = dataclasses.replace(
-        host.state.settings,
+        world.state.settings,
         allowed_networks=case.allowed_networks,
         allow_http=allow_http,
         connect_timeout_seconds=1.0,
     )
-    host.state.settings, host.state.transport = settings, Transport(settings)
+    world.state.settings, world.state.transport = settings, Transport(settings)
     return case.url.replace("{port}", str(tripwire.port))
 
 
@@ -57,7 +57,7 @@ def _touched(tripwire: Tripwire) -> list[object]:
 
 @pytest.mark.parametrize("case", BLOCKED, ids=_by_name)
 def test_an_address_that_is_entered_is_never_connected_to(
-    shared: Host, case: AddressCase, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
+    shared: World, case: AddressCase, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = _prepare(shared, case, tripwire, allow_http=False)
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))
@@ -79,7 +79,7 @@ def test_an_address_that_is_entered_is_never_connected_to(
 
 @pytest.mark.parametrize("case", BLOCKED, ids=_by_name)
 def test_an_address_that_is_in_the_database_is_never_connected_to(
-    shared: Host, case: AddressCase, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
+    shared: World, case: AddressCase, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = _prepare(shared, case, tripwire, allow_http=True)
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))
@@ -110,7 +110,7 @@ def test_an_address_that_is_in_the_database_is_never_connected_to(
 
 @pytest.mark.parametrize("case", ALLOWED, ids=_by_name)
 def test_a_listed_host_is_reached_by_test_and_worker(
-    shared: Host, case: AddressCase, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
+    shared: World, case: AddressCase, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = _prepare(shared, case, tripwire, allow_http=True)
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))

@@ -15,10 +15,11 @@ from redis import Redis
 
 from demo.valkey import Valkey
 from flask_lms.database.models import DeliveryState
-from flask_lms.delivery.worker import make_sender
+from flask_lms.delivery.deliver import Deliverer
+from flask_lms.delivery.worker import make_rq_worker
 from tests.address_cases import Tripwire
-from tests.host import Host, make_host, result
 from tests.transport_support import answering, serving
+from tests.world import World, make_world, result
 
 #: What forged jobs managed to call.
 CALLED: list[Any] = []
@@ -39,11 +40,11 @@ class Pickled:
 
 
 @pytest.fixture
-def host_with_redis(tmp_path: Path, valkey: Valkey) -> Iterator[Host]:
+def host_with_redis(tmp_path: Path, valkey: Valkey) -> Iterator[World]:
     CALLED.clear()
     Redis.from_url(valkey.url).flushall()
     url = f"sqlite:///{tmp_path / 'host.db'}"
-    with make_host(url, redis_url=valkey.url) as made:
+    with make_world(url, redis_url=valkey.url) as made:
         yield made
 
 
@@ -68,8 +69,8 @@ def _call(function: Any, *args: Any, instance: Any = None, **kw: Any) -> bytes:
     return json.dumps([function, instance, args, kw]).encode()
 
 
-def _work(host: Host) -> None:
-    worker = make_sender(host.app)
+def _work(world: World) -> None:
+    worker = make_rq_worker(world.app, Deliverer(world.state).deliver)
     worker.subscribe = lambda: None  # type: ignore[method-assign]  # its teardown can stall
     worker.work(burst=True, logging_level="CRITICAL")
 
@@ -105,24 +106,24 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_job_runs_nothing_and_holds_up_nobody(
-    name: str, host_with_redis: Host, valkey: Valkey, tmp_path: Path, tripwire: Tripwire
+    name: str, host_with_redis: World, valkey: Valkey, tmp_path: Path, tripwire: Tripwire
 ) -> None:
-    host, redis = host_with_redis, Redis.from_url(valkey.url)
+    world, redis = host_with_redis, Redis.from_url(valkey.url)
     marker = tmp_path / "marker"
     with serving(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) as lms:
-        host.attach(lms.url(path="/xapi"))
+        world.attach(lms.url(path="/xapi"))
         _forge(redis, FORGED[name].replace(b"{marker}", str(marker).encode()))
-        host.lms.record(result())
-        host.db.session.commit()
-        _work(host)
+        world.lms.record(result())
+        world.db.session.commit()
+        _work(world)
         assert not marker.exists()
         assert CALLED == []
         assert {address[1] for address in tripwire.touched} <= {lms.port}
-    assert [row.state for row in host.deliveries()] == [DeliveryState.DELIVERED]
+    assert [row.state for row in world.rows()] == [DeliveryState.DELIVERED]
     assert redis.llen("rq:queue:lms") == 0
 
 
-def test_a_pickle_is_not_opened(host_with_redis: Host, valkey: Valkey) -> None:
+def test_a_pickle_is_not_opened(host_with_redis: World, valkey: Valkey) -> None:
     redis = Redis.from_url(valkey.url)
     evil = pickle.dumps(Pickled())
     _forge(redis, evil)
@@ -136,7 +137,7 @@ def test_a_pickle_is_not_opened(host_with_redis: Host, valkey: Valkey) -> None:
 
 @pytest.mark.parametrize("ends_well", [True, False])
 def test_callbacks_and_webhooks_of_a_job_are_not_called(
-    ends_well: bool, host_with_redis: Host, valkey: Valkey, tripwire: Tripwire
+    ends_well: bool, host_with_redis: World, valkey: Valkey, tripwire: Tripwire
 ) -> None:
     redis = Redis.from_url(valkey.url)
     hook = {
@@ -164,7 +165,7 @@ def test_callbacks_and_webhooks_of_a_job_are_not_called(
 
 
 def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
-    host_with_redis: Host, valkey: Valkey
+    host_with_redis: World, valkey: Valkey
 ) -> None:
     redis = Redis.from_url(valkey.url)
     id = _forge(
@@ -177,16 +178,16 @@ def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
     redis.delete("rq:queue:lms")
     redis.zadd("rq:wip:lms", {f"{id}:{uuid.uuid4().hex}": 1})
     _work(host_with_redis)
-    worker = make_sender(host_with_redis.app)
+    worker = make_rq_worker(host_with_redis.app, print)
     worker.clean_registries()
     assert CALLED == []
 
 
-def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: Host, valkey: Valkey) -> None:
-    host, redis = host_with_redis, Redis.from_url(valkey.url)
-    configuration = host.attach("https://lms.example.com/xapi")
-    host.lms.record(result())
-    host.db.session.commit()
+def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: World, valkey: Valkey) -> None:
+    world, redis = host_with_redis, Redis.from_url(valkey.url)
+    configuration = world.attach("https://lms.example.com/xapi")
+    world.lms.record(result())
+    world.db.session.commit()
     (id,) = redis.lrange("rq:queue:lms", 0, -1)
     job = redis.hgetall(f"rq:job:{id.decode()}")
     data = json.loads(zlib.decompress(job[b"data"]))
@@ -194,3 +195,15 @@ def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: Host, valke
     everything = b"".join(job.values()) + b"".join(redis.keys())
     for word in (b"jane", b"Jane", b"canary", b"lms.example.com", b"acme"):
         assert word not in everything
+
+
+def test_a_job_has_our_limit_of_time_whatever_redis_says(
+    host_with_redis: World, valkey: Valkey
+) -> None:
+    """A limit of one second would end a healthy configuration's delivery half way."""
+    taken: list[int] = []
+    worker = make_rq_worker(host_with_redis.app, lambda id: taken.append(job.timeout))
+    id = _forge(Redis.from_url(valkey.url), _call("flask_lms:deliver", "0" * 32), timeout=1)
+    job = worker.job_class.fetch(id, connection=worker.connection, serializer=worker.serializer)
+    job.perform()
+    assert taken == [240]

@@ -19,8 +19,8 @@ import pytest
 from flask_lms.database.models import ConfigurationHealth, DeliveryState, Status
 from flask_lms.delivery.deliver import Deliverer
 from flask_lms.transport import Transport
-from tests.host import Host, make_host, result
 from tests.transport_support import Authority, Behaviour, answering, read_request, serving
+from tests.world import World, make_world, result
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _BOMB = gzip.compress(bytes(20_000_000))
@@ -81,9 +81,9 @@ HOSTILE: dict[str, tuple[Behaviour, str, Status]] = {
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def world(tmp_path: Path) -> Iterator[World]:
     """A host whose transport is short of patience."""
-    with make_host(f"sqlite:///{tmp_path / 'host.db'}") as made:
+    with make_world(f"sqlite:///{tmp_path / 'host.db'}") as made:
         settings = dataclasses.replace(
             made.state.settings,
             connect_timeout_seconds=0.5,
@@ -95,31 +95,31 @@ def host(tmp_path: Path) -> Iterator[Host]:
         yield made
 
 
-def _deliver(host: Host, url: str, **settings: Any) -> ConfigurationHealth:
+def _deliver(world: World, url: str, **settings: Any) -> ConfigurationHealth:
     """Record one result and let the worker try as often as it takes to call it down."""
-    clock = host.freeze()
-    made = host.attach(url, **settings)
-    host.lms.record(result())
-    host.db.session.commit()
+    clock = world.freeze()
+    made = world.attach(url, **settings)
+    world.lms.record(result())
+    world.db.session.commit()
     for _ in range(3):
         started = time.monotonic()
-        Deliverer(host.state).deliver(made.id)
+        Deliverer(world.state).deliver(made.id)
         assert time.monotonic() - started < 3
         clock.advance(minutes=40)
-    host.db.session.expire_all()
-    return host.lms.configurations.get(made.id).health
+    world.db.session.expire_all()
+    return world.lms.configurations.get(made.id).health
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_lms_ends_as_a_status_with_a_cause(name: str, host: Host) -> None:
+def test_a_hostile_lms_ends_as_a_status_with_a_cause(name: str, world: World) -> None:
     behaviour, cause, status = HOSTILE[name]
     with serving(behaviour) as lms:
-        health = _deliver(host, lms.url(path="/xapi"))
+        health = _deliver(world, lms.url(path="/xapi"))
         assert (health.status, health.cause) == (status, cause)
-        assert host.state.registry.cause("xapi", health.cause) is not None
-        report = host.lms.configurations.test(health.configuration_id)
+        assert world.state.registry.cause("xapi", health.cause) is not None
+        report = world.lms.configurations.test(health.configuration_id)
     assert not report.is_connected
-    assert [row.state for row in host.deliveries()] == [DeliveryState.PENDING]
+    assert [row.state for row in world.rows()] == [DeliveryState.PENDING]
 
 
 def _context(authority: Authority, kind: str) -> SSLContext:
@@ -129,21 +129,21 @@ def _context(authority: Authority, kind: str) -> SSLContext:
 
 
 @pytest.mark.parametrize("cause", ["tls_expired", "tls_name", "tls_untrusted"])
-def test_a_false_certificate_ends_as_a_status_with_a_cause(cause: str, host: Host) -> None:
+def test_a_false_certificate_ends_as_a_status_with_a_cause(cause: str, world: World) -> None:
     authority = Authority()
     trusted = None if cause == "tls_untrusted" else authority.pem
     with serving(answering(b""), _context(authority, cause)) as lms:
-        health = _deliver(host, lms.url("localhost", "/xapi"), ca_pem=trusted)
+        health = _deliver(world, lms.url("localhost", "/xapi"), ca_pem=trusted)
         assert (health.status, health.cause) == (Status.CANT_CONNECT, cause)
-        assert host.lms.configurations.test(health.configuration_id).cause == cause
-    assert [row.state for row in host.deliveries()] == [DeliveryState.PENDING]
+        assert world.lms.configurations.test(health.configuration_id).cause == cause
+    assert [row.state for row in world.rows()] == [DeliveryState.PENDING]
 
 
-def test_an_authority_of_the_configuration_is_enough(host: Host) -> None:
+def test_an_authority_of_the_configuration_is_enough(world: World) -> None:
     authority = Authority()
     with ExitStack() as stack:
         ok = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
         lms = stack.enter_context(serving(ok, authority.server_context("localhost")))
-        health = _deliver(host, lms.url("localhost", "/xapi"), ca_pem=authority.pem)
+        health = _deliver(world, lms.url("localhost", "/xapi"), ca_pem=authority.pem)
         assert health.status is Status.CONNECTED
-    assert [row.state for row in host.deliveries()] == [DeliveryState.DELIVERED]
+    assert [row.state for row in world.rows()] == [DeliveryState.DELIVERED]

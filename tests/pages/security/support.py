@@ -15,7 +15,8 @@ from werkzeug.test import TestResponse
 
 from flask_lms.alerts import unsubscribe
 from flask_lms.database.models import Audit, Configuration, Delivery, DeliveryState
-from tests.pages.site import ANA, BEN, SETTINGS, Site, fill
+from tests.pages.site import ANA, BEN, SETTINGS, fill
+from tests.world import World
 
 #: Words that stand in the victim's data and nowhere else.
 CANARIES = (
@@ -27,9 +28,9 @@ CANARIES = (
 PUBLIC = frozenset({"static", "health", "mute"})
 
 
-def routes(site: Site) -> list[Rule]:
+def routes(world: World) -> list[Rule]:
     """Those of the blueprint, as Flask knows them."""
-    return [r for r in site.app.url_map.iter_rules() if r.endpoint.startswith("lms.")]
+    return [r for r in world.app.url_map.iter_rules() if r.endpoint.startswith("lms.")]
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,15 @@ class Ids:
     emails: tuple[str, ...]
 
 
-def seed(site: Site) -> tuple[Ids, Ids]:
+def seed(world: World) -> tuple[Ids, Ids]:
     """Data in every state: the victim's (harbor), and some of the caller's own (dock)."""
-    made = fill(site)
-    site.objectives = [
-        replace(one, name=f"Of the dock {one.id}") if one.id.startswith("dock-") else one
-        for one in site.objectives
+    made = fill(world)
+    world.known["dock"] = [
+        replace(one, name=f"Of the dock {one.id}") for one in world.known["dock"]
     ]
-    with site.app.app_context():
-        _rename(site)
-        services = site.lms.configurations
+    with world.app.app_context():
+        _rename(world)
+        services = world.lms.configurations
         gone = services.create("harbor", "Gone for Good", ["a@harbor.example"], settings=SETTINGS)
         services.delete(gone.id)
         own = services.create(
@@ -60,7 +60,7 @@ def seed(site: Site) -> tuple[Ids, Ids]:
             settings={"url": "https://127.0.0.1:9/xapi", "key": "dock", "secret": "dock"},
         )  # fmt: skip
         services.attach(own.id, "dock-0")
-        session = site.db.session
+        session = world.db.session
         per_state: list[uuid.UUID] = []
         for state in DeliveryState:
             per_state += session.scalars(
@@ -73,9 +73,9 @@ def seed(site: Site) -> tuple[Ids, Ids]:
     return victim, mine
 
 
-def _rename(site: Site) -> None:
+def _rename(world: World) -> None:
     """The pages' own examples speak of a Corporate LMS and of Jane Doe."""
-    session = site.db.session
+    session = world.db.session
     for table, column, old, new in (
         (Configuration, Configuration.name, "Corporate LMS", "Harbor Main LMS"),
         (Audit, Audit.subject, "Corporate LMS", "Harbor Main LMS"),
@@ -90,7 +90,7 @@ def _rename(site: Site) -> None:
     session.commit()
 
 
-def addresses(site: Site, rule: Rule, path: Ids) -> Iterator[str]:
+def addresses(world: World, rule: Rule, path: Ids) -> Iterator[str]:
     """The rule filled with ids. A converter that is not known here fails: add it.
 
     :raises AssertionError: a route was added whose arguments nobody thought about.
@@ -102,19 +102,19 @@ def addresses(site: Site, rule: Rule, path: Ids) -> Iterator[str]:
         "type": ("xapi", "nonsense"),
         "act": ("send-again", "check-again", "cancel"),
         "filename": ("lms.css",),
-        "token": (_token(site, path), "forged"),
+        "token": (_token(world, path), "forged"),
     }
     unknown = rule.arguments - choices.keys()
     assert not unknown, f"{rule.endpoint}: say in support.py what {unknown} may name"
-    adapter = site.app.url_map.bind("localhost")
+    adapter = world.app.url_map.bind("localhost")
     names = sorted(rule.arguments)
     for values in itertools.product(*(choices[name] for name in names)):
         yield adapter.build(rule.endpoint, dict(zip(names, values, strict=True)))
 
 
-def _token(site: Site, path: Ids) -> str:
-    with site.app.app_context():
-        return unsubscribe.make(site.state, path.configurations[0], path.emails[0])
+def _token(world: World, path: Ids) -> str:
+    with world.app.app_context():
+        return unsubscribe.make(world.state, path.configurations[0], path.emails[0])
 
 
 def fields(named: Ids, act: str, **more: Any) -> dict[str, Any]:
@@ -155,17 +155,17 @@ def forms(named: Ids) -> Iterator[dict[str, Any]]:
     yield fields(named, "save", all="1", configuration_id="", objective_id="", participant="jane")
 
 
-def rows_of(site: Site, organization_id: str) -> dict[str, list[tuple[Any, ...]]]:
+def rows_of(world: World, organization_id: str) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of one organization, to see whether anything changed."""
     found: dict[str, list[tuple[Any, ...]]] = {}
-    with site.app.app_context():
-        session = site.db.session
+    with world.app.app_context():
+        session = world.db.session
         ids = list(
             session.scalars(
                 sa.select(Configuration.id).where(Configuration.organization_id == organization_id)
             )
         )
-        for name, table in site.db.metadata.tables.items():
+        for name, table in world.db.metadata.tables.items():
             columns: Mapping[str, Any] = table.c
             where = []
             if "organization_id" in columns:

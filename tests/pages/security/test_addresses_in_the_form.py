@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 import socket
 from collections.abc import Iterator
 
@@ -12,13 +11,14 @@ import pytest
 
 from flask_lms.transport import Transport
 from tests.address_cases import BLOCKED, AddressCase, Names, Tripwire
-from tests.pages.site import Site, make_site
+from tests.pages.site import make_site
+from tests.world import World
 
 _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     path = tmp_path_factory.mktemp("form") / "site.db"
     with make_site(f"sqlite:///{path}", WTF_CSRF_ENABLED=False, LMS_ALLOW_HTTP=False) as made:
         yield made
@@ -30,19 +30,17 @@ def _by_name(case: AddressCase) -> str:
 
 @pytest.mark.parametrize("case", BLOCKED, ids=_by_name)
 def test_an_address_in_the_form_is_never_connected_to(
-    case: AddressCase, site: Site, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
+    case: AddressCase, world: World, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
-    settings = dataclasses.replace(site.state.settings, allowed_networks=case.allowed_networks)
-    site.state.settings, site.state.transport = settings, Transport(settings)
+    monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
+    settings = dataclasses.replace(world.state.settings, allowed_networks=case.allowed_networks)
+    world.state.settings, world.state.transport = settings, Transport(settings)
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))
-    client = site.client()
+    client = world.client()
     name = f"LMS {next(_NUMBERS)}"
     first = {"name": name, "type": "xapi", "contact_emails": "a@harbor.example", "language": "en"}
-    draft = re.search(r'name="draft"[^>]*value="([^"]+)"', client.post("/lms/new", data=first).text)
-    assert draft
     url = case.url.replace("{port}", str(tripwire.port))
-    typed = {"url": url, "key": "key", "secret": "s3cret-canary", "draft": draft[1]}
+    typed = {**first, "url": url, "key": "key", "secret": "s3cret-canary"}
     tested = client.post("/lms/new/xapi", data={**typed, "act": "test"})
     assert tested.status_code == 200
     saved = client.post("/lms/new/xapi", data={**typed, "act": "save"})

@@ -18,7 +18,9 @@ from flask_lms.alerts import unsubscribe
 from flask_lms.database.models import DeliveryState
 from flask_lms.services.configurations import Configurations
 from tests.pages.security.support import routes, rows_of
-from tests.pages.site import BEN, Site, create, deliver, make_site
+from tests.pages.site import BEN, create, deliver, make_site
+from tests.pages.support import form_of
+from tests.world import World
 
 #: Its address is refused without a look-up, so no test leaves the machine.
 URL = "https://127.0.0.1:9/xapi"
@@ -26,7 +28,7 @@ SETTINGS = {"url": URL, "key": "harbor-key", "secret": "s3cret-canary-71"}
 
 
 @pytest.fixture(params=[False, True], ids=["alone", "with CSRFProtect"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with make_site(f"sqlite:///{tmp_path / 'site.db'}") as made:
         if request.param:
             CSRFProtect(made.app)
@@ -40,33 +42,32 @@ def token_of(client: FlaskClient) -> str:
     return found[1]
 
 
-def _draft(client: FlaskClient) -> str:
+def _first(client: FlaskClient) -> dict[str, Any]:
     """What step 1 gives to step 2."""
     form = {
         "name": "A new one", "type": "xapi", "contact_emails": "a@harbor.example", "language": "en",
         "csrf_token": token_of(client),
     }  # fmt: skip
-    found = re.search(r'name="draft"[^>]*value="([^"]+)"', client.post("/lms/new", data=form).text)
-    assert found
-    return found[1]
+    typed = form_of(client.post("/lms/new", data=form))
+    return {name: value for name, value in typed.items() if name != "csrf_token"}
 
 
 Post = tuple[str, dict[str, Any]]
 
 
-def _configuration(path: str, **form: Any) -> Callable[[Site, FlaskClient], Post]:
-    def prepare(site: Site, client: FlaskClient) -> Post:
-        return f"/lms/{create(site, url=URL)}{path}", form
+def _configuration(path: str, **form: Any) -> Callable[[World, FlaskClient], Post]:
+    def prepare(world: World, client: FlaskClient) -> Post:
+        return f"/lms/{create(world, url=URL)}{path}", form
 
     return prepare
 
 
-def _attached(path: str, **form: Any) -> Callable[[Site, FlaskClient], Post]:
-    def prepare(site: Site, client: FlaskClient) -> Post:
-        id = create(site, url=URL)
-        with site.app.app_context():
-            site.lms.configurations.attach(id, "harbor-1")
-        site.past.append(
+def _attached(path: str, **form: Any) -> Callable[[World, FlaskClient], Post]:
+    def prepare(world: World, client: FlaskClient) -> Post:
+        id = create(world, url=URL)
+        with world.app.app_context():
+            world.lms.configurations.attach(id, "harbor-1")
+        world.past.append(
             ObjectiveResult(
                 id="old",
                 organization_id="harbor",
@@ -80,36 +81,36 @@ def _attached(path: str, **form: Any) -> Callable[[Site, FlaskClient], Post]:
     return prepare
 
 
-def _after(act: str, path: str) -> Callable[[Site, FlaskClient], Post]:
-    def prepare(site: Site, client: FlaskClient) -> Post:
-        id = create(site, url=URL)
-        with site.app.app_context():
-            getattr(site.lms.configurations, act)(id)
+def _after(act: str, path: str) -> Callable[[World, FlaskClient], Post]:
+    def prepare(world: World, client: FlaskClient) -> Post:
+        id = create(world, url=URL)
+        with world.app.app_context():
+            getattr(world.lms.configurations, act)(id)
         return f"/lms/{id}{path}", {}
 
     return prepare
 
 
-def _delivery(act: str, state: DeliveryState) -> Callable[[Site, FlaskClient], Post]:
-    def prepare(site: Site, client: FlaskClient) -> Post:
-        id = deliver(site, create(site, url=URL), state)
+def _delivery(act: str, state: DeliveryState) -> Callable[[World, FlaskClient], Post]:
+    def prepare(world: World, client: FlaskClient) -> Post:
+        id = deliver(world, create(world, url=URL), state)
         return f"/lms/deliveries/{act}", {"only": str(id), "confirmed": "1"}
 
     return prepare
 
 
-def _new(site: Site, client: FlaskClient) -> Post:
-    return "/lms/new/xapi", {"draft": _draft(client), "act": "save", **SETTINGS}
+def _new(world: World, client: FlaskClient) -> Post:
+    return "/lms/new/xapi", {**_first(client), "act": "save", **SETTINGS}
 
 
-def _objective(site: Site, client: FlaskClient) -> Post:
-    return "/lms/objectives/harbor-1", {"configuration_id": str(create(site, url=URL))}
+def _objective(world: World, client: FlaskClient) -> Post:
+    return "/lms/objectives/harbor-1", {"configuration_id": str(create(world, url=URL))}
 
 
 _EDITED = {
     "name": "Renamed", "contact_emails": "a@harbor.example", "language": "en", "lms_version": "1",
 }  # fmt: skip
-POSTS: dict[str, Callable[[Site, FlaskClient], Post]] = {
+POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "new_connection": _new,
     "test": _configuration("/test"),
     "edit": _configuration("/edit", **_EDITED, **SETTINGS),
@@ -131,68 +132,64 @@ POSTS: dict[str, Callable[[Site, FlaskClient], Post]] = {
 WITHOUT = {"new", "mute"}
 
 
-def test_every_post_is_covered(site: Site) -> None:
-    posts = {r.endpoint.removeprefix("lms.") for r in routes(site) if "POST" in (r.methods or ())}
+def test_every_post_is_covered(world: World) -> None:
+    posts = {r.endpoint.removeprefix("lms.") for r in routes(world) if "POST" in (r.methods or ())}
     assert posts == {name.split()[0] for name in POSTS} | WITHOUT
 
 
 @pytest.mark.parametrize("name", POSTS)
-def test_a_post_needs_the_token_of_its_own_session(name: str, site: Site) -> None:
-    client = site.client()
-    address, form = POSTS[name](site, client)
-    before = rows_of(site, "harbor")
+def test_a_post_needs_the_token_of_its_own_session(name: str, world: World) -> None:
+    client = world.client()
+    address, form = POSTS[name](world, client)
+    before = rows_of(world, "harbor")
     token = token_of(client)
-    strangers = token_of(site.client())
+    strangers = token_of(world.client())
     for wrong in (None, "", "forged", strangers, token[:-1], token.upper()):
         sent = form if wrong is None else {**form, "csrf_token": wrong}
         answer = client.post(address, data=sent)
         assert answer.status_code in (200, 303, 400)
-        assert rows_of(site, "harbor") == before, wrong
+        assert rows_of(world, "harbor") == before, wrong
         assert client.get(address, query_string=form).status_code in (200, 303, 405)
-        assert rows_of(site, "harbor") == before
+        assert rows_of(world, "harbor") == before
     done = client.post(address, data={**form, "csrf_token": token})
     assert done.status_code in (200, 303, 307)
-    assert rows_of(site, "harbor") != before  # else this proved nothing
+    assert rows_of(world, "harbor") != before  # else this proved nothing
 
 
-def test_the_wizard_goes_no_further_without_the_token(site: Site) -> None:
+def test_the_wizard_goes_no_further_without_the_token(world: World) -> None:
     form = {"name": "A", "type": "xapi", "contact_emails": "a@harbor.example", "language": "en"}
-    assert 'name="secret"' not in site.client().post("/lms/new", data=form).text
+    assert 'name="secret"' not in world.client().post("/lms/new", data=form).text
 
 
-def test_a_draft_is_of_its_administrator_alone(site: Site) -> None:
-    client = site.client()
-    draft = _draft(client)
-    before = rows_of(site, "harbor")
-    other = site.client()
-    site.who = BEN
-    form = {**SETTINGS, "draft": draft, "act": "save", "csrf_token": token_of(other)}
+def test_what_another_administrator_typed_is_saved_in_no_other_organization(world: World) -> None:
+    first = _first(world.client())
+    before = rows_of(world, "harbor")
+    other = world.client()
+    world.who = BEN
+    form = {**first, **SETTINGS, "act": "save", "csrf_token": token_of(other)}
     assert other.post("/lms/new/xapi", data=form).status_code == 303
-    for broken in ("", "x", draft[:-5], draft + "x"):
-        form["draft"] = broken
-        assert other.post("/lms/new/xapi", data=form).status_code == 303
-    assert rows_of(site, "harbor") == before
-    assert rows_of(site, "dock")["lms_configuration"] == []
+    assert rows_of(world, "harbor") == before
+    assert len(rows_of(world, "dock")["lms_configuration"]) == 1  # as if BEN had typed it
 
 
-def test_the_link_of_a_mail_needs_no_session_and_no_csrf_token(site: Site) -> None:
-    id = create(site, url=URL)
-    with site.app.app_context():
-        token = unsubscribe.make(site.state, id, "ana.ruiz@harbor.example")
-    site.who = None
-    before = rows_of(site, "harbor")
-    client = site.client()
+def test_the_link_of_a_mail_needs_no_session_and_no_csrf_token(world: World) -> None:
+    id = create(world, url=URL)
+    with world.app.app_context():
+        token = unsubscribe.make(world.state, id, "ana.ruiz@harbor.example")
+    world.who = None
+    before = rows_of(world, "harbor")
+    client = world.client()
     assert client.get(f"/lms/mute/{token}").status_code == 200
-    assert rows_of(site, "harbor") == before  # mail scanners follow links
+    assert rows_of(world, "harbor") == before  # mail scanners follow links
     answer = client.post(f"/lms/mute/{token}", data={"List-Unsubscribe": "One-Click"})
     assert answer.status_code == 200
-    with site.app.app_context():
-        muted = site.lms.configurations.get(id).muted_emails
+    with world.app.app_context():
+        muted = world.lms.configurations.get(id).muted_emails
     assert muted == ["ana.ruiz@harbor.example"]
 
 
 def test_a_configuration_is_tested_five_times_a_minute_and_not_more(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tested: list[uuid.UUID] = []
     real = Configurations.test
@@ -202,8 +199,8 @@ def test_a_configuration_is_tested_five_times_a_minute_and_not_more(
         return real(self, id, by)
 
     monkeypatch.setattr(Configurations, "test", counting)
-    id = create(site, url=URL)
-    client = site.client()
+    id = create(world, url=URL)
+    client = world.client()
     form = {"csrf_token": token_of(client)}
     for _ in range(8):
         assert client.post(f"/lms/{id}/test", data=form).status_code == 200

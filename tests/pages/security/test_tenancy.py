@@ -24,7 +24,8 @@ from tests.pages.security.support import (
     rows_of,
     seed,
 )
-from tests.pages.site import ANA, BEN, Site, make_site
+from tests.pages.site import ANA, BEN, make_site
+from tests.world import World
 
 #: With another organization's id in the address: 404. Without an id: the caller's own page.
 NOT_FOUND, OWN, OPEN = "404", "own", "open"
@@ -41,44 +42,44 @@ GUARDED = sorted(name for name in EXPECTED if name not in PUBLIC)
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Ids, Ids]]:
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Ids, Ids]]:
     path = tmp_path_factory.mktemp("tenancy") / "site.db"
-    with make_site(f"sqlite:///{path}", WTF_CSRF_ENABLED=False, LMS_HEALTH_TOKEN="t" * 20) as site:
-        victim, own = seed(site)
-        yield site, victim, own
+    with make_site(f"sqlite:///{path}", WTF_CSRF_ENABLED=False, LMS_HEALTH_TOKEN="t" * 20) as world:
+        victim, own = seed(world)
+        yield world, victim, own
 
 
 @pytest.fixture
-def site(seeded: tuple[Site, Ids, Ids], monkeypatch: pytest.MonkeyPatch) -> Site:
+def world(seeded: tuple[World, Ids, Ids], monkeypatch: pytest.MonkeyPatch) -> World:
     """Ben of the dock is signed in; he may test as often as he likes."""
     found = seeded[0]
     found.who = BEN
-    monkeypatch.setattr("flask_lms.admin.probe._MOST_A_MINUTE", 10**6)
+    monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
     return found
 
 
 @pytest.fixture
-def victim(seeded: tuple[Site, Ids, Ids]) -> Ids:
+def victim(seeded: tuple[World, Ids, Ids]) -> Ids:
     return seeded[1]
 
 
 @pytest.fixture
-def own(seeded: tuple[Site, Ids, Ids]) -> Ids:
+def own(seeded: tuple[World, Ids, Ids]) -> Ids:
     return seeded[2]
 
 
-def test_every_route_is_covered(site: Site) -> None:
-    assert {rule.endpoint.removeprefix("lms.") for rule in routes(site)} == set(EXPECTED)
+def test_every_route_is_covered(world: World) -> None:
+    assert {rule.endpoint.removeprefix("lms.") for rule in routes(world)} == set(EXPECTED)
 
 
-def test_the_victim_sees_all_that_the_others_must_not(site: Site, victim: Ids) -> None:
+def test_the_victim_sees_all_that_the_others_must_not(world: World, victim: Ids) -> None:
     """Else the crawl would prove nothing."""
-    site.who = ANA
-    client = site.client()
+    world.who = ANA
+    client = world.client()
     seen = ""
-    for rule in routes(site):
+    for rule in routes(world):
         if "GET" in (rule.methods or ()) and rule.endpoint.removeprefix("lms.") in GUARDED:
-            for address in addresses(site, rule, victim):
+            for address in addresses(world, rule, victim):
                 seen += client.get(address).get_data(as_text=True)
     missing = [word for word in CANARIES if word not in seen]
     assert missing == ["s3cret-canary"]
@@ -86,12 +87,12 @@ def test_the_victim_sees_all_that_the_others_must_not(site: Site, victim: Ids) -
 
 @pytest.mark.parametrize("name", GUARDED)
 def test_another_organizations_ids_show_and_change_nothing(
-    name: str, site: Site, victim: Ids, own: Ids
+    name: str, world: World, victim: Ids, own: Ids
 ) -> None:
-    before = rows_of(site, "harbor")
-    client = site.client()
-    for rule in [rule for rule in routes(site) if rule.endpoint == f"lms.{name}"]:
-        for address in addresses(site, rule, victim):
+    before = rows_of(world, "harbor")
+    client = world.client()
+    for rule in [rule for rule in routes(world) if rule.endpoint == f"lms.{name}"]:
+        for address in addresses(world, rule, victim):
             for method in sorted(rule.methods or ()):
                 for form in forms(victim) if method == "POST" else [None]:
                     response = client.open(address, method=method, data=form)
@@ -100,7 +101,7 @@ def test_another_organizations_ids_show_and_change_nothing(
                     assert response.status_code < 500
                     assert_stays_here(response)
                     _assert_tells_nothing(response, form, address)
-    assert rows_of(site, "harbor") == before
+    assert rows_of(world, "harbor") == before
 
 
 #: The others take nothing but the address.
@@ -109,13 +110,13 @@ TAKE_MORE = [name for name in GUARDED if name not in ("delete", "restore", "paus
 
 @pytest.mark.parametrize("name", TAKE_MORE)
 def test_another_organizations_ids_in_query_and_form_show_and_change_nothing(
-    name: str, site: Site, victim: Ids, own: Ids
+    name: str, world: World, victim: Ids, own: Ids
 ) -> None:
     """The address is the caller's own; what it asks for and posts is not."""
-    before = rows_of(site, "harbor")
-    client = site.client()
-    for rule in [rule for rule in routes(site) if rule.endpoint == f"lms.{name}"]:
-        for address in addresses(site, rule, own):
+    before = rows_of(world, "harbor")
+    client = world.client()
+    for rule in [rule for rule in routes(world) if rule.endpoint == f"lms.{name}"]:
+        for address in addresses(world, rule, own):
             for form in forms(victim):
                 for method in sorted({"GET", "POST"} & set(rule.methods or ())):
                     query = form if method == "GET" else None
@@ -124,7 +125,7 @@ def test_another_organizations_ids_in_query_and_form_show_and_change_nothing(
                     assert response.status_code < 500, f"{method} {address}"
                     assert_stays_here(response)
                     _assert_tells_nothing(response, form, address)
-    assert rows_of(site, "harbor") == before
+    assert rows_of(world, "harbor") == before
 
 
 def _assert_tells_nothing(response: object, form: object, address: str) -> None:
@@ -133,14 +134,14 @@ def _assert_tells_nothing(response: object, form: object, address: str) -> None:
     assert_tells_nothing(response, echoed=tuple(word for word in CANARIES if word in sent))  # type: ignore[arg-type]
 
 
-def test_all_that_match_are_the_callers_own(site: Site, victim: Ids) -> None:
-    before = rows_of(site, "harbor")
-    client = site.client()
+def test_all_that_match_are_the_callers_own(world: World, victim: Ids) -> None:
+    before = rows_of(world, "harbor")
+    client = world.client()
     for act in ("send-again", "check-again", "cancel"):
         for query in ("all=1&confirmed=1", f"only={victim.deliveries[0]}&confirmed=1"):
             client.post(f"/lms/deliveries/{act}?{query}")
             client.post(f"/lms/deliveries/{act}", data=query, content_type=_URLENCODED)
-    assert rows_of(site, "harbor") == before
+    assert rows_of(world, "harbor") == before
 
 
 _URLENCODED = "application/x-www-form-urlencoded"
@@ -148,27 +149,27 @@ _URLENCODED = "application/x-www-form-urlencoded"
 
 @pytest.mark.parametrize("who", [None, Response("sign in", 302, {"Location": "/login"})])
 def test_who_is_not_signed_in_sees_and_changes_nothing(
-    who: Response | None, site: Site, victim: Ids
+    who: Response | None, world: World, victim: Ids
 ) -> None:
-    site.who = who
-    before = rows_of(site, "harbor")
-    client = site.client()
-    for rule in routes(site):
+    world.who = who
+    before = rows_of(world, "harbor")
+    client = world.client()
+    for rule in routes(world):
         if rule.endpoint.removeprefix("lms.") in PUBLIC:
             continue
-        for address in addresses(site, rule, victim):
+        for address in addresses(world, rule, victim):
             for method in sorted(rule.methods or ()):
                 form = next(forms(victim)) if method == "POST" else None
                 response = client.open(address, method=method, data=form)
                 assert response.status_code == (302 if who else 403), f"{method} {address}"
                 _assert_tells_nothing(response, form, address)
-    assert rows_of(site, "harbor") == before
+    assert rows_of(world, "harbor") == before
 
 
-def test_open_pages_give_nothing_away_without_their_token(site: Site, victim: Ids) -> None:
-    site.who = None
-    client = site.client()
-    before = rows_of(site, "harbor")
+def test_open_pages_give_nothing_away_without_their_token(world: World, victim: Ids) -> None:
+    world.who = None
+    client = world.client()
+    before = rows_of(world, "harbor")
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "t" * 19}):
         answer = client.get("/lms/health.json?organization=harbor", headers=headers)
         assert answer.status_code == 404
@@ -179,14 +180,14 @@ def test_open_pages_give_nothing_away_without_their_token(site: Site, victim: Id
             assert_tells_nothing(answer)
     for path in ("../lms.css", "..%2f__init__.py", "%2e%2e/models.py", "/etc/passwd"):
         assert client.get(f"/lms/static/{path}").status_code in (301, 308, 400, 404)
-    assert rows_of(site, "harbor") == before
+    assert rows_of(world, "harbor") == before
 
 
-def test_an_organization_of_almost_the_same_name_is_another_one(site: Site, victim: Ids) -> None:
-    client = site.client()
+def test_an_organization_of_almost_the_same_name_is_another_one(world: World, victim: Ids) -> None:
+    client = world.client()
     for organization_id in ("Harbor", "harbor ", "harbo", "harbor\x00", "%", "harbor'--", ""):
         try:
-            site.who = Administrator(id="9", organization_id=organization_id, name="Eve")
+            world.who = Administrator(id="9", organization_id=organization_id, name="Eve")
         except ValueError:
             continue  # no such value can be made
         for address in ("/lms/", "/lms/deliveries", "/lms/deliveries.csv", "/lms/history"):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from flask_lms.alerts import rules
-from flask_lms.alerts.rules import Digest, Episode, Kind, Room
+from flask_lms.alerts.rules import Decision, Digest, Episode, Kind, Outage, Quota
 
 T = datetime(2026, 11, 22, 14, 5, tzinfo=timezone.utc)
 M, H, D = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -53,14 +53,6 @@ def test_when_a_reminder_comes(age, next_age):
     assert rules.next_reminder(T, T + age) == T + next_age
 
 
-@pytest.mark.parametrize(
-    ("told", "now", "again"),
-    [(False, True, True), (True, True, False), (False, False, False), (True, False, False)],
-)
-def test_a_new_cause_is_told_when_it_now_needs_somebody(told, now, again):
-    assert rules.needs_update(told, now) is again
-
-
 def outages(*spans, announced=False):
     return [
         Episode(
@@ -85,6 +77,92 @@ def outages(*spans, announced=False):
 )
 def test_what_is_unstable(episodes, unstable):
     assert rules.is_unstable(episodes, T) is unstable
+
+
+@pytest.mark.parametrize(
+    ("age", "outage", "decision"),
+    [
+        # not told yet: it waits, or is told
+        (M, {}, Decision(look_at=T + 4 * M)),
+        (5 * M, {}, Decision(kind=Kind.ERROR, look_at=T - 5 * M + D)),
+        (0 * M, {"failures": 3}, Decision(kind=Kind.ERROR, look_at=T + D)),
+        (0 * M, {"is_settings": True}, Decision(kind=Kind.ERROR, look_at=T + D)),
+        (0 * M, {"is_settings": True, "is_setup": True}, Decision(look_at=T + 5 * M)),
+        (D, {}, Decision(kind=Kind.STILL_DOWN, look_at=T + 2 * D)),  # it was paused meanwhile
+        # told: a reminder, or news that needs the contact
+        (H, {"was_announced": True}, Decision()),
+        (H, {"was_announced": True, "told_settings": True, "is_settings": True}, Decision()),
+        (
+            D,
+            {"was_announced": True, "is_due": True},
+            Decision(kind=Kind.STILL_DOWN, look_at=T + 2 * D),
+        ),
+        (
+            H,
+            {"was_announced": True, "is_settings": True},
+            Decision(kind=Kind.ERROR, is_update=True),
+        ),
+        (
+            D,
+            {"was_announced": True, "is_settings": True, "is_due": True},
+            Decision(kind=Kind.ERROR, is_update=True, look_at=T + 2 * D),
+        ),
+        # paused: nobody is told, but of its end
+        (D, {"is_silent": True, "is_due": True, "was_announced": True}, Decision()),
+        (D, {"is_silent": True, "failures": 9}, Decision()),
+        (
+            D,
+            {"is_silent": True, "is_over": True, "was_announced": True},
+            Decision(kind=Kind.RECOVERED),
+        ),
+        # over
+        (H, {"is_over": True}, Decision()),
+        (H, {"is_over": True, "was_announced": True}, Decision(kind=Kind.RECOVERED)),
+    ],
+)
+def test_what_an_outage_needs_now(age, outage, decision):
+    assert rules.decide(Outage(opened_at=T - age, **outage), T) == decision
+
+
+TWO = outages((90 * M, 80 * M), (70 * M, 60 * M))
+THREE = [*TWO, *outages((50 * M, 40 * M))]
+#: Two and a half: the next change is the sixth.
+SOME = [*TWO, *outages((25 * H, 50 * M))]
+
+
+@pytest.mark.parametrize(
+    ("age", "outage", "decision"),
+    [
+        (H, {"others": TWO}, Decision(kind=Kind.ERROR, look_at=T + D - H)),
+        (H, {"others": SOME}, Decision(kind=Kind.UNSTABLE, look_at=T + D - H)),
+        # one of a second is a blip, but not when it is told of
+        (
+            M / 60,
+            {"others": SOME, "is_settings": True},
+            Decision(kind=Kind.UNSTABLE, look_at=T + D - M / 60),
+        ),
+        (M, {"others": SOME}, Decision(look_at=T + 4 * M)),
+        (H, {"is_over": True, "others": outages((90 * M, 80 * M))}, Decision()),
+        (H, {"is_over": True, "others": TWO}, Decision(kind=Kind.UNSTABLE)),
+        (H, {"is_over": True, "others": TWO, "was_announced": True}, Decision(kind=Kind.UNSTABLE)),
+        (M / 60, {"is_over": True, "others": TWO}, Decision()),
+        # known to be unstable: told after a day that it is down, or after an hour when it refuses
+        (H, {"others": THREE, "is_unstable": True}, Decision(look_at=T + D - H)),
+        (
+            D,
+            {"others": THREE, "is_unstable": True},
+            Decision(kind=Kind.STILL_DOWN, look_at=T + 2 * D),
+        ),
+        (
+            H,
+            {"others": THREE, "is_unstable": True, "is_settings": True},
+            Decision(kind=Kind.ERROR, look_at=T + D - H),
+        ),
+        (H, {"others": THREE, "is_unstable": True, "is_over": True}, Decision()),
+    ],
+)
+def test_what_one_that_comes_and_goes_needs_now(age, outage, decision):
+    assert rules.decide(Outage(opened_at=T - age, **outage), T) == decision
 
 
 @pytest.mark.parametrize(
@@ -120,8 +198,8 @@ def test_the_summary_counts_only_its_span():
         (Kind.TEST, 0, 19, "cap_address"),
     ],
 )
-def test_who_has_room(kind, configuration, address, refusal):
-    assert Room(configuration=configuration, address=address).refusal(kind) == refusal
+def test_what_is_within_the_quota(kind, configuration, address, refusal):
+    assert Quota(configuration=configuration, address=address).refusal(kind) == refusal
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""Subjects and letters of each kind, as an administrator reads them."""
+"""Subjects of each kind, as an administrator reads them, and the lines of a mail."""
 
 from __future__ import annotations
 
 import pytest
 
 from flask_lms.alerts.rules import Kind
-from flask_lms.alerts.texts import duration, subject, wrap
+from flask_lms.alerts.texts import Facts, error, subject, wrap
+from flask_lms.connectors.base import Cause
 
 FACTS = {
     "name": "Corporate LMS", "status": "cant_connect", "waiting": 37, "duration_seconds": 260_000,
@@ -48,26 +49,19 @@ def test_the_subject(kind, more, text):
     assert subject(kind, {**FACTS, **more}, "Harbor Training") == f"[Harbor Training] {text}"
 
 
+@pytest.mark.parametrize(("is_settings", "minutes"), [(True, 30), (False, 10)])
+def test_how_often_we_try_again_depends_on_the_cause(is_settings, minutes):
+    cause = Cause(code="x", status=None, sentence="It says no.", is_settings=is_settings)
+    body = error(Facts(row={**FACTS, "cause": "x"}, cause_of={"x": cause}.get))
+    assert body.doing[0] == f"We try again every {minutes} minutes."
+    assert body.why == ["It says no."]
+
+
 def test_a_hostile_name_does_not_break_out_of_the_subject():
     hostile = {**FACTS, "name": "x\r\nBcc: all@example.org\r\n\r\n<b>"}
     text = subject(Kind.ERROR, hostile, "Harbor\nTraining")
     assert "\n" not in text
     assert "\r" not in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (5, "1 minute"),
-        (3540, "59 minutes"),
-        (7800, "2 hours 10 minutes"),
-        (86_400 + 3600 + 60, "25 hours"),
-        (200_000, "2 days 7 hours"),
-        (86_400 * 10, "10 days"),
-    ],
-)
-def test_durations_have_two_units_at_most(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_long_addresses_are_not_broken():

@@ -1,4 +1,4 @@
-"""Commands are run against the same desk as the services."""
+"""Commands are run against the same world as the services."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from tests.unit.services.conftest import Desk, desk, lrs
+from tests.unit.services.conftest import world
+from tests.world import World
 
-__all__ = ["desk", "lrs", "run"]
+__all__ = ["run", "world"]
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(desk: Desk) -> Run:
+def run(world: World) -> Run:
     """Runs ``flask lms ARGUMENTS``; unexpected errors are raised."""
 
     def invoke(*arguments: str, **options: Any) -> Result:
-        runner = desk.host.app.test_cli_runner(catch_exceptions=False)
+        runner = world.app.test_cli_runner(catch_exceptions=False)
         return runner.invoke(args=["lms", *arguments], **options)
 
     return invoke

@@ -15,8 +15,7 @@ from flask_lms import ObjectiveResult, Participant
 from flask_lms.database.models import DeliveryState, Status
 from flask_lms.encryption import Encryption
 from flask_lms.testing import FakeLRS
-from tests.host import result
-from tests.unit.services.conftest import Desk
+from tests.world import World, result
 
 from .conftest import Run
 
@@ -33,10 +32,12 @@ def test_each_command_has_a_line_of_help(run: Run) -> None:
 # -- worker ---------------------------------------------------------------------------------------
 
 
-def test_a_burst_delivers_what_is_due_and_says_how_much(desk: Desk, run: Run, lrs: FakeLRS) -> None:
-    made = desk.create(settings=lrs.settings)
-    desk.configurations.attach(made.id, "ppe")
-    desk.host.lms.record_many([result("r1"), result("r2")])
+def test_a_burst_delivers_what_is_due_and_says_how_much(
+    world: World, run: Run, lrs: FakeLRS
+) -> None:
+    made = world.configuration(settings=lrs.settings)
+    world.configurations.attach(made.id, "ppe")
+    world.lms.record_many([result("r1"), result("r2")])
     done = run("worker", "--burst")
     assert done.exit_code == 0, done.output
     assert "2 delivered" in done.output
@@ -44,39 +45,39 @@ def test_a_burst_delivers_what_is_due_and_says_how_much(desk: Desk, run: Run, lr
 
 
 def test_the_worker_is_started_with_its_options(
-    desk: Desk, run: Run, monkeypatch: pytest.MonkeyPatch
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(
-        "flask_lms.delivery.worker.run", lambda app, **options: seen.append((app, options))
+        "flask_lms.cli.commands.run", lambda app, **options: seen.append((app, options))
     )
-    assert run("worker", "--processes", "2").exit_code == 0
-    assert seen == [(desk.host.app, {"burst": False, "processes": 2})]
+    assert run("worker", "--processes", "2", "--streams", "8").exit_code == 0
+    assert seen == [(world.app, {"burst": False, "processes": 2, "streams": 8})]
     assert run("worker", "--processes", "0").exit_code == 2
 
 
 # -- status ---------------------------------------------------------------------------------------
 
 
-def test_status_tells_what_is_wrong_and_what_to_do(desk: Desk, run: Run) -> None:
-    made = desk.create()
+def test_status_tells_what_is_wrong_and_what_to_do(world: World, run: Run) -> None:
+    made = world.configuration()
     made.health.status, made.health.cause = Status.CANT_CONNECT, "refused"
     made.health.facts = {"host": "lrs.example.org", "port": 443}
-    made.health.next_attempt_at = desk.later(minutes=10)
-    desk.put(made)
+    made.health.next_attempt_at = world.later(minutes=10)
+    world.delivery(made)
     said = run("status").output
     assert "cant connect  Corporate LMS (acme): 1 waiting, 0 rejected or not sent" in said
-    assert "→ lrs.example.org refuses connections on port 443: the LMS may be stopped." in said
+    assert "→ lrs.example.org refuses connections on port 443: it may be stopped." in said
     assert "→ Ask your LMS administrator whether the LMS is running." in said
     assert "Next try at 2026-03-02 09:10 UTC." in said
     assert "0 of 1 connected, 1 result waiting, 0 results rejected or not sent." in said
     assert "start flask lms worker" in said
 
 
-def test_status_as_json_is_for_programs(desk: Desk, run: Run) -> None:
-    made = desk.create()
-    desk.organization_id = "globex"
-    desk.create("Other")
+def test_status_as_json_is_for_programs(world: World, run: Run) -> None:
+    made = world.configuration()
+    world.organization_id = "globex"
+    world.configuration("Other")
     found = json.loads(run("status", "--json").output)
     assert (found["configurations"], found["is_ok"]) == (2, True)
     [only] = json.loads(run("status", "--json", "--organization", "acme").output)["list"]
@@ -92,17 +93,17 @@ def test_status_of_nothing_says_so(run: Run) -> None:
 # -- test -----------------------------------------------------------------------------------------
 
 
-def test_a_test_that_connects_ends_well(desk: Desk, run: Run, lrs: FakeLRS) -> None:
-    made = desk.create(settings=lrs.settings)
+def test_a_test_that_connects_ends_well(world: World, run: Run, lrs: FakeLRS) -> None:
+    made = world.configuration(settings=lrs.settings)
     done = run("test", "corporate lms")
     assert done.exit_code == 0
     assert "Connected. Nothing was stored in the LMS." in done.output
     assert run("test", str(made.id)).exit_code == 0
-    assert desk.history("tested")[0].administrator_name == "operator"
+    assert world.history("tested")[0].administrator_name == "operator"
 
 
-def test_a_test_that_fails_ends_with_the_remedy(desk: Desk, run: Run, lrs: FakeLRS) -> None:
-    desk.create(settings={**lrs.settings, "secret": "wrong"})
+def test_a_test_that_fails_ends_with_the_remedy(world: World, run: Run, lrs: FakeLRS) -> None:
+    world.configuration(settings={**lrs.settings, "secret": "wrong"})
     done = run("test", "Corporate LMS")
     assert done.exit_code == 1
     assert done.output.strip().splitlines()[-1].startswith("→ ")
@@ -112,11 +113,11 @@ def test_a_test_that_fails_ends_with_the_remedy(desk: Desk, run: Run, lrs: FakeL
 
 
 def test_a_name_that_two_organizations_have_asks_for_the_organization(
-    desk: Desk, run: Run, lrs: FakeLRS
+    world: World, run: Run, lrs: FakeLRS
 ) -> None:
-    desk.create(settings=lrs.settings)
-    desk.organization_id = "globex"
-    desk.create(settings=lrs.settings)
+    world.configuration(settings=lrs.settings)
+    world.organization_id = "globex"
+    world.configuration(settings=lrs.settings)
     done = run("test", "Corporate LMS")
     assert done.exit_code == 1
     assert "add --organization with one of acme, globex." in done.output
@@ -133,12 +134,16 @@ def test_an_unknown_name_is_told_in_a_sentence(run: Run, name: str) -> None:
 # -- send-waiting, requeue, backfill --------------------------------------------------------------
 
 
-def test_send_waiting_tries_one_or_all_now(desk: Desk, run: Run) -> None:
-    one, two, three = desk.create("One"), desk.create("Two"), desk.create("Three")
+def test_send_waiting_tries_one_or_all_now(world: World, run: Run) -> None:
+    one, two, three = (
+        world.configuration("One"),
+        world.configuration("Two"),
+        world.configuration("Three"),
+    )
     for made in (one, two, three):
-        desk.put(made)
-        made.health.next_attempt_at = desk.later(hours=1)
-    desk.configurations.pause(three.id)
+        world.delivery(made)
+        made.health.next_attempt_at = world.later(hours=1)
+    world.configurations.pause(three.id)
     assert run("send-waiting", "One").output == "1 result of 1 configuration will be tried now.\n"
     assert json.loads(run("send-waiting", "--json").output) == {"configurations": 2, "waiting": 2}
     assert two.health.next_attempt_at is None
@@ -147,25 +152,28 @@ def test_send_waiting_tries_one_or_all_now(desk: Desk, run: Run) -> None:
     assert (done.exit_code, "paused" in done.output) == (1, True)
 
 
-def test_requeue_asks_first_and_sends_rejected_ones_again(desk: Desk, run: Run) -> None:
-    made = desk.create()
-    rejected, sent = desk.put(made, DeliveryState.REJECTED), desk.put(made, DeliveryState.DELIVERED)
+def test_requeue_asks_first_and_sends_rejected_ones_again(world: World, run: Run) -> None:
+    made = world.configuration()
+    rejected, sent = (
+        world.delivery(made, DeliveryState.REJECTED),
+        world.delivery(made, DeliveryState.DELIVERED),
+    )
     asked = run("requeue", input="n\n")
     assert asked.exit_code == 1
     assert "This sends 1 result again and checks 0 again." in asked.output
-    assert desk.deliveries.get(rejected.id).state is DeliveryState.REJECTED
+    assert world.deliveries.get(rejected.id).state is DeliveryState.REJECTED
     done = run("requeue", "--yes")
     assert "Now waiting to be sent: 1 result." in done.output
-    assert desk.deliveries.get(rejected.id).state is DeliveryState.PENDING
-    assert desk.deliveries.get(sent.id).state is DeliveryState.DELIVERED
+    assert world.deliveries.get(rejected.id).state is DeliveryState.PENDING
+    assert world.deliveries.get(sent.id).state is DeliveryState.DELIVERED
 
 
-def test_requeue_takes_every_filter(desk: Desk, run: Run) -> None:
-    made = desk.create()
-    hit = desk.put(
+def test_requeue_takes_every_filter(world: World, run: Run) -> None:
+    made = world.configuration()
+    hit = world.delivery(
         made, DeliveryState.DELIVERED, objective_id="fire", reason="x", participant_id="E1"
     )
-    miss = desk.put(made, DeliveryState.DELIVERED)
+    miss = world.delivery(made, DeliveryState.DELIVERED)
     found = json.loads(
         run(
             "requeue", "--yes", "--json", "--configuration", "Corporate LMS", "--state",
@@ -175,24 +183,24 @@ def test_requeue_takes_every_filter(desk: Desk, run: Run) -> None:
         ).output
     )  # fmt: skip
     assert found["sent_again"] == 1
-    assert desk.deliveries.get(miss.id).state is DeliveryState.DELIVERED
+    assert world.deliveries.get(miss.id).state is DeliveryState.DELIVERED
     assert run("requeue", "--since", "yesterday").exit_code == 2
 
 
-def test_requeue_checks_again_what_was_not_sent(desk: Desk, run: Run) -> None:
-    made = desk.create()
-    desk.configurations.attach(made.id, "ppe")
-    desk.host.lms.record(result(participant=Participant(id="E001")))
+def test_requeue_checks_again_what_was_not_sent(world: World, run: Run) -> None:
+    made = world.configuration()
+    world.configurations.attach(made.id, "ppe")
+    world.lms.record(result(participant=Participant(id="E001")))
     done = run("requeue", "--state", "not_sent", "--yes")
     assert "1 still can't be sent: correct them in the host" in done.output
 
 
-def test_backfill_says_how_many_and_asks(desk: Desk, run: Run) -> None:
-    made = desk.create()
-    desk.configurations.attach(made.id, "ppe")
+def test_backfill_says_how_many_and_asks(world: World, run: Run) -> None:
+    made = world.configuration()
+    world.configurations.attach(made.id, "ppe")
     seen: list[datetime | None] = []
 
-    @desk.host.lms.past_results_loader
+    @world.lms.past_results_loader
     def past(
         organization_id: str, objective_id: str, since: datetime | None
     ) -> Iterator[ObjectiveResult]:
@@ -201,7 +209,7 @@ def test_backfill_says_how_many_and_asks(desk: Desk, run: Run) -> None:
 
     asked = run("backfill", "Corporate LMS", "ppe", input="n\n")
     assert "This sends 2 results to Corporate LMS." in asked.output
-    assert desk.deliveries.count() == 0
+    assert world.deliveries.count() == 0
     done = run("backfill", "Corporate LMS", "ppe", "--since", "2026-01-01", "--yes")
     assert "2 queued, 0 not sent, 0 were there already." in done.output
     assert seen[-1] is not None
@@ -211,8 +219,8 @@ def test_backfill_says_how_many_and_asks(desk: Desk, run: Run) -> None:
     assert run("backfill", "Corporate LMS", "fire", "--yes").exit_code == 1
 
 
-def test_backfill_without_its_slot_names_the_decorator(desk: Desk, run: Run) -> None:
-    desk.configurations.attach(desk.create().id, "ppe")
+def test_backfill_without_its_callback_names_the_decorator(world: World, run: Run) -> None:
+    world.configurations.attach(world.configuration().id, "ppe")
     done = run("backfill", "Corporate LMS", "ppe", "--yes")
     assert done.exit_code == 1
     assert "@lms.past_results_loader" in done.output
@@ -221,26 +229,28 @@ def test_backfill_without_its_slot_names_the_decorator(desk: Desk, run: Run) -> 
 # -- purge, rekey ---------------------------------------------------------------------------------
 
 
-def test_purge_asks_and_tells(desk: Desk, run: Run) -> None:
-    made = desk.create()
-    old = desk.put(made, DeliveryState.DELIVERED, at=desk.later(days=-91))
-    kept = desk.put(made, at=desk.later(days=-91))
+def test_purge_asks_and_tells(world: World, run: Run) -> None:
+    made = world.configuration()
+    old = world.delivery(made, DeliveryState.DELIVERED, at=world.later(days=-91))
+    kept = world.delivery(made, at=world.later(days=-91))
     assert run("purge", input="n\n").exit_code == 1
-    assert desk.deliveries.get(old.id).statement is not None
+    assert world.deliveries.get(old.id).statement is not None
     assert "Deleted 1 delivery, " in run("purge", "--yes").output
-    assert [row.id for row in desk.deliveries.list().items] == [kept.id]
+    assert [row.id for row in world.deliveries.list().items] == [kept.id]
     assert json.loads(run("purge", "--yes", "--json").output)["deliveries"] == 0
 
 
-def test_rekey_puts_all_under_the_newest_key_or_says_which_it_cannot(desk: Desk, run: Run) -> None:
-    desk.create("One")
-    keys = [Fernet.generate_key().decode(), *desk.host.state.settings.encryption_keys]
-    old = desk.host.state.encryption
-    desk.host.state.encryption = SimpleNamespace(  # type: ignore[assignment]
+def test_rekey_puts_all_under_the_newest_key_or_says_which_it_cannot(
+    world: World, run: Run
+) -> None:
+    world.configuration("One")
+    keys = [Fernet.generate_key().decode(), *world.state.settings.encryption_keys]
+    old = world.state.encryption
+    world.state.encryption = SimpleNamespace(  # type: ignore[assignment]
         decrypt=old.decrypt, is_current=lambda token: False, rotate=old.rotate
     )
     assert "1 encrypted anew, 0 were under the newest key." in run("rekey").output
-    desk.host.state.encryption = Encryption(keys[:1])
+    world.state.encryption = Encryption(keys[:1])
     done = run("rekey")
     assert done.exit_code == 1
     assert "No key reads the secret of One (acme)." in done.output
@@ -249,10 +259,12 @@ def test_rekey_puts_all_under_the_newest_key_or_says_which_it_cannot(desk: Desk,
 
 
 def test_a_counter_is_shown_on_a_terminal_only(
-    desk: Desk, run: Run, monkeypatch: pytest.MonkeyPatch
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.put(desk.create(), DeliveryState.REJECTED)
-    monkeypatch.setattr("flask_lms.cli.parts._is_terminal", lambda: True)
+    world.delivery(world.configuration(), DeliveryState.REJECTED)
+    monkeypatch.setattr(
+        "flask_lms.cli.parts.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    )
     assert "\r1 of 1 results" in run("requeue", "--yes").output
     monkeypatch.undo()
     assert "\r" not in run("requeue", "--yes", "--state", "delivered").output

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +13,7 @@ from flask_lms.connectors.base import TRANSPORT_CAUSES, Cause, TestReport
 from flask_lms.database.models import ConfigurationHealth, Status
 from flask_lms.delivery import decide
 from flask_lms.delivery.decide import Vitals
-from tests.host import START
+from tests.world import START
 
 REFUSED = TRANSPORT_CAUSES["refused"]
 DNS = TRANSPORT_CAUSES["dns"]
@@ -44,6 +46,19 @@ def test_tries_come_soon_at_first_and_every_ten_minutes_without_end(
 @pytest.mark.parametrize("jitter", [-1.0, -0.3, 0.0, 0.7, 1.0])
 def test_probes_are_never_more_than_twelve_minutes_apart_ticker_included(jitter: float) -> None:
     assert wait(fail(Vitals(), REFUSED, 50, jitter)) + 5 <= 12 * 60
+
+
+def test_in_thirty_days_of_outage_no_two_probes_are_further_apart() -> None:
+    chance, vitals, now, probes = random.Random(30), Vitals(), START, 0
+    while now < START + timedelta(days=30):
+        jitter = chance.uniform(-1, 1)
+        vitals = decide.failed(vitals, INTERNAL, FACTS, now, jitter=jitter)
+        assert vitals.next_attempt_at is not None
+        probed_at = vitals.next_attempt_at + timedelta(seconds=5)  # the ticker finds it
+        assert timedelta(0) < probed_at - now <= timedelta(minutes=12)
+        now, probes = probed_at, probes + 1
+    assert probes == vitals.failures > 30 * 24 * 5
+    assert vitals.failing_since == START
 
 
 @pytest.mark.parametrize(
@@ -176,6 +191,41 @@ def test_a_connection_test_clears_or_shows_an_error_at_once() -> None:
         None,
         None,
     )
+
+
+def test_a_good_test_of_a_destination_that_failed_clears_it_and_starts_with_one_statement() -> None:
+    down = replace(fail(Vitals(), REFUSED, 9), singles=("a b",), ramp=10)
+    later = START + timedelta(hours=1)
+    vitals = decide.tested(down, None, FACTS, later)
+    assert (vitals.status, vitals.cause, vitals.facts) == (Status.CONNECTED, None, {})
+    assert (vitals.failures, vitals.failing_since, vitals.next_attempt_at) == (0, None, None)
+    assert (vitals.since, vitals.singles, vitals.ramp) == (later, ("a b",), 1)
+    assert vitals.last_success_at is None  # nothing was stored
+
+
+def test_a_good_test_of_a_healthy_destination_leaves_its_requests_as_large_as_they_were() -> None:
+    for ramp in (None, 10):
+        healthy = Vitals(status=Status.CONNECTED, since=START, ramp=ramp)
+        assert decide.tested(healthy, None, {}, START + timedelta(hours=1)) == healthy
+
+
+def test_a_bad_test_shows_at_once_and_plans_the_next_try() -> None:
+    vitals = decide.tested(Vitals(), DNS, FACTS, START)
+    assert (vitals.status, vitals.cause, vitals.facts) == (Status.CANT_CONNECT, "dns", FACTS)
+    assert (vitals.failures, vitals.failing_since, wait(vitals)) == (1, START, 2)
+    second = decide.tested(replace(vitals, next_attempt_at=None), DNS, FACTS, START)
+    assert wait(second) == 5
+
+
+def test_a_bad_test_adds_no_failure_and_moves_no_try_of_a_destination_that_is_down() -> None:
+    down = fail(Vitals(), REFUSED, 9)
+    vitals = decide.tested(down, REFUSED, FACTS, START + timedelta(minutes=5))
+    assert vitals == down
+
+
+def test_a_test_whose_cause_is_no_fault_of_the_destination_changes_nothing() -> None:
+    down = fail(Vitals(), REFUSED, 3)
+    assert decide.tested(down, Cause(code="rejected", status=None, sentence=""), {}, START) == down
 
 
 def test_vitals_survive_the_row() -> None:

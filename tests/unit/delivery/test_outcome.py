@@ -20,7 +20,7 @@ from flask_lms.delivery.decide import (
     vouched,
     witness_says,
 )
-from tests.host import START
+from tests.world import START
 
 ACCEPTED = Answer(verdict=Verdict.ACCEPTED)
 REFUSED = Answer(verdict=Verdict.REFUSED, cause="refused", words="bad actor", http_status=400)

@@ -7,9 +7,7 @@ import pytest
 from flask_lms import Administrator, audit, events
 from flask_lms.audit import AuditFilters, Audits
 from flask_lms.testing import FakeLRS, deliver
-from tests.host import result
-
-from .conftest import ANA, BEN, Desk
+from tests.world import ANA, BEN, World, result
 
 
 @pytest.mark.parametrize(
@@ -26,20 +24,22 @@ from .conftest import ANA, BEN, Desk
         (None, None, None),
     ],
 )
-def test_whoever_acted_is_named(desk: Desk, by: audit.By, id: str | None, name: str | None) -> None:
-    desk.create(by=by)
-    [row] = desk.history()
+def test_whoever_acted_is_named(
+    world: World, by: audit.By, id: str | None, name: str | None
+) -> None:
+    world.configuration(by=by)
+    [row] = world.history()
     assert (row.administrator_id, row.administrator_name) == (id, name)
 
 
-def test_the_history_is_newest_first_filtered_and_paged(desk: Desk) -> None:
-    one, two = desk.create("One"), desk.create("Two", by=BEN)
-    desk.clock.advance(days=1)
-    desk.configurations.pause(one.id, by=BEN)
-    desk.configurations.resume(one.id)
+def test_the_history_is_newest_first_filtered_and_paged(world: World) -> None:
+    one, two = world.configuration("One"), world.configuration("Two", by=BEN)
+    world.clock.advance(days=1)
+    world.configurations.pause(one.id, by=BEN)
+    world.configurations.resume(one.id)
 
     def found(**filters: object) -> list[tuple[str, str | None]]:
-        items = desk.audits.list(AuditFilters(**filters)).items  # type: ignore[arg-type]
+        items = world.audits.list(AuditFilters(**filters)).items  # type: ignore[arg-type]
         return [(row.action, row.subject) for row in items]
 
     assert found() == [
@@ -52,51 +52,55 @@ def test_the_history_is_newest_first_filtered_and_paged(desk: Desk) -> None:
     assert found(configuration_id="nonsense") == []
     assert found(actions=("paused", "resumed")) == [("resumed", "One"), ("paused", "One")]
     assert found(administrator="8") == [("paused", "One"), ("created", "Two")]
-    assert found(since=desk.clock.time) == [("resumed", "One"), ("paused", "One")]
-    assert found(until=desk.clock.time) == [("created", "Two"), ("created", "One")]
-    first = desk.audits.list(limit=3)
-    rest = desk.audits.list(before=first.next, limit=3)
+    assert found(since=world.clock.time) == [("resumed", "One"), ("paused", "One")]
+    assert found(until=world.clock.time) == [("created", "Two"), ("created", "One")]
+    first = world.audits.list(limit=3)
+    rest = world.audits.list(before=first.next, limit=3)
     assert [row.action for row in rest.items] == ["created"]
     assert rest.next is None
 
 
-def test_another_organizations_history_is_never_shown(desk: Desk) -> None:
-    made = desk.create()
-    assert Audits(desk.host.state, "ACME").list().items == []
+def test_another_organizations_history_is_never_shown(world: World) -> None:
+    made = world.configuration()
+    assert Audits(world.state, "ACME").list().items == []
     filters = AuditFilters(configuration_id=made.id)
-    assert Audits(desk.host.state, "globex").list(filters).items == []
-    assert len(Audits(desk.host.state).list().items) == 1
+    assert Audits(world.state, "globex").list(filters).items == []
+    assert len(Audits(world.state).list().items) == 1
 
 
-def test_the_host_is_told_after_the_commit_and_may_use_the_database(desk: Desk) -> None:
+def test_the_host_is_told_after_the_commit_and_may_use_the_database(world: World) -> None:
     names: list[str] = []
 
     def on_audit(app: object, event: events.AuditEvent) -> None:
         assert event.configuration_id is not None
-        names.append(desk.configurations.get(event.configuration_id).name)
+        names.append(world.configurations.get(event.configuration_id).name)
 
-    with events.audit_event.connected_to(on_audit, desk.host.app):
-        desk.create()
+    with events.audit_event.connected_to(on_audit, world.app):
+        world.configuration()
     assert names == ["Corporate LMS"]
 
 
-def test_a_receiver_that_raises_harms_nobody(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_receiver_that_raises_harms_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     def on_audit(app: object, event: events.AuditEvent) -> None:
         raise RuntimeError("the host's own fault")
 
-    with events.audit_event.connected_to(on_audit, desk.host.app):
-        made = desk.create()
-    assert desk.configurations.get(made.id).name == "Corporate LMS"
+    with events.audit_event.connected_to(on_audit, world.app):
+        made = world.configuration()
+    assert world.configurations.get(made.id).name == "Corporate LMS"
     assert "a receiver of lms-audit-event raised" in caplog.text
 
 
-def test_an_automatic_change_of_status_is_in_the_history_and_told(desk: Desk, lrs: FakeLRS) -> None:
-    made = desk.create(settings=lrs.settings)
-    desk.configurations.attach(made.id, "ppe")
-    desk.host.lms.record(result())
-    desk.told.clear()
-    deliver(desk.host.app)
-    [row] = desk.history("status_changed")
+def test_an_automatic_change_of_status_is_in_the_history_and_told(
+    world: World, lrs: FakeLRS
+) -> None:
+    made = world.configuration(settings=lrs.settings)
+    world.configurations.attach(made.id, "ppe")
+    world.lms.record(result())
+    world.told.clear()
+    deliver(world.app)
+    [row] = world.history("status_changed")
     assert (row.administrator_id, row.administrator_name) == (None, None)
     assert row.changes == {"status": ["not_tested", "connected"]}
-    assert [(event.action, event.at) for event in desk.told] == [("status_changed", row.at)]
+    assert [(event.action, event.at) for event in world.told] == [("status_changed", row.at)]

@@ -12,96 +12,93 @@ import sqlalchemy as sa
 from flask_lms import NotFound
 from flask_lms.database.models import Configuration, DeliveryState, Status, Worker
 from flask_lms.services.overview import Day, Overview, health
-
-from .conftest import Desk
+from tests.world import World
 
 
 @contextmanager
-def queries(desk: Desk) -> Iterator[list[str]]:
+def queries(world: World) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
         seen.append(statement)
 
-    desk.host.db.session.rollback()
-    sa.event.listen(desk.host.db.engine, "before_cursor_execute", note)
+    world.db.session.rollback()
+    sa.event.listen(world.db.engine, "before_cursor_execute", note)
     try:
         yield seen
     finally:
-        sa.event.remove(desk.host.db.engine, "before_cursor_execute", note)
+        sa.event.remove(world.db.engine, "before_cursor_execute", note)
 
 
-def with_status(desk: Desk, name: str, status: Status) -> Configuration:
-    made = desk.create(name)
+def with_status(world: World, name: str, status: Status) -> Configuration:
+    made = world.configuration(name)
     made.health.status = status
-    desk.host.db.session.commit()
+    world.db.session.commit()
     return made
 
 
-def seen_worker(desk: Desk, seconds_ago: float) -> None:
-    at = desk.later(seconds=-seconds_ago)
-    desk.host.db.session.merge(
+def seen_worker(world: World, seconds_ago: float) -> None:
+    at = world.later(seconds=-seconds_ago)
+    world.db.session.merge(
         Worker(id="host:1", version="1", started_at=at, seen_at=at, has_redis=True)
     )
-    desk.host.db.session.commit()
+    world.db.session.commit()
 
 
-def test_broken_ones_come_first_then_those_that_need_attention_then_by_name(desk: Desk) -> None:
-    with_status(desk, "alpha", Status.CONNECTED)
-    with_status(desk, "Beta", Status.NOT_TESTED)
-    desk.put(with_status(desk, "Gamma", Status.CONNECTED), DeliveryState.REJECTED)
-    with_status(desk, "Zeta", Status.SERVER_ERROR)
-    with_status(desk, "Eta", Status.CANT_CONNECT)
-    desk.configurations.pause(with_status(desk, "Aaa", Status.CANT_CONNECT).id)
-    names = [row.configuration.name for row in desk.overview.rows()]
+def test_broken_ones_come_first_then_those_that_need_attention_then_by_name(world: World) -> None:
+    with_status(world, "alpha", Status.CONNECTED)
+    with_status(world, "Beta", Status.NOT_TESTED)
+    world.delivery(with_status(world, "Gamma", Status.CONNECTED), DeliveryState.REJECTED)
+    with_status(world, "Zeta", Status.SERVER_ERROR)
+    with_status(world, "Eta", Status.CANT_CONNECT)
+    world.configurations.pause(with_status(world, "Aaa", Status.CANT_CONNECT).id)
+    names = [row.configuration.name for row in world.overview.rows()]
     assert names == ["Eta", "Zeta", "Gamma", "Aaa", "alpha", "Beta"]
 
 
-def test_a_row_has_its_numbers(desk: Desk) -> None:
-    made = desk.create()
-    desk.configurations.attach_many(made.id, ["ppe", "fire"])
-    desk.put(made, at=desk.later(hours=-2))
-    desk.put(made)
-    desk.put(made, DeliveryState.REJECTED)
-    desk.put(made, DeliveryState.NOT_SENT)
-    desk.put(made, DeliveryState.CANCELLED, at=desk.later(minutes=-1))
-    desk.put(made, DeliveryState.DELIVERED, at=desk.later(minutes=-3))
-    desk.put(made, DeliveryState.DELIVERED, at=desk.later(days=-3))
-    made.health.next_attempt_at = desk.later(minutes=9)
-    desk.host.db.session.commit()
-    [row] = desk.overview.rows()
+def test_a_row_has_its_numbers(world: World) -> None:
+    made = world.configuration()
+    world.configurations.attach_many(made.id, ["ppe", "fire"])
+    world.delivery(made, at=world.later(hours=-2))
+    world.delivery(made)
+    world.delivery(made, DeliveryState.REJECTED)
+    world.delivery(made, DeliveryState.NOT_SENT)
+    world.delivery(made, DeliveryState.CANCELLED, at=world.later(minutes=-1))
+    world.delivery(made, DeliveryState.DELIVERED, at=world.later(minutes=-3))
+    world.delivery(made, DeliveryState.DELIVERED, at=world.later(days=-3))
+    made.health.next_attempt_at = world.later(minutes=9)
+    world.db.session.commit()
+    [row] = world.overview.rows()
     assert (row.waiting, row.attention, row.objectives) == (2, 2, 2)
-    assert row.last_sent_at == desk.later(minutes=-3)
-    assert row.next_try_at == desk.later(minutes=9)
-    assert row.oldest_waiting_at == desk.later(hours=-2)
-    numbers = desk.overview.numbers(made.id)
+    assert row.last_sent_at == world.later(minutes=-3)
+    assert row.next_try_at == world.later(minutes=9)
+    assert row.oldest_waiting_at == world.later(hours=-2)
+    numbers = world.overview.numbers(made.id)
     assert (numbers.sent_24h, numbers.waiting, numbers.attention) == (1, 2, 2)
     assert (numbers.rejected, numbers.not_sent, numbers.objectives) == (1, 1, 2)
-    assert numbers.oldest_waiting_at == desk.later(hours=-2)
-    assert numbers.last_sent_at == desk.later(minutes=-3)
-    assert desk.overview.row(made.id) == row
-    assert desk.overview.attention() == 2
+    assert numbers.oldest_waiting_at == world.later(hours=-2)
+    assert numbers.last_sent_at == world.later(minutes=-3)
 
 
-def test_rows_cost_the_same_queries_for_one_and_for_many(desk: Desk) -> None:
-    desk.put(desk.create("One"))
-    with queries(desk) as few:
-        desk.overview.rows()
+def test_rows_cost_the_same_queries_for_one_and_for_many(world: World) -> None:
+    world.delivery(world.configuration("One"))
+    with queries(world) as few:
+        world.overview.rows()
     for n in range(10):
-        desk.put(desk.create(f"More {n}"))
-    with queries(desk) as many:
-        assert len(desk.overview.rows()) == 11
+        world.delivery(world.configuration(f"More {n}"))
+    with queries(world) as many:
+        assert len(world.overview.rows()) == 11
     assert len(few) == len(many) <= 5
 
 
-def test_a_summary_counts_over_all(desk: Desk) -> None:
-    desk.put(with_status(desk, "One", Status.CONNECTED), DeliveryState.REJECTED)
-    desk.put(with_status(desk, "Two", Status.CANT_CONNECT))
-    paused = with_status(desk, "Three", Status.CONNECTED)
-    desk.put(paused)
-    desk.configurations.pause(paused.id)
-    seen_worker(desk, 10)
-    summary = desk.overview.summary()
+def test_a_summary_counts_over_all(world: World) -> None:
+    world.delivery(with_status(world, "One", Status.CONNECTED), DeliveryState.REJECTED)
+    world.delivery(with_status(world, "Two", Status.CANT_CONNECT))
+    paused = with_status(world, "Three", Status.CONNECTED)
+    world.delivery(paused)
+    world.configurations.pause(paused.id)
+    seen_worker(world, 10)
+    summary = world.overview.summary()
     assert (summary.total, summary.connected, summary.failing, summary.paused) == (3, 1, 1, 1)
     assert (summary.waiting, summary.attention) == (2, 1)
     assert not summary.is_worker_missing
@@ -109,24 +106,24 @@ def test_a_summary_counts_over_all(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("seconds_ago", "missing"), [(119, False), (121, True), (None, True)])
 def test_a_worker_is_missed_after_two_minutes_while_something_waits(
-    desk: Desk, seconds_ago: float | None, missing: bool
+    world: World, seconds_ago: float | None, missing: bool
 ) -> None:
-    made = desk.create()
+    made = world.configuration()
     if seconds_ago is not None:
-        seen_worker(desk, seconds_ago)
-    assert not desk.overview.summary().is_worker_missing
-    desk.put(made)
-    assert desk.overview.summary().is_worker_missing is missing
-    desk.configurations.pause(made.id)
-    assert not desk.overview.summary().is_worker_missing
+        seen_worker(world, seconds_ago)
+    assert not world.overview.summary().is_worker_missing
+    world.delivery(made)
+    assert world.overview.summary().is_worker_missing is missing
+    world.configurations.pause(made.id)
+    assert not world.overview.summary().is_worker_missing
 
 
-def test_the_list_can_be_searched_and_filtered(desk: Desk) -> None:
-    with_status(desk, "Alpha", Status.CONNECTED)
-    desk.put(with_status(desk, "Beta", Status.CANT_CONNECT), DeliveryState.NOT_SENT)
+def test_the_list_can_be_searched_and_filtered(world: World) -> None:
+    with_status(world, "Alpha", Status.CONNECTED)
+    world.delivery(with_status(world, "Beta", Status.CANT_CONNECT), DeliveryState.NOT_SENT)
 
     def names(**filters: str) -> list[str]:
-        return [row.configuration.name for row in desk.overview.rows(**filters)]
+        return [row.configuration.name for row in world.overview.rows(**filters)]
 
     assert names(search="alp") == ["Alpha"]
     assert names(status="error") == ["Beta"]
@@ -134,55 +131,46 @@ def test_the_list_can_be_searched_and_filtered(desk: Desk) -> None:
     assert names(status="connected", search="b") == []
 
 
-def test_each_day_tells_what_was_settled_on_it_or_still_waits(desk: Desk) -> None:
-    made = desk.create()
-    desk.put(
+def test_each_day_tells_what_was_settled_on_it_or_still_waits(world: World) -> None:
+    made = world.configuration()
+    world.delivery(
         made, DeliveryState.DELIVERED, at=datetime(2026, 3, 1, 23, 59, 59, tzinfo=timezone.utc)
     )
-    desk.put(made, DeliveryState.DELIVERED, at=datetime(2026, 3, 2, 0, 0, 0, tzinfo=timezone.utc))
-    desk.put(made, DeliveryState.DELIVERED, at=datetime(2026, 3, 2, 8, 0, 0, tzinfo=timezone.utc))
-    desk.put(made, DeliveryState.REJECTED)
-    desk.put(made, DeliveryState.NOT_SENT, at=desk.later(days=-2))
-    desk.put(made, DeliveryState.CANCELLED)
-    desk.put(made, at=desk.later(days=-1))
-    desk.put(made, DeliveryState.DELIVERED, at=desk.later(days=-10))
-    assert desk.overview.daily(made.id, days=3) == [
+    world.delivery(
+        made, DeliveryState.DELIVERED, at=datetime(2026, 3, 2, 0, 0, 0, tzinfo=timezone.utc)
+    )
+    world.delivery(
+        made, DeliveryState.DELIVERED, at=datetime(2026, 3, 2, 8, 0, 0, tzinfo=timezone.utc)
+    )
+    world.delivery(made, DeliveryState.REJECTED)
+    world.delivery(made, DeliveryState.NOT_SENT, at=world.later(days=-2))
+    world.delivery(made, DeliveryState.CANCELLED)
+    world.delivery(made, at=world.later(days=-1))
+    world.delivery(made, DeliveryState.DELIVERED, at=world.later(days=-10))
+    assert world.overview.daily(made.id, days=3) == [
         Day(date=date(2026, 2, 28), not_sent=1),
         Day(date=date(2026, 3, 1), sent=1, waiting=1),
         Day(date=date(2026, 3, 2), sent=2, rejected=1),
     ]
-    assert len(desk.overview.daily(made.id, days=90)) == 90
+    assert len(world.overview.daily(made.id, days=90)) == 90
 
 
-def test_the_checklist_follows_the_first_steps(desk: Desk) -> None:
-    made = desk.create()
-    assert not desk.overview.checklist(made.id).is_connected
-    made.health.status = Status.CONNECTED
-    desk.configurations.attach(made.id, "ppe")
-    desk.put(made)
-    half = desk.overview.checklist(made.id)
-    assert (half.is_connected, half.has_objective, half.has_sent) == (True, True, False)
-    desk.put(made, DeliveryState.DELIVERED)
-    assert desk.overview.checklist(made.id).is_done
-
-
-def test_another_organizations_numbers_are_not_found(desk: Desk) -> None:
-    made = desk.create()
-    desk.put(made, DeliveryState.REJECTED)
-    others = Overview(desk.host.state, "globex")
-    for call in (others.numbers, others.daily, others.checklist, others.row):
+def test_another_organizations_numbers_are_not_found(world: World) -> None:
+    made = world.configuration()
+    world.delivery(made, DeliveryState.REJECTED)
+    others = Overview(world.state, "globex")
+    for call in (others.numbers, others.daily):
         with pytest.raises(NotFound):
             call(made.id)
     assert others.rows() == []
     assert others.summary().total == 0
-    assert others.attention() == 0
 
 
-def test_health_is_counts_and_ages_only(desk: Desk) -> None:
-    made = with_status(desk, "One", Status.CONNECTED)
-    desk.put(made, at=desk.later(minutes=-5))
-    seen_worker(desk, 30)
-    found = desk.host.lms.health("acme").as_dict()
+def test_health_is_counts_and_ages_only(world: World) -> None:
+    made = with_status(world, "One", Status.CONNECTED)
+    world.delivery(made, at=world.later(minutes=-5))
+    seen_worker(world, 30)
+    found = world.lms.health("acme").as_dict()
     assert found == {
         "is_ok": True,
         "configurations": 1,
@@ -196,7 +184,7 @@ def test_health_is_counts_and_ages_only(desk: Desk) -> None:
         "worker_seen_seconds": 30,
         "is_worker_missing": False,
     }
-    assert health(desk.host.state, None) == desk.host.lms.health("acme")
+    assert health(world.state, None) == world.lms.health("acme")
     made.health.status = Status.CANT_CONNECT
-    desk.host.db.session.commit()
-    assert not desk.host.lms.health("acme").is_ok
+    world.db.session.commit()
+    assert not world.lms.health("acme").is_ok

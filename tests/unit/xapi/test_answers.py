@@ -461,4 +461,4 @@ def test_every_cause_that_an_answer_names_is_in_the_catalogue() -> None:
             else:
                 cause = CAUSES[read.cause]
                 facts = {"target": "", **read.facts}
-                assert cause.sentence % facts
+                assert cause.sentence_for(facts)

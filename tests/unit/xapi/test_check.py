@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import Stage, StageState, TestReport
+from flask_lms.connectors.base import (
+    TRANSPORT_CAUSES,
+    Answer,
+    Built,
+    Connector,
+    Field,
+    Stage,
+    StageState,
+    TestReport,
+    Verdict,
+)
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.transport import Transport
 from tests.transport_support import transport as make_transport
@@ -108,7 +118,7 @@ def test_each_fault_has_its_cause(
     assert stages["Key and secret"].state is FAILED
     known = connector.causes.get(cause)
     if known is not None:
-        assert known.sentence % report.facts
+        assert "…" not in known.sentence_for(report.facts)
 
 
 def test_an_empty_list_without_the_version_header_counts_only_for_a_known_lrs(
@@ -188,3 +198,52 @@ def test_without_a_secret_nothing_is_asked(lrs: ScriptedLRS, transport: Transpor
 
 def test_every_cause_of_a_test_can_be_explained() -> None:
     assert {"credentials", "address", "redirect", "not_lrs", "settings"} <= CAUSES.keys()
+
+
+# -- what a connector without a test of its own does ----------------------------------------------
+
+
+class Plain(Connector):
+    type = "plain"
+    label = "Plain"
+    fields = (Field(name="address", label="Address", kind="url"),)
+
+    def build(self, *args: object) -> Built:
+        return Built()
+
+    def send(self, *args: object) -> Answer:
+        return Answer(verdict=Verdict.ACCEPTED)
+
+
+def test_by_default_a_connection_is_opened_and_nothing_sent(
+    lrs: ScriptedLRS, transport: Transport
+) -> None:
+    *stages, report = Plain().test({"address": lrs.url}, {}, transport)
+    assert isinstance(report, TestReport)
+    assert report.is_connected
+    assert list(report.stages) == stages
+    assert {stage.name: stage.state for stage in report.stages} == {
+        "Address": OK,
+        "Connection": OK,
+        "Encryption": SKIPPED,
+    }
+    assert lrs.asked == []
+
+
+def test_by_default_a_fault_has_the_cause_that_all_types_share(transport: Transport) -> None:
+    with scripted_lrs() as stopped:
+        url = stopped.url
+    *stages, report = Plain().test({"address": url}, {}, transport)
+    assert isinstance(report, TestReport)
+    assert report.cause == "refused"
+    port = url.rpartition(":")[2].partition("/")[0]
+    said = TRANSPORT_CAUSES["refused"].sentence_for(report.facts)
+    assert said == f"127.0.0.1 refuses connections on port {port}: it may be stopped."
+    assert stages[-1].state is FAILED
+
+
+def test_a_type_without_an_address_says_that_nothing_was_tested(transport: Transport) -> None:
+    [stage, report] = Plain().test({"address": None}, {}, transport)
+    assert isinstance(report, TestReport)
+    assert isinstance(stage, Stage)
+    assert (stage.state, stage.words) == (SKIPPED, "This LMS type has no connection test.")

@@ -16,9 +16,8 @@ from flask_lms.connectors.xapi.actor import mail_address
 from flask_lms.connectors.xapi.answers import Received, read_answer, retry_after
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.connectors.xapi.client import is_same
-from flask_lms.connectors.xapi.fields import clean_url
 from flask_lms.connectors.xapi.redaction import Redactor
-from flask_lms.errors import InvalidConfiguration, InvalidResult
+from flask_lms.errors import InvalidConfiguration, InvalidValue
 from flask_lms.values import (
     Activity,
     Objective,
@@ -29,7 +28,7 @@ from flask_lms.values import (
     StepResult,
 )
 from tests.xapi_rules import faults
-from tests.xapi_support import NOW, connector, context, statements
+from tests.xapi_support import NOW, clean_url, connector, context, statements
 from tests.xapi_support import settings as make_settings
 
 MORE = settings(max_examples=150, deadline=None)
@@ -113,7 +112,7 @@ def valid(draw: st.DrawFn, kind: type, **fields: st.SearchStrategy[Any]) -> Any:
     values = {name: draw(strategy) for name, strategy in fields.items()}
     try:
         return kind(**values)
-    except InvalidResult:
+    except InvalidValue:
         return None
 
 
@@ -203,7 +202,7 @@ def test_whatever_a_host_hands_in_the_statements_keep_the_rules(
     made = connector.build(result, make_settings(**chosen), context(previous_revision=previous))
     if made.not_sendable is not None:
         cause = CAUSES[made.not_sendable.reason]
-        assert cause.sentence % made.not_sendable.facts
+        assert cause.sentence_for(made.not_sendable.facts)
         return
     for statement in made.statements:
         value = json.loads(statement.text)

@@ -7,10 +7,9 @@ import trustme
 from cryptography import x509
 
 from flask_lms.connectors.base import Cleaned
-from flask_lms.connectors.xapi.fields import clean_url
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.i18n import Words
-from tests.xapi_support import connector
+from tests.xapi_support import clean_url, connector
 
 GIVEN = {"url": "https://lrs.example.org/xapi", "key": "k", "secret": "s"}
 
@@ -178,9 +177,9 @@ def test_a_blank_secret_keeps_the_stored_one() -> None:
 def test_spaces_around_pasted_values_are_removed_and_told() -> None:
     cleaned = clean(key=" k ", secret="s\n")
     assert (cleaned.settings["key"], cleaned.secrets["secret"]) == ("k", "s")
-    assert [hint.partition(" were")[0] for hint in cleaned.hints] == [
-        "Spaces around the key",
-        "Spaces around the secret",
+    assert cleaned.hints == [
+        "Spaces around “xAPI Key” were removed.",
+        "Spaces around “xAPI Key Secret” were removed.",
     ]
 
 

@@ -256,8 +256,8 @@ def test_a_participant_without_an_address_is_not_sendable_and_says_why(
     assert made.not_sendable.reason == reason
     assert made.not_sendable.id == statement_id("result", "acme", "r1", 0)
     cause = connector.causes[reason]
-    assert who.id in cause.sentence % made.not_sendable.facts
-    assert cause.remedy[0] % made.not_sendable.facts == (
+    assert who.id in cause.sentence_for(made.not_sendable.facts)
+    assert cause.remedies_for(made.not_sendable.facts)[0] == (
         "Correct it in Harbor Training, then Check again."
     )
 
@@ -266,7 +266,8 @@ def test_the_words_for_a_participant_id_that_is_no_address() -> None:
     made = connector.build(result(participant=Participant(id="E001")), settings(), context())
     assert made.not_sendable is not None
     cause = connector.causes["no_email"]
-    said = f"{cause.sentence} {cause.remedy[0]}" % made.not_sendable.facts
+    facts = made.not_sendable.facts
+    said = f"{cause.sentence_for(facts)} {cause.remedies_for(facts)[0]}"
     assert said == (
         "The participant ID 'E001' is not an e-mail address. "
         "Correct it in Harbor Training, then Check again."
@@ -283,7 +284,7 @@ def test_a_statement_over_60000_bytes_is_not_sendable() -> None:
     assert made.not_sendable is not None
     assert made.not_sendable.reason == "too_long"
     assert made.not_sendable.facts["bytes"] > 60_000
-    assert connector.causes["too_long"].sentence % made.not_sendable.facts
+    assert "bytes long" in connector.causes["too_long"].sentence_for(made.not_sendable.facts)
 
 
 def test_an_id_instead_of_values_is_enough() -> None:
