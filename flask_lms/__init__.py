@@ -4,6 +4,7 @@ Every name that its calls take or return can be imported from here.
 """
 
 from .audit import Slice
+from .checks import Refused
 from .connectors.base import (
     Answer,
     BuildContext,
@@ -11,6 +12,7 @@ from .connectors.base import (
     Cause,
     Cleaned,
     Connector,
+    Field,
     NotSendable,
     Stage,
     StageState,
@@ -99,6 +101,7 @@ __all__ = [
     "DeliveryRejected",
     "DeliveryState",
     "EditConflict",
+    "Field",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
@@ -117,6 +120,7 @@ __all__ = [
     "Page",
     "Participant",
     "Recorded",
+    "Refused",
     "Reply",
     "ResultRecorded",
     "Score",

@@ -40,6 +40,7 @@ _UNTOLD = "lms_untold_audit"
 class Slice(Generic[T]):
     """A part of a list, newest first.
 
+    :param items: this part.
     :param next: pass it as ``before`` for the next slice; None: there is none.
     :param searched_to: set when the search stopped before it had a full slice, to stay quick:
         everything since this time was looked at, older ones from ``next`` on were not.

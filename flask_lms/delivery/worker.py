@@ -48,7 +48,13 @@ _WORKER_TTL_SECONDS = 45
 
 @dataclass(frozen=True, kw_only=True)
 class BurstReport:
-    """What one `flask lms worker --burst` did."""
+    """What one ``flask lms worker --burst`` did.
+
+    :param delivered: statements that were stored.
+    :param rejected: statements that were refused for good.
+    :param requests: HTTP requests to LMSs.
+    :param mails: alerts that left.
+    """
 
     delivered: int = 0
     rejected: int = 0

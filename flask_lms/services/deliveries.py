@@ -56,11 +56,15 @@ class DeliveryFilter(TypedDict, total=False):
 
     #: Only these.
     ids: Sequence[uuid.UUID | str] | None
+    #: Of this configuration.
     configuration_id: uuid.UUID | str | None
     #: One state, such as ``"rejected"``, or several.
     state: DeliveryState | str | None
+    #: Any of these states.
     states: Sequence[DeliveryState | str] | None
+    #: Of this objective.
     objective_id: str | None
+    #: Of this participant.
     participant_id: str | None
     #: A participant's id, or a part of an id or name.
     search: str | None
@@ -175,6 +179,7 @@ class CheckedAgain:
 
     @property
     def checked(self) -> int:
+        """How many were looked at."""
         return self.queued + self.still_not_sent + self.not_wanted
 
     def __add__(self, other: CheckedAgain) -> CheckedAgain:
@@ -257,7 +262,10 @@ class Deliveries:
         return found
 
     def attempts(self, delivery: Delivery) -> Sequence[Attempt]:
-        """The requests that carried it, oldest first; at most the last 200."""
+        """The requests that carried it, oldest first; at most the last 200.
+
+        :param delivery: a row that :meth:`get` or :meth:`list` returned.
+        """
         query = sa.select(Attempt).where(
             Attempt.configuration_id == delivery.configuration_id,
             Attempt.started_at >= delivery.recorded_at - _LONGEST_REQUEST,
@@ -287,7 +295,10 @@ class Deliveries:
         return self._count(CANCEL, which)
 
     def counts(self, configuration_id: uuid.UUID | str | None = None) -> dict[DeliveryState, int]:
-        """How many are in each state, zeros included."""
+        """How many are in each state, zeros included.
+
+        :param configuration_id: of this one only.
+        """
         query = sa.select(Delivery.state, sa.func.count()).group_by(Delivery.state)
         if configuration_id is not None:
             query = query.where(Delivery.configuration_id == as_id(configuration_id))
@@ -328,6 +339,8 @@ class Deliveries:
     ) -> int:
         """Never send those that wait or can't be sent.
 
+        :param by: the administrator who acts, a name, or None for automatic.
+        :param on_progress: called with how many are done so far.
         :returns: how many were cancelled.
         :raises TypeError: no filter was given: that would be all.
         """
@@ -343,6 +356,8 @@ class Deliveries:
         """Look whether those not sent can be sent now, with the participant as the host knows
         them now.
 
+        :param by: the administrator who acts, a name, or None for automatic.
+        :param on_progress: called with how many are done so far.
         :raises TypeError: no filter was given: that would be all.
         """
         act, said, total = CHECK_AGAIN, _said(which, needed=True), CheckedAgain()
