@@ -94,7 +94,7 @@ class Settings:
     )
     public_url: str = _key(
         _url,
-        "The host's address in administrators' browsers, for links in mails. "
+        "The host's address as administrators see it, for links in mails. "
         "Default: `SERVER_NAME`, or the origin of `LMS_ACTIVITY_BASE_URL`.",
         "",
     )
@@ -122,16 +122,18 @@ class Settings:
         (),
         is_secret=True,
     )
-    bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
+    bind_key: str | None = _key(
+        _text, "Flask-SQLAlchemy bind key of the tables. Default: the main database.", None
+    )
     allowed_networks: tuple[str, ...] = _key(
         _each(_network, "networks or host names, such as ['10.1.0.0/16', 'lms.intranet']"),
-        "Private networks and hosts that may be called, for self-hosted LMSs.",
+        "Private networks and hosts that may be called, for LMSs inside them.",
         (),
     )
     allow_http: bool = _key(flag, "Accept unencrypted `http://` addresses of LMSs.", False)
     proxy_url: str | None = _key(_url, "HTTP proxy through which LMSs are called.", None)
     ca_bundle: str | None = _key(
-        _text, "PEM file of the certificate authorities to trust in place of the public ones.", None
+        _text, "PEM file of the certificate authorities to trust instead of the public ones.", None
     )
     connect_timeout_seconds: float = _key(
         number(0.1, 60), "How long to wait for a connection to an LMS.", 5.0
@@ -165,7 +167,7 @@ class Settings:
     )
     operator_emails: tuple[str, ...] = _key(
         _each(email, "e-mail addresses"),
-        "Addresses told about problems with the installation itself.",
+        "Addresses that are told about problems with the installation itself.",
         (),
     )
     health_token: str | None = _key(

@@ -158,3 +158,45 @@ def test_the_layout_in_the_readme_is_the_one_of_the_example():
     shown = re.search(r"```html\+jinja\n(.*?)```", README.read_text(), re.S)
     assert shown
     assert shown[1] == (TOP / "example_app/templates/lms/layout.html").read_text()
+
+
+def test_the_house_of_contributing_is_the_one_that_stands():
+    text = (TOP / "CONTRIBUTING.md").read_text()
+    house = text.partition("## The house")[2].partition("### A stranger's questions")[0]
+    package = TOP / "flask_lms"
+    names = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in package.iterdir()
+        if path.name not in ("__init__.py", "__pycache__", "py.typed")
+    }
+    named = set(re.findall(r"`(\w+(?:\.py|/))`", house.partition("Beside")[0]))
+    assert named - {"base.py"} == names
+
+
+def test_the_answers_to_a_strangers_questions_are_files():
+    answers = between(TOP / "CONTRIBUTING.md", "answers")
+    files = re.findall(r"`(flask_lms/[a-z_/]+\.py)`", answers)
+    assert len(files) == answers.count("?") == 5
+    assert all((TOP / file).is_file() for file in files)
+
+
+def test_the_files_named_in_the_texts_exist():
+    for path in (*TEXTS, TOP / "SECURITY.md"):
+        named = re.findall(r"`((?:flask_lms|tests|demo|example_app)/[\w/.]*)`", path.read_text())
+        assert [one for one in named if not (TOP / one).exists()] == [], path.name
+
+
+def test_each_word_of_the_glossary_stands_there_once():
+    rows = re.findall(r"^\| ([^|]+) \|", between(TOP / "CONTRIBUTING.md", "glossary"), re.M)[2:]
+    words = [word.strip() for row in rows for word in row.split(",")]
+    assert 25 <= len(rows) <= 40
+    assert len(set(words)) == len(words)
+
+
+@pytest.mark.parametrize("path", [*TEXTS, TOP / "SECURITY.md"], ids=lambda path: path.name)
+def test_words_that_were_given_up_are_gone(path):
+    old = (
+        "drain drained doorbell vault slot slots gate gates journal ring rung letter letters story"
+    )
+    words = set(re.findall(r"\w+", path.read_text().lower()))
+    assert words & set(old.split()) == set()
