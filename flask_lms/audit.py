@@ -1,5 +1,5 @@
 """Who changed what, when, from → to. Rows are added in the transaction of the change they tell of,
-and hosts hear of them (``signals.audit_event``) once that is committed.
+and hosts hear of them (``events.audit_event``) once that is committed.
 
 ``changes`` of a row maps a field to
 
@@ -209,7 +209,7 @@ class Change:
         self.now = state.clock.now(self.session)
         self.by = by
         self.by_name = name_of(by)
-        self.to_ring: set[uuid.UUID] = set()
+        self.to_wake: set[uuid.UUID] = set()
         self.status_events: list[StatusChanged] = []
 
     def note(
@@ -247,8 +247,8 @@ def change(state: AppState, by: By = None) -> Iterator[Change]:
     tell(state)
     for event in made.status_events:
         events.tell(events.configuration_status_changed, state.app, event)
-    if made.to_ring:
-        state.wake.now(made.to_ring)
+    if made.to_wake:
+        state.wake.now(made.to_wake)
 
 
 def as_id(value: uuid.UUID | str) -> uuid.UUID:

@@ -520,6 +520,21 @@ class Connector(ABC):
         """
         return 1, None
 
+    def requests_at_once(self, settings: Mapping[str, Any]) -> int | None:
+        """The most requests under way at a time that these settings allow; 1: in order.
+
+        :returns: None: as ``LMS_REQUESTS_AT_ONCE`` says.
+        """
+        return None
+
+    def order_key(self, statement: Statement, settings: Mapping[str, Any]) -> str | None:
+        """Two statements of one key are never under way in two requests at a time.
+
+        :param statement: one that waits.
+        :returns: None: it has no key. Those of one result are kept apart in any case.
+        """
+        return None
+
     @abstractmethod
     def send(
         self,

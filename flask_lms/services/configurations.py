@@ -321,7 +321,7 @@ class Configurations:
                     before = connector.origin(configuration.settings)
                     if connector.origin(new["settings"]) != before:
                         configuration.health.learnt_bytes = None
-                made.to_ring.add(configuration.id)
+                made.to_wake.add(configuration.id)
             for field, value in new.items():
                 setattr(configuration, field, value)
             if "name" in new:
@@ -350,7 +350,7 @@ class Configurations:
                 configuration.paused_at = configuration.paused_by = None
                 configuration.health.next_attempt_at = None
                 made.note("resumed", configuration)
-                made.to_ring.add(configuration.id)
+                made.to_wake.add(configuration.id)
         return configuration
 
     def delete(self, configuration_id: uuid.UUID | str, by: By = None) -> None:
@@ -381,7 +381,7 @@ class Configurations:
             configuration.name_key = name_key(configuration.organization_id, configuration.name)
             _flush(made, configuration.name)
             made.note("restored", configuration)
-            made.to_ring.add(configuration.id)
+            made.to_wake.add(configuration.id)
         return configuration
 
     def send_waiting(self, configuration_id: uuid.UUID | str, by: By = None) -> int:
@@ -406,7 +406,7 @@ class Configurations:
             )
             waiting = self.waiting(configuration.id)
             made.note("sent_waiting", configuration, {"waiting": waiting})
-            made.to_ring.add(configuration.id)
+            made.to_wake.add(configuration.id)
         return waiting
 
     def mute(self, configuration_id: uuid.UUID | str, email: str, by: By = None) -> Configuration:
@@ -459,7 +459,7 @@ class Configurations:
                 if event is not None:
                     made.status_events.append(event)
                 if report.is_connected:
-                    made.to_ring.add(found.id)
+                    made.to_wake.add(found.id)
             audit.amend(made.session, row, outcome=report.cause or "connected")
         return report
 

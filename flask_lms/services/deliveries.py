@@ -122,14 +122,14 @@ class Act:
     :param states: those it is for.
     :param where: what else must hold.
     :param values: the new values of their columns.
-    :param rings: workers are woken then.
+    :param wakes: workers are woken then.
     """
 
     action: str
     states: tuple[DeliveryState, ...]
     where: tuple[sa.ColumnElement[bool], ...] = ()
     values: Callable[[Change], dict[str, Any]] = lambda made: {}
-    rings: bool = False
+    wakes: bool = False
 
 
 SEND_AGAIN = Act(
@@ -150,7 +150,7 @@ SEND_AGAIN = Act(
         "settled_at": None,
         "settled_by": None,
     },
-    rings=True,
+    wakes=True,
 )
 CANCEL = Act(
     action="cancelled",
@@ -475,7 +475,7 @@ class Deliveries:
                 for ids in self._chunks(owner, act, said, CHUNK):
                     made = Change(self._state, by)
                     these = sa.and_(Delivery.id.in_(ids), Delivery.state.in_(act.states))
-                    if act.rings:
+                    if act.wakes:
                         of = sa.select(Delivery.configuration_id).where(these).distinct()
                         touched.update(session.scalars(of))
                     values = act.values(made)
@@ -538,7 +538,7 @@ class Deliveries:
                 if built.statements:
                     queued += 1
                     _queue(delivery, built.statements, made)
-                    made.to_ring.add(delivery.configuration_id)
+                    made.to_wake.add(delivery.configuration_id)
                 elif built.not_sendable:
                     still += 1
                     delivery.reason = built.not_sendable.reason
