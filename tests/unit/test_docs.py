@@ -8,11 +8,13 @@ import os
 import re
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from flask import render_template_string
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from flask_lms import ObjectiveResult
+from flask_lms import Administrator, ObjectiveResult
 from flask_lms.cli.commands import make_cli
 from flask_lms.settings import Settings
 from tests.docs_support import DOCS, README, TOP, between, python_blocks, readme_host, run_pytest
@@ -202,3 +204,29 @@ def test_words_that_were_given_up_are_gone(path):
     )
     words = set(re.findall(r"\w+", path.read_text().lower()))
     assert words & set(old.split()) == set()
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
+def test_commands_in_the_texts_exist(path):
+    text = path.read_text()
+    named = set(re.findall(r"flask (?:--app \w+ )?lms ([a-z][a-z-]*)", text))
+    assert named <= set(make_cli().commands)
+    ours = re.findall(r"^\./run ([a-z]+)", (TOP / "run").read_text(), re.M)
+    assert set(re.findall(r"\./run ([a-z]+)", text)) <= set(ours)
+
+
+def test_the_templates_in_the_docs_are_filled(app):
+    host = app.extensions["readme_host"]
+    host.lms.administrator_loader(
+        lambda: Administrator(id="1", organization_id="acme"), replace=True
+    )
+    layout, macros, mail = re.findall(
+        r"```html\+jinja\n(.*?)```", (TOP / "docs" / "templates.md").read_text(), re.S
+    )
+    with app.test_request_context():
+        shown = render_template_string(macros, quiz=SimpleNamespace(id="7"))
+        assert '<a class="nav-link" href="/lms/">LMS configurations</a>' in shown
+        assert "Create LMS Configuration" in shown  # of the objective's panel: there is none yet
+    for block in (layout, mail):
+        app.jinja_env.parse(block)
+    assert layout == (TOP / "example_app/templates/lms/layout.html").read_text()
