@@ -758,9 +758,15 @@ _TRANSPORT = (
         sentence=N_("This platform's connector for [LMS type “%(type)s”|this LMS type] failed."),
         remedy=(N_("Ask your platform's operator: the worker's log tells what happened."),),
     ),
+    Cause(
+        code="recording",
+        status=None,
+        sentence=N_("This result is being recorded a second time at this moment."),
+        remedy=(N_("There is nothing to do: within seconds it is sent, if it still has to be."),),
+    ),
 )
 
-#: Causes that every connector shares: what happens before an LMS answers.
+#: Causes that every connector shares: what happens before an LMS answers, or before it is asked.
 TRANSPORT_CAUSES: Mapping[str, Cause] = MappingProxyType(
     {cause.code: cause for cause in _TRANSPORT}
 )
