@@ -127,8 +127,8 @@ class Settings:
             r"[A-Za-z0-9_.-]{1,40}",
             "Enter up to 40 letters, digits, dots, hyphens and underscores.",
         ),
-        "Name of the RQ queue and beginning of our Redis keys: give each installation on one Redis "
-        "its own.",
+        "Name of the RQ queue and prefix of our Redis keys; installations that share a Redis need "
+        "different ones.",
         "lms",
     )
     bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
@@ -153,7 +153,7 @@ class Settings:
     )
     batch_statements: int = _key(
         whole(1, 500),
-        "Maximum number of statements per request. The first have at most 50; they grow while "
+        "Maximum number of statements per request. Requests begin with at most 50 and grow while "
         "answers are quick.",
         200,
     )
@@ -193,10 +193,10 @@ class Settings:
         "How many processes of one `flask lms worker` deliver. Default: one per core, at most 2.",
     )
     worker_streams: int = _key(
-        whole(4, 256), "How many requests each of these has under way at a time.", 32
+        whole(4, 256), "How many requests each of these processes has under way at once.", 32
     )
     requests_at_once: int = _key(
-        whole(1, 64), "How many requests at most are under way to one LMS that is well.", 4
+        whole(1, 64), "The most requests that are under way at once to one LMS that is well.", 4
     )
 
     @classmethod
