@@ -20,6 +20,7 @@ from werkzeug.local import LocalProxy
 
 import flask_lms
 import flask_lms.testing
+from flask_lms.connectors.xapi.fields import FIELDS
 from flask_lms.database.models import Base
 from tests.docs_support import TOP, between, python_blocks, readme_host
 
@@ -183,3 +184,8 @@ def test_the_examples_run_in_the_order_of_the_page(tmp_path: Path) -> None:
                 exec(compile(block, f"example {number} of {PAGE.name}", "exec"), vars(here))
             host.db.session.remove()
             host.db.engine.dispose()
+
+
+def test_the_settings_of_xapi_are_named() -> None:
+    [named] = re.findall(r"^The settings of the LMS type `xapi` are (.*)$", PAGE.read_text(), re.M)
+    assert re.findall(r"`(\w+)`", named) == [field.name for field in FIELDS]
