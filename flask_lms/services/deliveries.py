@@ -57,11 +57,15 @@ class DeliveryFilter(TypedDict, total=False):
 
     #: Only these.
     ids: Sequence[uuid.UUID | str] | None
+    #: Of this configuration.
     configuration_id: uuid.UUID | str | None
     #: One state, such as ``"rejected"``, or several.
     state: DeliveryState | str | None
+    #: Any of these states.
     states: Sequence[DeliveryState | str] | None
+    #: Of this objective.
     objective_id: str | None
+    #: Of this participant.
     participant_id: str | None
     #: A participant's id, or a part of an id or name.
     search: str | None
@@ -119,14 +123,14 @@ class Act:
     :param states: those it is for.
     :param where: what else must hold.
     :param values: the new values of their columns.
-    :param rings: workers are woken then.
+    :param wakes: workers are woken then.
     """
 
     action: str
     states: tuple[DeliveryState, ...]
     where: tuple[sa.ColumnElement[bool], ...] = ()
     values: Callable[[Change], dict[str, Any]] = lambda made: {}
-    rings: bool = False
+    wakes: bool = False
 
 
 SEND_AGAIN = Act(
@@ -147,7 +151,7 @@ SEND_AGAIN = Act(
         "settled_at": None,
         "settled_by": None,
     },
-    rings=True,
+    wakes=True,
 )
 CANCEL = Act(
     action="cancelled",
@@ -176,6 +180,7 @@ class CheckedAgain:
 
     @property
     def checked(self) -> int:
+        """How many were looked at."""
         return self.queued + self.still_not_sent + self.not_wanted
 
     def __add__(self, other: CheckedAgain) -> CheckedAgain:
@@ -258,7 +263,10 @@ class Deliveries:
         return found
 
     def attempts(self, delivery: Delivery) -> Sequence[Attempt]:
-        """The requests that carried it, oldest first; at most the last 200."""
+        """The requests that carried it, oldest first; at most the last 200.
+
+        :param delivery: a row that :meth:`get` or :meth:`list` returned.
+        """
         query = sa.select(Attempt).where(
             Attempt.configuration_id == delivery.configuration_id,
             Attempt.started_at >= delivery.recorded_at - _LONGEST_REQUEST,
@@ -288,7 +296,10 @@ class Deliveries:
         return self._count(CANCEL, which)
 
     def counts(self, configuration_id: uuid.UUID | str | None = None) -> dict[DeliveryState, int]:
-        """How many are in each state, zeros included."""
+        """How many are in each state, zeros included.
+
+        :param configuration_id: of this one only.
+        """
         query = sa.select(Delivery.state, sa.func.count()).group_by(Delivery.state)
         if configuration_id is not None:
             query = query.where(Delivery.configuration_id == as_id(configuration_id))
@@ -329,6 +340,8 @@ class Deliveries:
     ) -> int:
         """Never send those that wait or can't be sent.
 
+        :param by: the administrator who acts, a name, or None for automatic.
+        :param on_progress: called with how many are done so far.
         :returns: how many were cancelled.
         :raises TypeError: no filter was given: that would be all.
         """
@@ -344,6 +357,8 @@ class Deliveries:
         """Look whether those not sent can be sent now, with the participant as the host knows
         them now.
 
+        :param by: the administrator who acts, a name, or None for automatic.
+        :param on_progress: called with how many are done so far.
         :raises TypeError: no filter was given: that would be all.
         """
         act, said, total = CHECK_AGAIN, _said(which, needed=True), CheckedAgain()
@@ -465,7 +480,7 @@ class Deliveries:
                 for ids in self._chunks(owner, act, said, CHUNK):
                     made = Change(self._state, by)
                     these = sa.and_(Delivery.id.in_(ids), Delivery.state.in_(act.states))
-                    if act.rings:
+                    if act.wakes:
                         of = sa.select(Delivery.configuration_id).where(these).distinct()
                         touched.update(session.scalars(of))
                     values = act.values(made)
@@ -528,7 +543,7 @@ class Deliveries:
                 if built.statements:
                     queued += 1
                     _queue(delivery, built.statements, made)
-                    made.to_ring.add(delivery.configuration_id)
+                    made.to_wake.add(delivery.configuration_id)
                 elif built.not_sendable:
                     still += 1
                     delivery.reason = built.not_sendable.reason
