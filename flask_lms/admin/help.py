@@ -34,10 +34,7 @@ def page() -> ResponseReturnValue:
     facts = {**_EXAMPLES, "platform": settings.platform_name}
     return pages.render(
         "help.html",
-        examples=[
-            (one, one.sample({field.name: field.default for field in one.fields}, context))
-            for one in registry
-        ],
+        examples=[(one, one.previews(one.draft({}), context)) for one in registry],
         statuses=[wording.health_badge(status) for status in Status],
         states=[wording.delivery_badge(state) for state in DeliveryState],
         causes=[

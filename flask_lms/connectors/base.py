@@ -14,7 +14,7 @@ import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -174,7 +174,7 @@ class Field:
     :param kind: how it is entered. A ``url`` is an absolute http(s) one; ``long_text`` has lines.
     :param default: what an empty one means.
     :param required: what is said when it is empty; None: it may be.
-    :param choices: value → label.
+    :param choices: value → label; of a flag, if it is to be chosen from a list: "" is no, "y" yes.
     :param least: of a number.
     :param most: of a number; of a text, its characters.
     :param check: a value of this kind → the clean one.
@@ -211,7 +211,7 @@ class Field:
         elif self.kind == "number":
             value = checks.whole(self.least, self.most)(value)
         elif self.kind == "flag":
-            value = checks.flag(value)
+            value = checks.flag(True if self.choices and value == "y" else value)
         elif self.kind == "choice":
             value = checks.choice(*self.choices)(value)
         return self.check(value) if self.check else value
@@ -286,10 +286,26 @@ class BuildContext:
     previous_revision: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What is sent of an example, for the pages.
+
+    :param label: how the example ended (a message id).
+    :param text: indented; empty: nothing is sent.
+    :param meaning: what an LMS makes of it (``Words``).
+    """
+
+    label: str
+    text: str
+    meaning: str = ""
+
+
 def example_result(
-    context: BuildContext, objective: Objective | None = None, organization_id: str = "sample"
+    context: BuildContext, objective: Objective | None = None, *, success: bool = True
 ) -> ObjectiveResult:
-    """Somebody passed five minutes ago; without ``objective``: put on protective equipment."""
+    """Somebody passed, or failed at the last step, five minutes ago; without ``objective``: put on
+    protective equipment.
+    """
     objective = objective or Objective(
         id="42",
         name="Put on PPE",
@@ -299,16 +315,16 @@ def example_result(
     )
     return ObjectiveResult(
         id="sample",
-        organization_id=organization_id,
+        organization_id="sample",
         objective=objective,
         participant=Participant(id="jane.doe@example.com", name="Jane Doe"),
         finished_at=context.now - timedelta(minutes=5),
-        success=True,
+        success=success,
         duration_ms=83_250,
         steps=[
             StepResult(
                 number=step.number,
-                outcome="succeeded",
+                outcome="succeeded" if success or step is not objective.steps[-1] else "failed",
                 duration_ms=83_250 // len(objective.steps),
             )
             for step in objective.steps
@@ -530,17 +546,42 @@ class Connector(ABC):
         texts = sum(len(statement.text.encode()) for statement in statements)
         return texts if len(statements) == 1 else texts + len(statements) + 1
 
-    def sample(
+    def draft(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as far as they are entered; the default of what is missing or refused."""
+        made: dict[str, Any] = {}
+        for one in self.fields:
+            try:
+                if not one.is_secret:
+                    made[one.name] = one.clean(values.get(one.name), may_be_empty=True)
+            except Refused:
+                made[one.name] = one.default
+        return made
+
+    def previews(
         self,
         settings: Mapping[str, Any],
         context: BuildContext,
-        result: ObjectiveResult | None = None,
-    ) -> str:
-        """An example of what is sent, as text for the pages."""
-        # An example corrects nothing.
-        context = replace(context, previous_revision=None)
-        built = self.build(result or example_result(context), settings, context)
-        return "\n\n".join(pretty(statement.text) for statement in built.statements)
+        objective: Objective | None = None,
+    ) -> list[Preview]:
+        """What is sent when somebody passes, and when somebody fails."""
+        found = []
+        for success, label in ((True, N_("Somebody passed")), (False, N_("Somebody failed"))):
+            built = self.build(
+                example_result(context, objective, success=success), settings, context
+            )
+            text = "\n\n".join(pretty(statement.text) for statement in built.statements)
+            found.append(Preview(label=label, text=text, meaning=self.meaning(settings, success)))
+        return found
+
+    def meaning(self, settings: Mapping[str, Any], success: bool) -> str:
+        """What an LMS makes of a result that was passed or failed (``Words``)."""
+        return ""
+
+    def changes(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """Sentences (``Words``) on what is sent otherwise than by the version that saved these
+        settings; shown until they are saved again.
+        """
+        return ()
 
 
 def pretty(text: str) -> str:

@@ -32,6 +32,8 @@ class XapiConnector(Connector):
     causes = CAUSES
 
     build = staticmethod(statement.build)
+    meaning = staticmethod(statement.meaning)
+    changes = staticmethod(statement.changes)
     send = staticmethod(client.send)
     compare = staticmethod(client.compare)
     test = staticmethod(probe.check)

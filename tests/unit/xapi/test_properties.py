@@ -190,6 +190,7 @@ CHOSEN = st.fixed_dictionaries(
         "results": st.sampled_from(["all", "passed"]),
         "steps": st.sampled_from(["summary", "statements"]),
         "send_completed": st.booleans(),
+        "failed_counts_as_completed": st.booleans(),
     }
 )
 

@@ -194,7 +194,8 @@ def test_steps_as_statements_follow_the_main_one_and_point_to_it() -> None:
     assert one["context"]["statement"] == {"objectType": "StatementRef", "id": body["id"]}
     assert one["context"]["registration"] == body["context"]["registration"]
     assert one["result"] == {"success": True, "completion": True, "duration": "PT30.1S"}
-    assert two["verb"]["id"] == VERBS + "failed"
+    assert two["result"] == {"success": False}
+    assert {step["verb"]["id"] for step in (one, two)} == {VERBS + "completed"}
 
 
 def test_a_correction_voids_what_the_old_revision_sent_each_void_alone() -> None:
@@ -313,7 +314,14 @@ def test_progress_counts_the_objectives_steps_and_is_no_score() -> None:
         (Score(scaled=0.83333333), {"scaled": 0.8333}),
         (Score(scaled=-0.00001), {"scaled": 0.0}),
         (Score(scaled=1), {"scaled": 1}),
-        (Score(raw=5, min=0, max=6), {"raw": 5, "min": 0, "max": 6}),
+        (Score(raw=5, min=0, max=6), {"scaled": 0.8333, "raw": 5, "min": 0, "max": 6}),
+        (Score(raw=-1, min=-2, max=2), {"scaled": 0.25, "raw": -1, "min": -2, "max": 2}),
+        (
+            Score(raw=0, min=-1e308, max=1e308),
+            {"scaled": 0.5, "raw": 0, "min": -1e308, "max": 1e308},
+        ),
+        (Score(raw=0, min=0, max=5e-324), {"raw": 0, "min": 0, "max": 5e-324}),
+        (Score(scaled=0.2, raw=5, min=0, max=6), {"scaled": 0.2, "raw": 5, "min": 0, "max": 6}),
         (Score(raw=3, min=3, max=3), {"raw": 3}),
         (Score(raw=3, min=1), {"raw": 3, "min": 1}),
         (Score(raw=3, max=4.5), {"raw": 3, "max": 4.5}),
@@ -322,6 +330,13 @@ def test_progress_counts_the_objectives_steps_and_is_no_score() -> None:
 def test_scores(value: Score, made: dict[str, float]) -> None:
     assert score(value) == made
     assert "-" not in json.dumps(score(Score(scaled=-0.00001)))
+
+
+@pytest.mark.parametrize(
+    ("scaled", "sent"), [(0.79999, 0.7999), (0.8, 0.8), (0.80001, 0.8), (-0.00001, -0.0001)]
+)
+def test_no_failed_score_is_rounded_up_to_a_pass_mark(scaled: float, sent: float) -> None:
+    assert score(Score(scaled=scaled), is_failed=True) == {"scaled": sent}
 
 
 @pytest.mark.parametrize(
@@ -382,10 +397,11 @@ def test_the_name_is_sent_only_when_allowed_and_never_beside_a_hash() -> None:
         assert "Jane" not in built(result(participant=participant()), **chosen)[0].text
 
 
-def test_the_sample_keeps_the_rules_with_every_setting() -> None:
+def test_the_previews_keep_the_rules_with_every_setting() -> None:
     for identify in ("mbox", "mbox_sha1sum", "account"):
         for results in ("all", "passed"):
             chosen = settings(identify=identify, results=results)
-            text = connector.sample(chosen, context(previous_revision=3))
-            assert faults(json.loads(text), now=NOW) == []
-            assert text.startswith("{\n  ")
+            for preview in connector.previews(chosen, context()):
+                if preview.text:
+                    assert faults(json.loads(preview.text), now=NOW) == []
+                    assert preview.text.startswith("{\n  ")
