@@ -272,18 +272,30 @@ class TestReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A statement of an earlier revision that the LMS has, or may have.
+
+    :param kind: as in :class:`Statement`; a ``void`` took another one back.
+    """
+
+    id: uuid.UUID
+    kind: str
+    revision: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildContext:
     """What a connector needs besides the result and its settings.
 
     :param activity_base_url: without a trailing slash.
     :param now: nothing is later than this (aware UTC).
-    :param previous_revision: the revision to void, or None.
+    :param sent: what was sent of the result before, which a correction takes back.
     """
 
     activity_base_url: str
     platform_name: str
     now: datetime
-    previous_revision: int | None = None
+    sent: Sequence[Sent] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,15 @@ from sqlalchemy.sql.elements import ColumnElement
 from ..app_state import AppState
 from ..audit import By, Change, Slice, as_id, change, tell
 from ..connectors.base import Statement
-from ..database.models import Attempt, Configuration, Delivery, DeliveryState
+from ..database.models import SKELETON, Attempt, Configuration, Delivery, DeliveryState
 from ..database.types import exactly, new_id
 from ..errors import InvalidValue, NotFound
 from ..recording import record
 
 #: Ids tell the time of the host that made them; its clock may differ so much from the database's.
 _SKEW = timedelta(hours=1)
+#: Of these a skeleton may stay.
+_FORGOTTEN = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
 _WITH_REASON = (DeliveryState.REJECTED, DeliveryState.NOT_SENT, DeliveryState.CANCELLED)
 
 
@@ -100,6 +102,8 @@ def conditions(session: Session, filters: Filters, organization_id: str | None) 
         states = states or list(_WITH_REASON)
     if states:
         found.append(Delivery.state.in_(states))
+    if not states or not {*states}.isdisjoint(_FORGOTTEN):
+        found.append(Delivery.participant_id != SKELETON)
     if filters.participant:
         wanted = filters.participant.strip()
         if _is_participant(session, wanted, organization_id):
@@ -539,7 +543,9 @@ class Deliveries:
 
         :raises NotFound: there is none of that id in this organization.
         """
-        query = sa.select(Delivery).where(Delivery.id == as_id(delivery_id))
+        query = sa.select(Delivery).where(
+            Delivery.id == as_id(delivery_id), Delivery.participant_id != SKELETON
+        )
         if self._organization_id is not None:
             query = query.where(exactly(Delivery.organization_id, self._organization_id))
         found = self._state.session.scalar(query)
@@ -578,7 +584,11 @@ class Deliveries:
 
     def counts(self, configuration_id: uuid.UUID | str | None = None) -> dict[DeliveryState, int]:
         """How many are in each state, zeros included."""
-        query = sa.select(Delivery.state, sa.func.count()).group_by(Delivery.state)
+        query = (
+            sa.select(Delivery.state, sa.func.count())
+            .where(Delivery.participant_id != SKELETON)
+            .group_by(Delivery.state)
+        )
         if configuration_id is not None:
             query = query.where(Delivery.configuration_id == as_id(configuration_id))
         if self._organization_id is not None:

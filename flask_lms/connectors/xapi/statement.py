@@ -19,7 +19,7 @@ from ...values import (
     Score,
     StepResult,
 )
-from ..base import BuildContext, Built, NotSendable, Statement
+from ..base import BuildContext, Built, NotSendable, Sent, Statement
 from . import vocabulary
 from .actor import Unidentified, agent
 
@@ -39,6 +39,11 @@ def statement_id(
     return uuid.uuid5(vocabulary.NAMESPACE, name)
 
 
+def void_id(of: uuid.UUID, revision: int) -> uuid.UUID:
+    """The id of the void by which a revision takes a statement back."""
+    return uuid.uuid5(vocabulary.NAMESPACE, json.dumps(["void", str(of), revision]))
+
+
 def registration_id(organization_id: str, participant_id: str, session_id: str) -> uuid.UUID:
     """The registration of one participant's session (Data 2.4.6.1)."""
     name = json.dumps(
@@ -54,7 +59,8 @@ def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildCo
     :param settings: checked ones of a configuration.
     """
     main_id = _id(result, _main_kind(result))
-    if not _is_wanted(result, settings) and context.previous_revision is None:
+    taken_back = _still_valid(context.sent, result.revision)
+    if not _is_wanted(result, settings) and not taken_back:
         return Built()
     try:
         actor = agent(
@@ -71,7 +77,7 @@ def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildCo
         }
         return Built(not_sendable=NotSendable(reason=error.reason, id=main_id, facts=facts))
     made = _Builder(result, settings, context, actor)
-    built = [*made.wanted(), *made.voids()]
+    built = [*made.wanted(), *map(made.void, taken_back)]
     for statement in built:
         size = len(statement.text.encode())
         if size > vocabulary.MOST_BYTES:
@@ -99,11 +105,21 @@ def _main_kind(result: ObjectiveResult) -> str:
     return "test" if result.is_test else "result"
 
 
-def _id(
-    result: ObjectiveResult, kind: str, step: int | None = None, revision: int | None = None
-) -> uuid.UUID:
-    revision = result.revision if revision is None else revision
-    return statement_id(kind, result.organization_id, result.id, revision, step)
+def _id(result: ObjectiveResult, kind: str, step: int | None = None) -> uuid.UUID:
+    return statement_id(kind, result.organization_id, result.id, result.revision, step)
+
+
+def _still_valid(sent: Sequence[Sent], revision: int) -> list[uuid.UUID]:
+    """What earlier revisions sent and none took back, whatever the settings and steps are now."""
+    voids = {one.id for one in sent if one.kind == "void"}
+    revisions = {one.revision for one in sent if one.kind == "void"}
+    return [
+        one.id
+        for one in sent
+        if one.kind != "void"
+        and one.revision < revision
+        and voids.isdisjoint(void_id(one.id, later) for later in revisions)
+    ]
 
 
 def _is_wanted(result: ObjectiveResult, settings: Mapping[str, Any]) -> bool:
@@ -192,20 +208,6 @@ class _Builder:
             ]
         return statements
 
-    def voids(self) -> list[Statement]:
-        """Voids of all that the previous revision sent (Data 2.3.2)."""
-        old = self.context.previous_revision
-        if old is None or old >= self.result.revision:
-            return []
-        targets: list[tuple[str, int | None]] = [(self.kind, None)]
-        if self.settings["send_completed"]:
-            targets.append(("completed", None))
-        if self.settings["steps"] == "statements":
-            numbers = {step.number for step in self.result.steps}
-            numbers |= {step.number for step in self.objective.steps}
-            targets += [("step", number) for number in sorted(numbers)]
-        return [self._void(kind, number, old) for kind, number in targets]
-
     def _statement(
         self,
         kind: str,
@@ -284,16 +286,15 @@ class _Builder:
             id=_id(self.result, "step", step.number),
         )
 
-    def _void(self, kind: str, step: int | None, revision: int) -> Statement:
+    def void(self, old: uuid.UUID) -> Statement:
+        """Takes one back (Data 2.3.2)."""
         # The participant is its actor too: an LMS that knows its learners only would refuse
         # an agent for the platform itself.
-        own_kind = "void" if kind == self.kind else f"void {kind}"
-        old_id = _id(self.result, kind, step, revision)
         return self._statement(
             "void",
             vocabulary.VOIDED,
-            {"objectType": "StatementRef", "id": str(old_id)},
-            id=_id(self.result, own_kind, step, revision),
+            {"objectType": "StatementRef", "id": str(old)},
+            id=void_id(old, self.result.revision),
             is_single=True,
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flask_lms.connectors.base import Statement
 from flask_lms.connectors.xapi import statement
 from flask_lms.connectors.xapi.statement import duration, score, statement_id, timestamp
 from flask_lms.values import Activity, Objective, Participant, Score, Step, StepResult
@@ -23,6 +24,7 @@ from tests.xapi_support import (
     participant,
     result,
     rich_result,
+    sent,
     settings,
     statements,
 )
@@ -200,34 +202,58 @@ def test_steps_as_statements_follow_the_main_one_and_point_to_it() -> None:
 
 def test_a_correction_voids_what_the_old_revision_sent_each_void_alone() -> None:
     old = built(result(revision=1))
-    new, void = built(result(revision=2, success=False), 1)
+    new, void = built(result(revision=2, success=False), sent(old, 1))
     assert (void.kind, void.is_single, new.is_single) == ("void", True, False)
     body = json.loads(void.text)
     assert body["verb"]["id"] == VERBS + "voided"
     assert body["object"] == {"objectType": "StatementRef", "id": str(old[0].id)}
     assert void.id not in {old[0].id, new.id}
-    assert void.id == built(result(revision=2), 1)[1].id
+    assert void.id == built(result(revision=2), sent(old, 1))[1].id
 
 
-def test_a_correction_voids_the_extra_statements_too() -> None:
-    chosen: dict[str, Any] = {"send_completed": True, "steps": "statements"}
-    old = {str(item.id) for item in built(rich_result(), **chosen)}
-    new = built(rich_result(revision=1), 0, **chosen)
-    voids = [item for item in new if item.kind == "void"]
-    assert old < {json.loads(item.text)["object"]["id"] for item in voids} | {""}
+def voided(made: list[Statement]) -> list[str]:
+    """What these take back."""
+    return [json.loads(one.text)["object"]["id"] for one in made if one.kind == "void"]
+
+
+def test_a_correction_voids_what_was_sent_and_not_what_it_would_send_now() -> None:
+    old = built(rich_result(), send_completed=True, steps="statements")
+    new = built(rich_result(revision=1, steps=[]), sent(old))
+    assert voided(new) == [str(one.id) for one in old]
+    assert len(old) == 4
     assert len({item.id for item in new}) == len(new)
+    chosen: dict[str, Any] = {"send_completed": True, "steps": "statements"}
+    assert voided(built(rich_result(revision=1), sent(old[:1]), **chosen)) == [str(old[0].id)]
+
+
+def test_a_second_correction_voids_what_the_first_one_left_and_nothing_twice() -> None:
+    first = built(result())
+    second = built(result(revision=1), sent(first))
+    both = [*sent(first), *sent(second, 1)]
+    third = built(result(revision=2), both)
+    assert voided(third) == [str(second[0].id)]
+    without_the_void = [one for one in both if one.kind != "void"]
+    assert voided(built(result(revision=2), without_the_void)) == [
+        str(first[0].id),
+        str(second[0].id),
+    ]
 
 
 def test_a_correction_that_is_not_wanted_still_takes_the_old_one_back() -> None:
-    [void] = built(result(revision=1, success=False), 0, results="passed")
-    assert void.kind == "void"
-    [void] = built(result(revision=1, completed=False), 0)
-    assert void.kind == "void"
+    old = sent(built(result()))
+    for new in (
+        built(result(revision=1, success=False), old, results="passed"),
+        built(result(revision=1, completed=False), old),
+    ):
+        assert [one.kind for one in new] == ["void"]
+        again = built(result(revision=2, completed=False), [*old, *sent(new, 1)])
+        assert again == []
 
 
-@pytest.mark.parametrize("previous", [None, 1, 2])
-def test_nothing_is_voided_without_an_older_revision(previous: int | None) -> None:
-    assert [item.kind for item in built(result(revision=1), previous)] == ["result"]
+def test_nothing_is_voided_that_is_no_older() -> None:
+    for later in (1, 2):
+        old = sent(built(result(revision=later)), later)
+        assert [item.kind for item in built(result(revision=1), old)] == ["result"]
 
 
 def test_a_test_result_is_clearly_marked_and_has_an_id_of_its_own() -> None:
