@@ -15,6 +15,7 @@ _EXAMPLES = {
     "target": "https://lms.example.org/xapi",
     "participant": "E001",
     "email": "jane.doe@localhost",
+    "shape": "x!x@x.local",
 }
 
 

@@ -514,6 +514,12 @@ class Connector(ABC):
     ) -> Answer:
         """Send them in one request and read the answer; destination faults don't raise."""
 
+    def refusal_facts(self, text: str) -> Mapping[str, Any]:
+        """What fills the sentence of a refused statement's cause; for pages alone, as it may be
+        about a person.
+        """
+        return {}
+
     def compare(
         self,
         statement: Statement,

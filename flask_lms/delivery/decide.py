@@ -93,7 +93,8 @@ def _refused(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
             if refusals[index] < len(REFUSAL_SECONDS)
             else None
         )
-        refused[index] = Refusal(reason="rejected", words=words, again_seconds=wait)
+        reason = (answer.cause if len(everyone) == 1 else None) or "rejected"
+        refused[index] = Refusal(reason=reason, words=words, again_seconds=wait)
     rest = tuple(i for i in everyone if i not in refused)
     return Plan(refused=refused, again=(rest,) if rest else ())
 

@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 
 from ...transport import Unreachable
 from ..base import Answer, Statement, Verdict, place
+from .actor import blames_address
 from .answers import Received, read_answer, read_unreachable
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
@@ -51,7 +53,11 @@ def send(
     except Unreachable as error:
         return unreachable(error, url)
     ids = [statement.id for statement in statements]
-    return read_answer(received(reply, url, ids), redactor(settings, secrets))
+    answer = read_answer(received(reply, url, ids), redactor(settings, secrets))
+    is_alone = answer.verdict is Verdict.REFUSED and len(statements) == 1
+    if is_alone and blames_address(statements[0].text, answer.words):
+        return replace(answer, cause="address_refused")
+    return answer
 
 
 def compare(

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...i18n import N_
 from ..base import Connector
-from . import client, probe, statement
+from . import actor, client, probe, statement
 from .causes import CAUSES
 from .fields import FIELDS
 
@@ -37,6 +37,9 @@ class XapiConnector(Connector):
     send = staticmethod(client.send)
     compare = staticmethod(client.compare)
     test = staticmethod(probe.check)
+
+    def refusal_facts(self, text: str) -> Mapping[str, Any]:
+        return {"shape": actor.address_shape(text)}
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
         both = json.dumps([settings["url"], settings["key"]])
