@@ -24,7 +24,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_lms import LMS
 from flask_lms.app_state import AppState
 from flask_lms.database.models import Configuration, DeliveryState
-from flask_lms.services.deliveries import Deliveries, Filters
+from flask_lms.services.deliveries import Deliveries
 from flask_lms.services.overview import Overview
 
 #: Lists and the overview's rows must be quicker; charts and whole counts are printed only.
@@ -139,8 +139,7 @@ def queries(
     now = datetime.now(timezone.utc)
 
     def listed(before: uuid.UUID | None = None, **filters: object) -> Callable[[], object]:
-        chosen = Filters(**filters)  # type: ignore[arg-type]
-        return lambda: deliveries.list(chosen, before=before)
+        return lambda: deliveries.list(before=before, **filters)  # type: ignore[arg-type]
 
     return {
         "list: first page": listed(),
@@ -158,10 +157,10 @@ def queries(
         "list: objective": listed(objective_id="o17"),
         "list: objective without any": listed(objective_id="none"),
         "list: objective, rejected": listed(objective_id="o17", states=(DeliveryState.REJECTED,)),
-        "list: participant by id": listed(participant="p17@acme.example"),
-        "list: participant by common part of the name": listed(participant="person 17"),
-        "list: participant by rare part of the name": listed(participant="erson 19999"),
-        "list: participant that nobody is": listed(participant="nobody"),
+        "list: participant by id": listed(search="p17@acme.example"),
+        "list: participant by common part of the name": listed(search="person 17"),
+        "list: participant by rare part of the name": listed(search="erson 19999"),
+        "list: participant that nobody is": listed(search="nobody"),
         "list: reason": listed(reason="no_email"),
         "list: reason that nobody has": listed(reason="none"),
         "list: one day long ago": listed(
@@ -172,13 +171,12 @@ def queries(
             until=now - timedelta(days=59),
             states=(DeliveryState.REJECTED,),
         ),
-        "count: rejected": lambda: deliveries.count(Filters(states=(DeliveryState.REJECTED,))),
+        "count: rejected": lambda: deliveries.count(states=(DeliveryState.REJECTED,)),
         "count: all, by state": deliveries.counts,
         "overview: rows and summary": lambda: overview.summary(overview.rows()),
         "overview: numbers": lambda: overview.numbers(first),
         "overview: 14 days": lambda: overview.daily(first, 14),
         "overview: 90 days": lambda: overview.daily(first, 90),
-        "overview: checklist": lambda: overview.checklist(first),
     }
 
 
@@ -216,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
         state = app.extensions["lms_state"]
         page = Deliveries(state, ORGANIZATION)
         until = datetime.now(timezone.utc) - timedelta(days=45)
-        deep = page.list(Filters(until=until), limit=1).items[0].id
+        deep = page.list(until=until, limit=1).items[0].id
         print(f"{'query':48} {'median ms':>10} {'slowest ms':>11}")
         slow = 0
         for name, query in queries(state, made, deep).items():

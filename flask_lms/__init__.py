@@ -1,5 +1,32 @@
-"""Flask-LMS: objective results of a Flask host, sent to its customers' LMSs."""
+"""Flask-LMS: objective results of a Flask host, sent to its customers' LMSs.
 
+Every name that its calls take or return can be imported from here.
+"""
+
+from .audit import Slice
+from .connectors.base import (
+    Answer,
+    BuildContext,
+    Built,
+    Cause,
+    Cleaned,
+    Connector,
+    NotSendable,
+    Stage,
+    StageState,
+    Statement,
+    TestReport,
+    Verdict,
+)
+from .database.models import (
+    Attempt,
+    Configuration,
+    ConfigurationHealth,
+    Delivery,
+    DeliveryState,
+    ObjectiveLink,
+    Status,
+)
 from .errors import (
     ConfigurationError,
     EditConflict,
@@ -13,6 +40,12 @@ from .errors import (
     SetupError,
 )
 from .events import (
+    AlertSent,
+    AuditEvent,
+    DeliveryRejected,
+    ResultRecorded,
+    StatementDelivered,
+    StatusChanged,
     alert_sent,
     audit_event,
     configuration_status_changed,
@@ -22,7 +55,14 @@ from .events import (
     statement_delivered,
 )
 from .extension import LMS, current_lms
-from .recording.record import Recorded
+from .i18n import Words
+from .recording.record import NotSent, Recorded
+from .services.configurations import Configurations
+from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.objectives import ObjectiveRow, Objectives
+from .services.organization import OrganizationServices
+from .services.overview import Health
+from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
     Administrator,
@@ -39,24 +79,63 @@ __all__ = [
     "LMS",
     "Activity",
     "Administrator",
+    "AlertSent",
+    "Answer",
+    "Attempt",
+    "AuditEvent",
+    "BuildContext",
+    "Built",
+    "Cause",
+    "CheckedAgain",
+    "Cleaned",
+    "Configuration",
     "ConfigurationError",
+    "ConfigurationHealth",
+    "Configurations",
+    "Connector",
+    "Deliveries",
+    "Delivery",
+    "DeliveryFilter",
+    "DeliveryRejected",
+    "DeliveryState",
     "EditConflict",
+    "Health",
     "InvalidConfiguration",
     "InvalidResult",
     "InvalidValue",
     "LMSError",
     "MissingCallback",
     "NotFound",
+    "NotSendable",
+    "NotSent",
     "Objective",
+    "ObjectiveLink",
     "ObjectiveResult",
+    "ObjectiveRow",
+    "Objectives",
+    "OrganizationServices",
     "Page",
     "Participant",
     "Recorded",
+    "Reply",
+    "ResultRecorded",
     "Score",
     "SecretUnreadable",
     "SetupError",
+    "Slice",
+    "Stage",
+    "StageState",
+    "Statement",
+    "StatementDelivered",
+    "Status",
+    "StatusChanged",
     "Step",
     "StepResult",
+    "TestReport",
+    "Transport",
+    "Unreachable",
+    "Verdict",
+    "Words",
     "alert_sent",
     "audit_event",
     "configuration_status_changed",

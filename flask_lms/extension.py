@@ -32,6 +32,7 @@ from .recording import after_commit, record
 from .recording.record import Recorded
 from .services.configurations import Configurations
 from .services.deliveries import Deliveries
+from .services.organization import OrganizationServices
 from .services.overview import Health, health
 from .settings import Settings
 from .transport import Transport
@@ -99,7 +100,7 @@ class LMS(CallbackDecorators):
             encryption=Encryption([*settings.encryption_keys, *derive_keys(app.config)]),
             registry=Registry(self._connectors),
             transport=Transport(settings),
-            wake=Wake(settings.redis_url),
+            wake=Wake(settings.redis_url, settings.redis_namespace),
         )
         app.extensions["lms"] = self
         app.extensions["lms_state"] = state
@@ -177,14 +178,18 @@ class LMS(CallbackDecorators):
         assert isinstance(state, AppState)
         return state
 
+    def for_organization(self, organization_id: str | int) -> OrganizationServices:
+        """All services, limited to one organization: the ids of others are not found."""
+        return OrganizationServices(self._state, organization_id)
+
     @property
     def configurations(self) -> Configurations:
-        """LMS configurations: create, update, test, attach, …"""
+        """The LMS configurations of all organizations."""
         return Configurations(self._state)
 
     @property
     def deliveries(self) -> Deliveries:
-        """Deliveries: list, send again, check again, cancel, count."""
+        """The deliveries of all organizations."""
         return Deliveries(self._state)
 
     def health(self, organization_id: str) -> Health:

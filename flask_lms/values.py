@@ -45,7 +45,8 @@ class Checked:
         raise InvalidValue(f"{type(self).__name__}.{name}", getattr(self, name), rule) from None
 
 
-def _id(value: object) -> str:
+def identifier(value: object) -> str:
+    """An id of the host: text of 1 to 255 characters, or a whole number."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -143,7 +144,7 @@ class Administrator(Checked):
     email: str | None = None
 
     def __post_init__(self) -> None:
-        self._take(id=_id, organization_id=_id, name=_name, email=_address)
+        self._take(id=identifier, organization_id=identifier, name=_name, email=_address)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,7 @@ class Activity(Checked):
     type: str | None = None
 
     def __post_init__(self) -> None:
-        self._take(id=_id, name=_name, type=optional(_iri))
+        self._take(id=identifier, name=_name, type=optional(_iri))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +201,7 @@ class Objective(Checked):
 
     def __post_init__(self) -> None:
         self._take(
-            id=_id,
+            id=identifier,
             name=_needed,
             description=optional(lambda value: _line(value, 2000)),
             url=optional(_iri),
@@ -229,7 +230,7 @@ class Participant(Checked):
 
     def __post_init__(self) -> None:
         self._take(
-            id=_id,
+            id=identifier,
             email=_address,
             name=_name,
             account_home_page=optional(_iri),
@@ -318,11 +319,11 @@ class ObjectiveResult(Checked):
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._take(id=_id, organization_id=_id)
+        self._take(id=identifier, organization_id=identifier)
         if not isinstance(self.objective, Objective):
-            self._take(objective=_id)
+            self._take(objective=identifier)
         if not isinstance(self.participant, Participant):
-            self._take(participant=_id)
+            self._take(participant=identifier)
         self._take(
             finished_at=_time,
             success=optional(flag),
@@ -331,7 +332,7 @@ class ObjectiveResult(Checked):
             duration_ms=_duration,
             score=optional(_instance(Score)),
             steps=_many(StepResult),
-            session_id=optional(_id),
+            session_id=optional(identifier),
             session_name=_name,
             platform=_name,
             language=optional(language),

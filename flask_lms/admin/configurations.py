@@ -12,7 +12,6 @@ from ..alerts import sending
 from ..database.models import Status
 from ..errors import InvalidConfiguration
 from ..i18n import N_, gettext, ngettext, translate
-from ..services.deliveries import Filters
 from ..services.overview import Overview
 from ..services.overview import health as health_of
 from . import charts, pages, wording
@@ -87,9 +86,7 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
         chart=charts.draw(figures.daily(configuration, shown)),
         days=shown,
         choices=_DAYS,
-        deliveries=pages.deliveries()
-        .list(Filters(configuration_id=configuration_id), limit=_FEW)
-        .items,
+        deliveries=pages.deliveries().list(configuration_id=configuration_id, limit=_FEW).items,
         attached=pages.objectives().page(limit=_FEW, attached_to=configuration_id),
         act=ActForm(),
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flask import request
 from flask.typing import ResponseReturnValue
@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from ..connectors.base import Cause
 from ..database.models import Configuration, DeliveryState
 from ..i18n import N_, gettext, ngettext
-from ..services.deliveries import Deliveries, Filters
+from ..services.deliveries import Deliveries, DeliveryFilter
 from . import csv_files, pages, wording
 from .forms import ActForm
 from .pages import as_uuid, clean_text
@@ -28,19 +28,19 @@ NAMES = (
 )  # fmt: skip
 
 
-def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None) -> Filters:
+def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None) -> DeliveryFilter:
     """The filters of a list of deliveries; what is malformed is left out."""
     state = values.get("state", "")
-    states: tuple[DeliveryState, ...] = ()
+    states: tuple[DeliveryState, ...] | None = None
     if state == "attention":
         states = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
     elif state in {one.value for one in DeliveryState}:
         states = (DeliveryState(state),)
-    return Filters(
+    return DeliveryFilter(
         configuration_id=configuration_id or as_uuid(values.get("configuration_id")),
         states=states,
         objective_id=clean_text(values.get("objective_id")) or None,
-        participant=clean_text(values.get("participant")) or None,
+        search=clean_text(values.get("participant")) or None,
         reason=clean_text(values.get("reason"), 40) or None,
         since=pages.day(values.get("since")),
         until=pages.end_of_day(values.get("until")),
@@ -65,7 +65,7 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
 def _page(configuration: Configuration | None) -> ResponseReturnValue:
     chosen = filters(request.args, configuration.id if configuration else None)
     before = as_uuid(request.args.get("before"))
-    found = pages.deliveries().list(chosen, before=before, limit=_LIMIT)
+    found = pages.deliveries().list(before=before, limit=_LIMIT, **chosen)
     everything = pages.configurations().list(with_deleted=True)
     objectives = pages.objectives().page(limit=_OBJECTIVES)
     carried = kept(request.args)
@@ -99,7 +99,7 @@ def as_csv() -> ResponseReturnValue:
     def rows() -> Iterator[Sequence[object]]:
         # Here, as the host may have ended its session before the first line is read.
         names = {one.id: one for one in pages.configurations().list(with_deleted=True)}
-        for one in pages.deliveries().iterate(filters(request.args)):
+        for one in pages.deliveries().iterate(**filters(request.args)):
             owner = names.get(one.configuration_id)
             type = owner.type if owner else ""
             yield (
@@ -164,13 +164,13 @@ class _Act:
     question: Callable[[int], str]
     facts: tuple[str, ...]
     nothing: str
-    count: Callable[[Deliveries, Filters], int]
-    do: Callable[[Deliveries, Filters], str]
+    count: Callable[..., int]
+    do: Callable[[Deliveries, DeliveryFilter], str]
     is_danger: bool = False
 
 
-def _check_again(service: Deliveries, chosen: Filters) -> str:
-    done = service.check_again(chosen, pages.administrator())
+def _check_again(service: Deliveries, chosen: DeliveryFilter) -> str:
+    done = service.check_again(by=pages.administrator(), **chosen)
     text = ngettext(
         "%(n)s result is being sent now.", "%(n)s results are being sent now.", done.queued
     )
@@ -194,7 +194,7 @@ _ACTS = {
         do=lambda service, chosen: ngettext(
             "%(n)s result is being sent again.",
             "%(n)s results are being sent again.",
-            service.send_again(chosen, pages.administrator()),
+            service.send_again(by=pages.administrator(), **chosen),
         ),
     ),
     "check-again": _Act(
@@ -220,7 +220,7 @@ _ACTS = {
         do=lambda service, chosen: ngettext(
             "%(n)s result was cancelled.",
             "%(n)s results were cancelled.",
-            service.cancel(chosen, pages.administrator()),
+            service.cancel(by=pages.administrator(), **chosen),
         ),
         is_danger=True,
     ),
@@ -232,7 +232,7 @@ def confirm_act(act: str) -> ResponseReturnValue:
     spec, service, values = _ACTS[act], pages.deliveries(), request.values
     carried = kept(values)
     if only := as_uuid(values.get("only")):
-        chosen = Filters(ids=[only])
+        chosen = DeliveryFilter(ids=[only])
     else:
         chosen = filters(values)
         if not values.get("all"):
@@ -240,20 +240,23 @@ def confirm_act(act: str) -> ResponseReturnValue:
             if not ids:
                 pages.notice(gettext("Choose at least one result."), "warn")
                 return pages.go("deliveries", **carried)
-            chosen = replace(chosen, ids=ids[:_MOST_TICKED])
+            chosen["ids"] = ids[:_MOST_TICKED]
+        elif not any(chosen.values()):
+            # Whoever means all of them says so: an act without a filter is refused.
+            chosen["states"] = list(DeliveryState)
 
-    count = spec.count(service, chosen)
+    count, ticked = spec.count(service, **chosen), chosen.get("ids") or ()
     if not count:
         pages.notice(gettext(spec.nothing), "warn")
         return pages.go("deliveries", **carried)
 
     def do() -> ResponseReturnValue:
         pages.notice(spec.do(service, chosen))
-        if len(chosen.ids) == 1:
-            return pages.go("delivery", delivery_id=chosen.ids[0])
+        if len(ticked) == 1:
+            return pages.go("delivery", delivery_id=ticked[0])
         return pages.go("deliveries", **carried)
 
-    is_one = count == 1 and len(chosen.ids) == 1
+    is_one = count == 1 and len(ticked) == 1
     if is_one and not spec.is_danger and ActForm().validate_on_submit():
         return do()
     return pages.confirm(

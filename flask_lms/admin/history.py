@@ -40,6 +40,7 @@ ACTIONS = {
     "backfilled": N_("Past results sent"),
     "muted": N_("Alerts stopped for an address"),
     "unmuted": N_("Alerts resumed for an address"),
+    "rekeyed": N_("Secrets encrypted anew"),
     "test_alert_sent": N_("Test alert sent"),
 }
 _FIELDS = {
@@ -50,8 +51,10 @@ _FIELDS = {
     "status": N_("Status"),
     "cause": N_("Cause"),
     "outcome": N_("Outcome"),
+    "destination": N_("Address"),
     "objective": N_("Objective"),
     "objectives": N_("Objectives"),
+    "configurations": N_("LMS configurations"),
     "deliveries": N_("Results"),
     "waiting": N_("Waiting"),
     "cancelled": N_("Cancelled"),
@@ -66,6 +69,8 @@ _FIELDS = {
     "filter_states": N_("Filter: status"),
     "filter_objective_id": N_("Filter: objective"),
     "filter_participant": N_("Filter: participant"),
+    "filter_participant_id": N_("Filter: participant"),
+    "filter_search": N_("Filter: participant"),
     "filter_reason": N_("Filter: reason"),
     "filter_since": N_("Filter: from"),
     "filter_until": N_("Filter: to"),

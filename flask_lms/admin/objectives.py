@@ -12,7 +12,6 @@ from flask.typing import ResponseReturnValue
 from ..database.models import DeliveryState
 from ..errors import NotFound
 from ..i18n import date, gettext, ngettext
-from ..services.deliveries import Filters
 from . import pages, wording
 from .forms import ActForm
 from .pages import clean_text
@@ -190,11 +189,7 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
     if len(ids) <= _FEW:
         waiting = sum(
             pages.deliveries().count(
-                Filters(
-                    configuration_id=configuration_id,
-                    objective_id=one,
-                    states=(DeliveryState.PENDING,),
-                )
+                configuration_id=configuration_id, objective_id=one, state=DeliveryState.PENDING
             )
             for one in ids
         )

@@ -17,18 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .. import checks
 from ..checks import Errors, Refused
 from ..database.models import Status
 from ..i18n import N_, Words, gettext
+from ..transport import Transport
 from ..transport.faults import Unreachable
 from ..values import Activity, Objective, ObjectiveResult, Participant, Step, StepResult
-
-if TYPE_CHECKING:
-    from ..transport import Transport
 
 
 class Verdict(str, enum.Enum):
@@ -503,6 +501,17 @@ class Connector(ABC):
     def limits(self, settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
         """Most statements and bytes in a request by this configuration's own settings."""
         return 1, None
+
+    def requests_at_once(self, settings: Mapping[str, Any]) -> int | None:
+        """Most requests under way at a time by this configuration's own settings; 1: in order."""
+        return None
+
+    def order_key(self, statement: Statement, settings: Mapping[str, Any]) -> str | None:
+        """Two statements of one key are never under way in two requests at a time; None: of none.
+
+        Those of one result never are, whatever this says.
+        """
+        return None
 
     @abstractmethod
     def send(

@@ -72,6 +72,22 @@ def _mysql_now(element: utc_now, compiler: Any, **kw: Any) -> str:
     return "utc_timestamp(6)"
 
 
+class utc_day(FunctionElement[Any]):
+    """The UTC day of a time, as text ``YYYY-MM-DD`` or a date."""
+
+    inherit_cache = True
+
+
+@compiles(utc_day)
+def _default_day(element: utc_day, compiler: Any, **kw: Any) -> str:
+    return f"date({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(utc_day, "postgresql")
+def _postgresql_day(element: utc_day, compiler: Any, **kw: Any) -> str:
+    return f"date({compiler.process(element.clauses, **kw)} AT TIME ZONE 'UTC')"
+
+
 class Clock(Protocol):
     """Where ``now`` comes from."""
 
@@ -147,7 +163,7 @@ def by_id(
     size: int,
     *,
     newest_first: bool = False,
-) -> Iterator[Sequence[sa.Row[Any]]]:
+) -> Iterator[Sequence[Any]]:
     """Walk over the rows of ``query`` in the order of their ids, ``size`` at a time.
 
     Each chunk is a query of its own, so the transaction may end between two of them.

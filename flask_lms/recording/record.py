@@ -22,7 +22,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, scoped_session
 
 from ..app_state import AppState
-from ..connectors.base import Built, NotSendable, Sent
+from ..connectors.base import Built, NotSendable, Sent, Statement
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import new_id
 from ..errors import InvalidValue
@@ -431,27 +431,9 @@ def _rows(
         "result_id": result.id,
         "revision": result.revision,
         "recorded_at": now,
-        "due_at": now,
-        "refusals": 0,
         "attempts": 0,
     }
-    rows = [
-        {
-            **common,
-            "id": new_id(),
-            "kind": statement.kind,
-            "statement_id": statement.id,
-            "statement": statement.text,
-            "size": len(statement.text.encode()),
-            "state": DeliveryState.PENDING,
-            "is_single": statement.is_single,
-            "result": None,
-            "reason": None,
-            "reason_words": None,
-            "settled_at": None,
-        }
-        for statement in built.statements
-    ]
+    rows = [{**common, "id": new_id(), **waiting(statement, now)} for statement in built.statements]
     if built.not_sendable:
         rows.append(
             {
@@ -463,13 +445,42 @@ def _rows(
                 "size": 0,
                 "state": DeliveryState.NOT_SENT,
                 "is_single": False,
+                "due_at": now,
+                "refusals": 0,
                 "result": to_json(result),
                 "reason": built.not_sendable.reason,
                 "reason_words": json.dumps(dict(built.not_sendable.facts)),
                 "settled_at": now,
+                "settled_by": None,
             }
         )
     return rows
+
+
+#: What all rows of a result have in common.
+OF_THE_RESULT = (
+    "organization_id", "configuration_id", "objective_id", "objective_name", "participant_id",
+    "participant_name", "result_id", "revision", "recorded_at",
+)  # fmt: skip
+
+
+def waiting(statement: Statement, now: datetime) -> dict[str, Any]:
+    """What makes a row of ``lms_delivery`` one that waits to carry this statement."""
+    return {
+        "kind": statement.kind,
+        "statement_id": statement.id,
+        "statement": statement.text,
+        "size": len(statement.text.encode()),
+        "is_single": statement.is_single,
+        "state": DeliveryState.PENDING,
+        "due_at": now,
+        "refusals": 0,
+        "result": None,
+        "reason": None,
+        "reason_words": None,
+        "settled_at": None,
+        "settled_by": None,
+    }
 
 
 def _parked(result: ObjectiveResult, row: Mapping[str, Any]) -> dict[str, Any]:

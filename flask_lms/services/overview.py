@@ -1,5 +1,5 @@
-"""Counts for many configurations at once: each is one query, answered by an index of
-``lms_delivery``, however many rows there are.
+"""How everything is doing: counts, ages and the order of the list. Each is a query for however many
+configurations at once, answered by an index of ``lms_delivery``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from datetime import time as time_of_day
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.expression import FunctionElement
 
 from ..app_state import AppState
 from ..database.models import (
@@ -26,7 +24,7 @@ from ..database.models import (
     Status,
     Worker,
 )
-from ..database.types import UTC
+from ..database.types import UTC, utc_day
 from ..errors import NotFound
 from .configurations import Configurations
 
@@ -45,22 +43,6 @@ class Tally:
     @property
     def attention(self) -> int:
         return self.rejected + self.not_sent
-
-
-class utc_day(FunctionElement[Any]):
-    """The UTC day of a time, as text ``YYYY-MM-DD`` or a date."""
-
-    inherit_cache = True
-
-
-@compiles(utc_day)
-def _default_day(element: utc_day, compiler: Any, **kw: Any) -> str:
-    return f"date({compiler.process(element.clauses, **kw)})"
-
-
-@compiles(utc_day, "postgresql")
-def _postgresql_day(element: utc_day, compiler: Any, **kw: Any) -> str:
-    return f"date({compiler.process(element.clauses, **kw)} AT TIME ZONE 'UTC')"
 
 
 def tallies(session: Session, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Tally]:
@@ -100,19 +82,6 @@ def tallies(session: Session, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Tally
     }
 
 
-def attention(session: Session, ids: Sequence[uuid.UUID]) -> int:
-    """How many are rejected or not sent in all."""
-    count = session.scalar(
-        sa.select(sa.func.count())
-        .select_from(Delivery)
-        .where(
-            Delivery.configuration_id.in_(ids),
-            Delivery.state.in_((DeliveryState.REJECTED, DeliveryState.NOT_SENT)),
-        )
-    )
-    return count or 0
-
-
 def last_sent(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, datetime]:
     """When each configuration's newest result was sent; those that sent nothing are left out."""
     newest = (
@@ -140,34 +109,6 @@ def objectives(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, in
     )
     return {configuration_id: count for configuration_id, count in rows}
 
-
-def per_day(
-    session: Session, configuration_id: uuid.UUID, first: date
-) -> dict[tuple[date, DeliveryState], int]:
-    """(UTC day, state) → how many were settled on it, or recorded on it and still wait."""
-    since = datetime.combine(first, time_of_day(), UTC)
-    counts: dict[tuple[date, DeliveryState], int] = {}
-    settled = sa.and_(
-        Delivery.settled_at >= since,
-        Delivery.state.in_(
-            (DeliveryState.DELIVERED, DeliveryState.REJECTED, DeliveryState.NOT_SENT)
-        ),
-    )
-    waiting = sa.and_(Delivery.state == DeliveryState.PENDING, Delivery.recorded_at >= since)
-    for moment, which in ((Delivery.settled_at, settled), (Delivery.recorded_at, waiting)):
-        day = utc_day(moment)
-        rows = session.execute(
-            sa.select(day, Delivery.state, sa.func.count())
-            .where(Delivery.configuration_id == configuration_id, which)
-            .group_by(day, Delivery.state)
-        )
-        for found, state, count in rows:
-            key = found if isinstance(found, date) else date.fromisoformat(found)
-            counts[key, state] = count
-    return counts
-
-
-# -- How everything is doing: counts, ages and the order of the list, a few queries for a page.
 
 #: Without a sign of life for so long, no worker is running.
 WORKER_MISSING_AFTER = timedelta(minutes=2)
@@ -234,19 +175,6 @@ class Day:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checklist:
-    """The first steps of a new configuration."""
-
-    is_connected: bool
-    has_objective: bool
-    has_sent: bool
-
-    @property
-    def is_done(self) -> bool:
-        return self.is_connected and self.has_objective and self.has_sent
-
-
-@dataclass(frozen=True, kw_only=True)
 class Health:
     """How an organization's configurations are doing: counts and ages, for monitoring.
 
@@ -307,14 +235,33 @@ class Overview:
         """
         needs = status == "attention"
         found = self._configurations.list(search=search, status=None if needs else status)
-        return self._make_rows(found, only_attention=needs)
+        session, ids = self._state.session(), [one.id for one in found]
+        counted, sent = tallies(session, ids), last_sent(session, ids)
+        attached = objectives(session, ids)
+        rows = []
+        for one in found:
+            tally = counted.get(one.id, Tally())
+            if needs and not tally.attention:
+                continue
+            rows.append(
+                ConfigurationRow(
+                    configuration=one,
+                    status=one.health.status,
+                    waiting=tally.waiting,
+                    attention=tally.attention,
+                    objectives=attached.get(one.id, 0),
+                    last_sent_at=sent.get(one.id),
+                    next_try_at=None if one.is_paused else one.health.next_attempt_at,
+                    oldest_waiting_at=tally.oldest_waiting_at,
+                )
+            )
 
-    def row(self, configuration_id: uuid.UUID | str) -> ConfigurationRow:
-        """One row of the list.
+        def order(row: ConfigurationRow) -> tuple[int, str, uuid.UUID]:
+            fails = row.status.is_error and not row.configuration.is_paused
+            rank = 0 if fails else 1 if row.attention else 2
+            return rank, row.configuration.name.casefold(), row.configuration.id
 
-        :raises NotFound: no such configuration here.
-        """
-        return self._make_rows([self._configurations.get(configuration_id)])[0]
+        return sorted(rows, key=order)
 
     def summary(self, rows: Sequence[ConfigurationRow] | None = None) -> Summary:
         """Counts over all configurations.
@@ -335,7 +282,8 @@ class Overview:
             attention=sum(row.attention for row in rows),
             oldest_waiting_at=min(oldest, default=None),
             workers_seen_at=seen,
-            is_worker_missing=self._is_worker_missing(active, seen),
+            is_worker_missing=any(row.waiting for row in active)
+            and (seen is None or self._now() - seen > WORKER_MISSING_AFTER),
         )
 
     def numbers(self, configuration: Configuration | uuid.UUID | str) -> Numbers:
@@ -377,7 +325,7 @@ class Overview:
         session = self._state.session()
         today = self._now().date()
         first = today - timedelta(days=days - 1)
-        counts = per_day(session, configuration.id, first)
+        since = datetime.combine(first, time_of_day(), UTC)
         names = {
             DeliveryState.DELIVERED: "sent",
             DeliveryState.PENDING: "waiting",
@@ -387,72 +335,30 @@ class Overview:
         made: dict[date, dict[str, Any]] = {
             first + timedelta(days=number): {} for number in range(days)
         }
-        for (day, state), count in counts.items():
-            if day in made and state in names:
-                made[day][names[state]] = count
-        return [Day(date=day, **values) for day, values in made.items()]
-
-    def checklist(self, configuration: Configuration | uuid.UUID | str) -> Checklist:
-        """How far a new configuration has come.
-
-        :raises NotFound: no such configuration here.
-        """
-        configuration = self._one(configuration)
-        session, ids = self._state.session(), [configuration.id]
-        return Checklist(
-            is_connected=configuration.health.status is Status.CONNECTED,
-            has_objective=session.scalar(
-                sa.select(ObjectiveLink.id)
-                .where(ObjectiveLink.configuration_id == configuration.id)
-                .limit(1)
-            )
-            is not None,
-            has_sent=configuration.id in last_sent(session, ids),
+        settled = sa.and_(
+            Delivery.settled_at >= since,
+            Delivery.state.in_(
+                (DeliveryState.DELIVERED, DeliveryState.REJECTED, DeliveryState.NOT_SENT)
+            ),
         )
-
-    def attention(self) -> int:
-        """Rejected and not sent, over all configurations."""
-        return attention(self._state.session(), [one.id for one in self._configurations.list()])
+        waiting = sa.and_(Delivery.state == DeliveryState.PENDING, Delivery.recorded_at >= since)
+        for moment, which in ((Delivery.settled_at, settled), (Delivery.recorded_at, waiting)):
+            day = utc_day(moment)
+            rows = session.execute(
+                sa.select(day, Delivery.state, sa.func.count())
+                .where(Delivery.configuration_id == configuration.id, which)
+                .group_by(day, Delivery.state)
+            )
+            for found, state, count in rows:
+                key = found if isinstance(found, date) else date.fromisoformat(found)
+                if key in made:
+                    made[key][names[state]] = count
+        return [Day(date=day, **values) for day, values in made.items()]
 
     def workers_seen_at(self) -> datetime | None:
         """The newest sign of life of any worker."""
         seen: datetime | None = self._state.session.scalar(sa.select(sa.func.max(Worker.seen_at)))
         return seen
-
-    # -- parts ---------------------------------------------------------------------------------
-
-    def _make_rows(
-        self, found: Sequence[Configuration], only_attention: bool = False
-    ) -> list[ConfigurationRow]:
-        ids = [one.id for one in found]
-        session = self._state.session()
-        counted, sent, attached = (
-            tallies(session, ids),
-            last_sent(session, ids),
-            objectives(session, ids),
-        )
-        rows = []
-        for one in found:
-            tally = counted.get(one.id, Tally())
-            rows.append(
-                ConfigurationRow(
-                    configuration=one,
-                    status=one.health.status,
-                    waiting=tally.waiting,
-                    attention=tally.attention,
-                    objectives=attached.get(one.id, 0),
-                    last_sent_at=sent.get(one.id),
-                    next_try_at=None if one.is_paused else one.health.next_attempt_at,
-                    oldest_waiting_at=tally.oldest_waiting_at,
-                )
-            )
-        return sorted((row for row in rows if row.attention or not only_attention), key=_order)
-
-    def _is_worker_missing(self, active: Sequence[ConfigurationRow], seen: datetime | None) -> bool:
-        if not any(row.waiting for row in active):
-            return False
-        now = self._now()
-        return seen is None or now - seen > WORKER_MISSING_AFTER
 
 
 def health(state: AppState, organization_id: str | None) -> Health:
@@ -488,17 +394,10 @@ def _seconds(moment: datetime | None, now: datetime) -> int | None:
     return None if moment is None else max(int((now - moment).total_seconds()), 0)
 
 
-def _order(row: ConfigurationRow) -> tuple[int, str, uuid.UUID]:
-    paused = row.configuration.is_paused
-    rank = 0 if row.status.is_error and not paused else 1 if row.attention else 2
-    return rank, row.configuration.name.casefold(), row.configuration.id
-
-
-# -- The log of alerts: what was mailed about a configuration, to whom, and whether it went out.
-
-
 class Mails:
-    """The alerts of an organization, to be read only."""
+    """The alerts of an organization: what was mailed about a configuration, to whom, and whether it
+    went out. To be read only.
+    """
 
     def __init__(self, state: AppState, organization_id: str) -> None:
         self._state = state

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import logging
 import os
 import socket
@@ -17,7 +18,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -91,6 +92,22 @@ class Transport:
 
     def __repr__(self) -> str:
         return "<Transport>"
+
+    def within(
+        self, connect_seconds: float, read_seconds: float, total_seconds: float
+    ) -> Transport:
+        """The same connections, with limits of time that are at most these."""
+        if self._pid != os.getpid():
+            self._open()
+        settings = self._settings
+        limited = copy.copy(self)
+        limited._settings = replace(
+            settings,
+            connect_timeout_seconds=min(settings.connect_timeout_seconds, connect_seconds),
+            read_timeout_seconds=min(settings.read_timeout_seconds, read_seconds),
+            total_timeout_seconds=min(settings.total_timeout_seconds, total_seconds),
+        )
+        return limited
 
     def request(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask_lms.database.models import DeliveryState
-from flask_lms.services.deliveries import Filters
 from tests.browser.conftest import Place
 
 
@@ -39,6 +38,6 @@ def paths_of(place: Place) -> dict[str, str]:
     }
     with place.site.app.app_context():
         for state in DeliveryState:
-            rows = place.site.lms.deliveries.list(Filters(states=(state,)), limit=1).items
+            rows = place.site.lms.deliveries.list(states=(state,), limit=1).items
             found[f"delivery-{state.value}"] = f"/deliveries/{rows[0].id}"
     return found

@@ -16,7 +16,6 @@ from flask_lms import Objective, Participant, Step, StepResult
 from flask_lms.database.models import SKELETON, Configuration, Delivery, DeliveryState
 from flask_lms.delivery import retention
 from flask_lms.recording.record import PARKED, record_parked
-from flask_lms.services.deliveries import Filters
 from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.node_support import real_lrs
 from tests.world import World, make_world, result
@@ -121,7 +120,7 @@ def test_what_was_rejected_or_cancelled_is_not_voided(
 ) -> None:
     world.record("refused", "cancelled")
     cancelled = world.rows()[1]
-    world.lms.deliveries.cancel(Filters(ids=[cancelled.id]))
+    world.lms.deliveries.cancel(ids=[cancelled.id])
     lrs.answer(FakeAnswer(413))
     world.deliver(configuration)
     assert world.states() == {"rejected": 1, "cancelled": 1}
@@ -136,7 +135,7 @@ def test_one_whose_fate_is_not_known_is_voided(
     lrs.answer(FakeAnswer(stores=True, cut="before"))  # stored, and the answer got lost
     world.deliver(configuration)
     assert world.states() == {"pending": 1}
-    world.lms.deliveries.cancel(Filters())
+    world.lms.deliveries.cancel(configuration_id=configuration.id)
     world.record("r1", revision=1)
     assert kinds(world, 1) == ["result", "void"]
     world.record("r2")
@@ -151,7 +150,7 @@ def test_a_void_that_was_cancelled_is_made_again_by_the_next_correction(
     deliver(world, configuration)
     world.record("r1", revision=1)
     void = next(row for row in world.rows() if row.kind == "void")
-    world.lms.deliveries.cancel(Filters(ids=[void.id]))
+    world.lms.deliveries.cancel(ids=[void.id])
     deliver(world, configuration)
     world.record("r1", revision=2)
     deliver(world, configuration)
@@ -174,7 +173,7 @@ def test_a_correction_that_could_not_be_sent_voids_once_it_can(
     world.record("r1", revision=1, participant=Participant(id="E001"), success=False)
     assert kinds(world, 1) == ["result"]
     world.participants["E001"] = Participant(id="E001", email="jane@acme.example")
-    assert world.lms.deliveries.check_again(Filters()).queued == 1
+    assert world.lms.deliveries.check_again(configuration_id=configuration.id).queued == 1
     deliver(world, configuration)
     assert kinds(world, 1) == ["result", "void"]
     assert valid(lrs) == expected(world, "r1", 1)
@@ -232,7 +231,7 @@ def test_the_skeleton_concerns_nobody_and_is_listed_nowhere(
     assert deliveries.list().items == []
     assert (deliveries.count(), deliveries.count_sendable()) == (0, 0)
     assert set(deliveries.counts().values()) == {0}
-    assert list(deliveries.iterate(Filters(states=[DeliveryState.DELIVERED]))) == []
+    assert list(deliveries.iterate(state=DeliveryState.DELIVERED)) == []
     with pytest.raises(LookupError):
         deliveries.get(row.id)
     assert retention.purge(world.state, world.clock.time).deliveries == 0

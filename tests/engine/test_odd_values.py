@@ -13,7 +13,6 @@ from cryptography.fernet import Fernet
 from flask_lms import Participant
 from flask_lms.connectors.base import Cleaned
 from flask_lms.delivery.deliver import Deliverer
-from flask_lms.services.deliveries import Filters
 from flask_lms.settings import Settings
 from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.world import World, result
@@ -41,7 +40,7 @@ def test_a_mapping_that_is_no_dict_is_taken_as_one(world: World, lrs: FakeLRS) -
     world.lms.record(result("r2", participant=Participant(id="E001"), extensions=extensions))
     assert world.states() == {"pending": 1, "not_sent": 1}
     world.participants["E001"] = Participant(id="E001", email="mo@acme.example")
-    world.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    world.lms.deliveries.check_again(configuration_id=configuration.id)
     world.deliver(configuration)
     world.assert_everything_arrived(lrs)
     assert [s["result"]["extensions"][IRI] for s in lrs.statements] == [{"tries": [1, 2]}] * 2

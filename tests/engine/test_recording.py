@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from flask_lms import InvalidValue, Objective, Participant, result_recorded
 from flask_lms.database.models import DeliveryState, ObjectiveLink
-from flask_lms.services.deliveries import Filters
 from tests.world import World, result
 
 URL = "http://127.0.0.1:9/xapi"
@@ -298,5 +297,5 @@ def test_a_revision_of_a_result_that_was_never_sent_voids_nothing(world: World) 
     assert world.lms.record(result(revision=2)).queued == 2
 
     world.participants["E001"] = Participant(id="E001", email="mo@acme.example")
-    checked = world.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    checked = world.lms.deliveries.check_again(configuration_id=configuration.id)
     assert (checked.queued, checked.not_wanted) == (0, 1)  # it would undo the correction

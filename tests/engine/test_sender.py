@@ -16,7 +16,6 @@ from flask_lms import Participant, statement_delivered
 from flask_lms.database.models import ConfigurationHealth, Status
 from flask_lms.delivery import deliver, lease
 from flask_lms.encryption import Encryption
-from flask_lms.services.deliveries import Filters
 from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.engine.support import PickyLRS
 from tests.world import World, make_world, result
@@ -108,7 +107,8 @@ class Row:
 
 @pytest.mark.parametrize("most_bytes", range(1, 60))
 def test_commas_and_brackets_count_in_a_requests_bytes(most_bytes: int) -> None:
-    taken = deliver._fitting([Row(size) for size in (10, 1, 7, 12, 3)], most_bytes)
+    rows = [Row(size) for size in (10, 1, 7, 12, 3)]
+    taken = [rows[index] for index in deliver.fitting(rows, [()] * 5, set(), 9, most_bytes)]
     body = "[" + ",".join("x" * row.size for row in taken) + "]"
     assert len(body) <= most_bytes or len(taken) == 1
 
@@ -147,7 +147,7 @@ def test_after_its_share_a_drain_gives_way_and_rings_again(
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "FAIR_STATEMENTS", 100)
-    configuration = world.attach(**lrs.settings)
+    configuration = world.attach(**lrs.settings, batch_statements=50)
     world.record(*(f"r{n}" for n in range(130)))
     rung: list[Any] = []
     world.state.wake.now = rung.extend
@@ -275,7 +275,7 @@ def test_one_cancelled_while_under_way_is_shown_as_what_it_is(world: World, lrs:
 
     def post_and_cancel(load: Any) -> Any:
         answer = post(load)
-        world.lms.deliveries.cancel(Filters(configuration_id=configuration.id))
+        world.lms.deliveries.cancel(configuration_id=configuration.id)
         return answer
 
     walk._post = post_and_cancel  # type: ignore[method-assign]
@@ -286,7 +286,7 @@ def test_one_cancelled_while_under_way_is_shown_as_what_it_is(world: World, lrs:
 def test_one_cancelled_before_is_never_sent(world: World, lrs: FakeLRS) -> None:
     configuration = world.attach(**lrs.settings)
     world.record("r1")
-    world.lms.deliveries.cancel(Filters(configuration_id=configuration.id))
+    world.lms.deliveries.cancel(configuration_id=configuration.id)
     world.deliver(configuration)
     assert lrs.statements == []
     assert world.states() == {"cancelled": 1}
@@ -297,7 +297,7 @@ def test_send_again_sends_the_same_bytes(world: World, lrs: FakeLRS) -> None:
     world.record("r1")
     world.deliver(configuration)
     lrs.reset()
-    assert world.lms.deliveries.send_again(Filters(configuration_id=configuration.id)) == 1
+    assert world.lms.deliveries.send_again(configuration_id=configuration.id) == 1
     world.deliver(configuration)
     world.assert_everything_arrived(lrs)
 
@@ -306,10 +306,10 @@ def test_check_again_sends_a_result_whose_address_was_corrected(world: World, lr
     configuration = world.attach(**lrs.settings)
     world.lms.record(result(participant=Participant(id="E001")))
     assert world.states() == {"not_sent": 1}
-    checked = world.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    checked = world.lms.deliveries.check_again(configuration_id=configuration.id)
     assert (checked.queued, checked.still_not_sent) == (0, 1)
     world.participants["E001"] = Participant(id="E001", email="mo@acme.example")
-    checked = world.lms.deliveries.check_again(Filters(configuration_id=configuration.id))
+    checked = world.lms.deliveries.check_again(configuration_id=configuration.id)
     assert (checked.queued, checked.still_not_sent) == (1, 0)
     world.deliver(configuration)
     world.assert_everything_arrived(lrs)
@@ -394,7 +394,7 @@ def test_one_cancelled_while_its_batch_is_halved_is_not_sent(world: World) -> No
 
         def post_and_cancel(load: Any) -> Any:
             answer = post(load)
-            world.lms.deliveries.cancel(Filters(ids=[last.id]))
+            world.lms.deliveries.cancel(ids=[last.id])
             return answer
 
         walk._post = post_and_cancel  # type: ignore[method-assign]

@@ -120,10 +120,8 @@ def test_what_is_played_reaches_the_lms_and_a_staff_number_waits_for_its_address
         assert noah
         ana.post(noah[1], data={"email": "noah.berg@meridian.example"})
         with harbor.app_context():
-            from flask_lms.services.deliveries import Filters
-
             service = harbor.extensions["lms"].deliveries
-            assert service.check_again(Filters(states=(DeliveryState.NOT_SENT,))).queued == 1
+            assert service.check_again(states=(DeliveryState.NOT_SENT,)).queued == 1
         deliver(harbor)
         assert lms.newest(1)[0]["actor"]["mbox"] == "mailto:noah.berg@meridian.example"
 

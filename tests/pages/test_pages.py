@@ -502,6 +502,18 @@ def test_cancelling_asks_first(world: World) -> None:
     assert "1 result was cancelled." in text_of(done)
 
 
+def test_all_results_of_the_organization_can_be_chosen_without_a_filter(world: World) -> None:
+    client, one = world.client(), create(world)
+    deliver(world, one)
+    deliver(world, one, DeliveryState.NOT_SENT, number=2)
+    asked = post(client, "/lms/deliveries/cancel", {"all": "yes"})
+    assert "Cancel 2 results?" in text_of(asked)
+    done = act(client, "/lms/deliveries/cancel", all="yes", confirmed="yes")
+    assert "2 results were cancelled." in text_of(done)
+    again = act(client, "/lms/deliveries/check-again", all="yes", confirmed="yes")
+    assert "There is nothing to check again." in text_of(again)
+
+
 def test_the_list_is_filtered_and_paged(world: World) -> None:
     one = create(world)
     start = now(world)

@@ -78,8 +78,6 @@ def test_a_row_has_its_numbers(world: World) -> None:
     assert (numbers.rejected, numbers.not_sent, numbers.objectives) == (1, 1, 2)
     assert numbers.oldest_waiting_at == world.later(hours=-2)
     assert numbers.last_sent_at == world.later(minutes=-3)
-    assert world.overview.row(made.id) == row
-    assert world.overview.attention() == 2
 
 
 def test_rows_cost_the_same_queries_for_one_and_for_many(world: World) -> None:
@@ -157,28 +155,15 @@ def test_each_day_tells_what_was_settled_on_it_or_still_waits(world: World) -> N
     assert len(world.overview.daily(made.id, days=90)) == 90
 
 
-def test_the_checklist_follows_the_first_steps(world: World) -> None:
-    made = world.configuration()
-    assert not world.overview.checklist(made.id).is_connected
-    made.health.status = Status.CONNECTED
-    world.configurations.attach(made.id, "ppe")
-    world.delivery(made)
-    half = world.overview.checklist(made.id)
-    assert (half.is_connected, half.has_objective, half.has_sent) == (True, True, False)
-    world.delivery(made, DeliveryState.DELIVERED)
-    assert world.overview.checklist(made.id).is_done
-
-
 def test_another_organizations_numbers_are_not_found(world: World) -> None:
     made = world.configuration()
     world.delivery(made, DeliveryState.REJECTED)
     others = Overview(world.state, "globex")
-    for call in (others.numbers, others.daily, others.checklist, others.row):
+    for call in (others.numbers, others.daily):
         with pytest.raises(NotFound):
             call(made.id)
     assert others.rows() == []
     assert others.summary().total == 0
-    assert others.attention() == 0
 
 
 def test_health_is_counts_and_ages_only(world: World) -> None:
