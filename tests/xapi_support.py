@@ -150,6 +150,10 @@ def every_shape() -> dict[str, dict[str, Any]]:
             result(objective=objective(activity_id="https://course.example/ä/1"))
         ),
         "test": statements(rich_result(is_test=True)),
+        **{
+            tag: statements(result(language=tag, objective=objective(language=tag)))
+            for tag in ("x-klingon", "i-default", "en-GB-oed", "sgn-BE-FR", "zh-Hant-TW")
+        },
         "correction": statements(
             rich_result(revision=2),
             after=sent(built(rich_result(), send_completed=True, steps="statements")),

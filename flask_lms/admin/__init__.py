@@ -60,6 +60,7 @@ PAGES = (
     _Page("/history.csv", "history_csv", history.as_csv),
     _Page("/help", "help", help.page),
     _Page("/health.json", "health", configurations.health),
+    _Page("/profile.json", "profile", help.profile),
     _Page("/mute/<token>", "mute", alerts.mute, "GET POST"),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
 
 from ..connectors.base import TRANSPORT_CAUSES, Cause
@@ -49,3 +50,18 @@ def page() -> ResponseReturnValue:
         platform=settings.platform_name,
         retention_days=settings.retention_days,
     )
+
+
+def profile() -> ResponseReturnValue:
+    """``profile.json``: what every statement follows, for those who read them. Public: it is the
+    same for every host and concerns nobody.
+    """
+    found = next((text for one in pages.state().registry if (text := one.profile())), None)
+    if found is None:
+        abort(404)
+    response = Response(found, mimetype="application/json")
+    response.cache_control.public = True
+    response.cache_control.max_age = 86_400
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.add_etag()
+    return response.make_conditional(request)

@@ -523,6 +523,10 @@ class Connector(ABC):
     ) -> Answer:
         """Send them in one request and read the answer; destination faults don't raise."""
 
+    def profile(self) -> str | None:
+        """The published description of its statements as JSON, the same for every host."""
+        return None
+
     def refusal_facts(self, text: str) -> Mapping[str, Any]:
         """What fills the sentence of a refused statement's cause; for pages alone, as it may be
         about a person.

@@ -74,3 +74,19 @@ def test_what_changed_with_a_release_is_told_until_the_settings_are_saved(world:
     assert values["failed_counts_as_completed"] == ""
     post(client, f"/lms/{one}/edit", {**values, "act": "save"})
     assert told not in text_of(client.get(f"/lms/{one}"))
+
+
+def test_the_profile_is_public_the_same_for_everybody_and_may_be_cached(world: World) -> None:
+    world.who = None
+    client = world.client()
+    page = client.get("/lms/profile.json")
+    assert page.status_code == 200
+    assert page.mimetype == "application/json"
+    assert page.json is not None
+    assert page.json["prefLabel"] == {"en": "Objective result"}
+    assert page.headers["Cache-Control"] == "public, max-age=86400"
+    assert "Set-Cookie" not in page.headers
+    again = client.get("/lms/profile.json", headers={"If-None-Match": page.headers["ETag"]})
+    assert again.status_code == 304
+    assert client.post("/lms/profile.json").status_code == 405
+    assert "host.example" not in page.text

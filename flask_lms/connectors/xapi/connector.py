@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 from ...i18n import N_
@@ -37,6 +38,9 @@ class XapiConnector(Connector):
     send = staticmethod(client.send)
     compare = staticmethod(client.compare)
     test = staticmethod(probe.check)
+
+    def profile(self) -> str:
+        return (resources.files(__package__) / "profile.json").read_text("utf-8")
 
     def refusal_facts(self, text: str) -> Mapping[str, Any]:
         return {"shape": actor.address_shape(text)}

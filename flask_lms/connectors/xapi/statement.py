@@ -357,8 +357,8 @@ class _Builder:
         around["category"] = [
             {
                 "objectType": "Activity",
-                "id": f"{self.base}/{vocabulary.PROFILE_PATH}",
-                "definition": {"type": vocabulary.PROFILE},
+                "id": vocabulary.OBJECTIVE_RESULT,
+                "definition": {"type": vocabulary.PROFILE, "name": {"en": "Objective result"}},
             }
         ]
         context["contextActivities"] = around

@@ -105,8 +105,11 @@ def test_the_whole_statement_of_a_result_in_which_everything_is_set() -> None:
                 "category": [
                     {
                         "objectType": "Activity",
-                        "id": f"{BASE}/profiles/objective-result/v1",
-                        "definition": {"type": "http://adlnet.gov/expapi/activities/profile"},
+                        "id": "urn:uuid:68312f5c-eadd-5552-9c18-6313ba6c0fd4",
+                        "definition": {
+                            "type": "http://adlnet.gov/expapi/activities/profile",
+                            "name": {"en": "Objective result"},
+                        },
                     }
                 ],
             },
