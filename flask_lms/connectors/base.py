@@ -255,6 +255,7 @@ class TestReport:
     """A connection test from end to end.
 
     :param cause: None: connected.
+    :param stored: a sample result as the LMS stored it, redacted.
     """
 
     __test__ = False  # not a pytest class
@@ -263,6 +264,7 @@ class TestReport:
     cause: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     words: str | None = None
+    stored: str | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -571,6 +573,19 @@ class Connector(ABC):
             yield TestReport(stages=stages, cause=error.cause, facts=facts)
         else:
             yield TestReport(stages=stages)
+
+    #: Whether :meth:`send_sample` can be asked for.
+    has_sample: bool = False
+
+    def send_sample(
+        self,
+        settings: Mapping[str, Any],
+        secrets: Mapping[str, str],
+        transport: Transport,
+        context: BuildContext,
+    ) -> TestReport:
+        """Send a result that is marked as a test, read it back and take it back again."""
+        raise NotImplementedError
 
     def size(self, statements: Sequence[Statement]) -> int:
         """Bytes of the request's body: the one as it is, several as a JSON list."""

@@ -67,17 +67,25 @@ def compare(
     transport: Transport,
 ) -> bool | None:
     """Is the stored statement the same? None: the LRS doesn't let us read, or has none."""
-    url = f"{settings['url']}/statements?" + urlencode({"statementId": str(statement.id)})
     try:
-        reply = request(transport, "GET", url, settings, secrets)
-    except Unreachable:
-        return None
-    if reply.status != 200 or reply.is_truncated or not reply.is_complete:
-        return None
-    try:
-        return is_same(json.loads(statement.text), json.loads(reply.body))
+        return is_same(json.loads(statement.text), read(statement.id, settings, secrets, transport))
     except (ValueError, RecursionError):
         return None
+
+
+def read(
+    id: uuid.UUID, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
+) -> dict[str, Any] | None:
+    """A stored statement. None: the LRS doesn't let us read, or has none."""
+    url = f"{settings['url']}/statements?" + urlencode({"statementId": str(id)})
+    try:
+        reply = request(transport, "GET", url, settings, secrets)
+        if reply.status != 200 or reply.is_truncated or not reply.is_complete:
+            return None
+        found = json.loads(reply.body)
+    except (Unreachable, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def request(

@@ -38,6 +38,8 @@ class XapiConnector(Connector):
     send = staticmethod(client.send)
     compare = staticmethod(client.compare)
     test = staticmethod(probe.check)
+    has_sample = True
+    send_sample = staticmethod(probe.send_sample)
 
     def profile(self) -> str:
         return (resources.files(__package__) / "profile.json").read_text("utf-8")
