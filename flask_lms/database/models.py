@@ -221,6 +221,11 @@ class ObjectiveLink(Base):
     configuration: Mapped[Configuration] = relationship()
 
 
+#: In place of the participant's ID, which hosts never leave empty: the skeleton of a delivery. It
+#: tells what a correction takes back, concerns nobody and is listed nowhere.
+SKELETON = ""
+
+
 class Delivery(Base):
     """The outbox: one statement for one configuration, its text and id frozen for ever."""
 

@@ -1,4 +1,8 @@
-"""Forgetting what is done. What isn't delivered, or cancelled by a person, is never forgotten."""
+"""Forgetting what is done. What isn't delivered, or cancelled by a person, is never forgotten.
+
+Of what an LMS has, or may have, the skeleton stays: id, kind, revision and result. A correction,
+however late, takes back what was sent.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import sqlalchemy as sa
 
 from ..app_state import AppState
 from ..database.models import (
+    SKELETON,
     Attempt,
     Base,
     Configuration,
@@ -31,6 +36,7 @@ _DONE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
 class Purged:
     """How many rows a purge touched.
 
+    :param deliveries: those that are listed no more: deleted, or only their skeleton stays.
     :param contents: deliveries whose statement was erased.
     :param cancelled: waiting deliveries of configurations that were deleted 30 days ago.
     """
@@ -67,6 +73,15 @@ def purge(
             .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
             .values(secrets=None)
         )
+        _in_chunks(  # no correction comes any more
+            state,
+            sa.select(Delivery.id).where(
+                Delivery.configuration_id.in_(gone), Delivery.participant_id == SKELETON
+            ),
+            sa.delete(Delivery),
+            Delivery,
+            report,
+        )
         cancelled = _in_chunks(
             state,
             sa.select(Delivery.id).where(
@@ -90,10 +105,31 @@ def purge(
         Delivery,
         report,
     )
+    is_old = sa.and_(Delivery.state.in_(_DONE), Delivery.settled_at < old)
     deliveries = _in_chunks(
         state,
-        sa.select(Delivery.id).where(Delivery.state.in_(_DONE), Delivery.settled_at < old),
+        sa.select(Delivery.id).where(
+            is_old, Delivery.state == DeliveryState.CANCELLED, Delivery.attempts == 0
+        ),
         sa.delete(Delivery),
+        Delivery,
+        report,
+    )
+    deliveries += _in_chunks(
+        state,
+        sa.select(Delivery.id).where(is_old),
+        sa.update(Delivery).values(
+            participant_id=SKELETON,
+            participant_name=None,
+            objective_name=None,
+            statement=None,
+            size=0,
+            result=None,
+            reason=None,
+            reason_words=None,
+            settled_at=None,
+            settled_by=None,
+        ),
         Delivery,
         report,
     )

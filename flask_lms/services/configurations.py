@@ -463,6 +463,25 @@ class Configurations:
             audit.amend(made.session, row, outcome=report.cause or "connected")
         return report
 
+    def send_sample(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
+        """Send a result of an invented person, marked as a test; read it back and void it. The
+        status stays as it is.
+        """
+        state, configuration = self._state, self.get(configuration_id)
+        token, type, settings = (
+            configuration.secrets,
+            configuration.type,
+            dict(configuration.settings),
+        )
+        context = state.build_context(state.clock.now(state.session()))
+        row = connection_test.begin(
+            state, configuration.organization_id, by, configuration, action="sample_sent"
+        )
+        report = connection_test.run(state, type, settings, {}, token, sample=context)
+        with change(state) as made:
+            audit.amend(made.session, row, outcome=report.cause or "connected")
+        return report
+
     def test_settings(
         self,
         type: str,

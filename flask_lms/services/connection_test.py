@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from .. import audit
 from ..app_state import AppState
 from ..audit import By
-from ..connectors.base import TRANSPORT_CAUSES, Stage, StageState, TestReport
+from ..connectors.base import TRANSPORT_CAUSES, BuildContext, Stage, StageState, TestReport
 from ..database.models import Audit, Configuration
 from ..database.types import exactly
 from ..errors import SecretUnreadable
@@ -35,7 +35,7 @@ def is_limited(state: AppState, administrator: Administrator) -> bool:
         sa.select(sa.func.count()).where(
             exactly(Audit.organization_id, administrator.organization_id),
             Audit.administrator_id == administrator.id,
-            Audit.action == "tested",
+            Audit.action.in_(("tested", "sample_sent")),
             Audit.at > since,
         )
     )
@@ -48,6 +48,7 @@ def begin(
     by: By,
     configuration: Configuration | None = None,
     facts: Mapping[str, Any] | None = None,
+    action: str = "tested",
 ) -> Audit:
     """Note the test and commit, so that no transaction is open while the LMS is asked.
 
@@ -56,7 +57,7 @@ def begin(
     row = audit.write(
         state.session(),
         organization_id=organization_id,
-        action="tested",
+        action=action,
         at=state.clock.now(state.session()),
         by=by,
         configuration=configuration,
@@ -72,11 +73,13 @@ def run(
     settings: Mapping[str, Any],
     given: Mapping[str, str],
     token: str | None = None,
+    sample: BuildContext | None = None,
 ) -> TestReport:
     """Test these settings; nothing is written.
 
     :param given: secrets entered just now.
     :param token: the stored ones, for those not entered.
+    :param sample: send a sample result instead, built with this.
     """
     connector = state.registry.get(type)
     if connector is None:
@@ -87,6 +90,8 @@ def run(
             secrets = {**state.encryption.decrypt(token), **given}
         except SecretUnreadable:
             return _report_of_cause("secret_unreadable", {})
+    if sample is not None:
+        return connector.send_sample(settings, secrets, state.transport, sample)
     stages: list[Stage] = []
     for step in connector.test(settings, secrets, state.transport):
         if isinstance(step, TestReport):
