@@ -4,6 +4,7 @@ Every name that its calls take or return can be imported from here.
 """
 
 from .audit import Slice
+from .checks import Refused
 from .connectors.base import (
     Answer,
     BuildContext,
@@ -11,10 +12,14 @@ from .connectors.base import (
     Cause,
     Cleaned,
     Connector,
+    Field,
     NotSendable,
+    Preview,
+    Sent,
     Stage,
     StageState,
     Statement,
+    Stored,
     TestReport,
     Verdict,
 )
@@ -99,6 +104,7 @@ __all__ = [
     "DeliveryRejected",
     "DeliveryState",
     "EditConflict",
+    "Field",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
@@ -116,11 +122,14 @@ __all__ = [
     "OrganizationServices",
     "Page",
     "Participant",
+    "Preview",
     "Recorded",
+    "Refused",
     "Reply",
     "ResultRecorded",
     "Score",
     "SecretUnreadable",
+    "Sent",
     "SetupError",
     "Slice",
     "Stage",
@@ -131,6 +140,7 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Stored",
     "TestReport",
     "Transport",
     "Unreachable",

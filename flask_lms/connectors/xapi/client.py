@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ...transport import Unreachable
-from ..base import Answer, Statement, Verdict, place
+from ..base import Answer, Statement, Stored, Verdict, place
 from .actor import blames_address
-from .answers import Received, read_answer, read_unreachable
+from .answers import Received, read_answer, read_stored, read_unreachable
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
 
@@ -65,12 +65,18 @@ def compare(
     settings: Mapping[str, Any],
     secrets: Mapping[str, str],
     transport: Transport,
-) -> bool | None:
-    """Is the stored statement the same? None: the LRS doesn't let us read, or has none."""
+) -> Stored | Answer:
+    """What the LRS has under the statement's id; an answer: it could not be asked."""
+    url = f"{settings['url']}/statements?" + urlencode({"statementId": str(statement.id)})
     try:
-        return is_same(json.loads(statement.text), read(statement.id, settings, secrets, transport))
-    except (ValueError, RecursionError):
-        return None
+        reply = request(transport, "GET", url, settings, secrets)
+    except Unreachable as error:
+        return unreachable(error, url)
+    found = read_stored(received(reply, url), redactor(settings, secrets))
+    if isinstance(found, (Stored, Answer)):
+        return found
+    same = is_same(json.loads(statement.text), found)
+    return Stored.ABSENT if same is None else Stored.SAME if same else Stored.DIFFERS
 
 
 def read(

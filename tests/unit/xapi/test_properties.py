@@ -202,7 +202,7 @@ CHOSEN = st.fixed_dictionaries(
     after=st.lists(
         st.builds(
             Sent,
-            id=st.uuids(),
+            id=st.uuids(version=5),
             kind=st.sampled_from(["result", "completed", "step", "void"]),
             revision=st.integers(0, 2),
         )
