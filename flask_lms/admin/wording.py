@@ -285,7 +285,7 @@ def status_line(configuration: Configuration, registry: Registry) -> str | None:
 
 
 def _refusal(delivery: Delivery, type: str, registry: Registry) -> tuple[str | None, Sequence[str]]:
-    """Why it was rejected, and what to do."""
+    """What the LMS said of it, and what to do."""
     facts: dict[str, Any] = {"words": delivery.reason_words}
     connector = registry.get(type)
     # Lists are read without statements: one is looked up only where it tells more.
@@ -302,10 +302,8 @@ def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform:
         facts = {**facts_of(delivery.reason_words), "platform": platform}
         sentence, remedies = registry.explain(type, delivery.reason, facts)
         return " ".join(part for part in (sentence, *remedies) if part)
-    if delivery.state is DeliveryState.REJECTED:
+    if delivery.state in (DeliveryState.REJECTED, DeliveryState.DELIVERED):
         return _refusal(delivery, type, registry)[0]
-    if delivery.state is DeliveryState.DELIVERED:
-        return registry.explain(type, delivery.reason, {})[0]
     if delivery.state is DeliveryState.CANCELLED:
         if delivery.settled_by:
             return gettext("By %(name)s.", name=delivery.settled_by)

@@ -319,6 +319,8 @@ class TestReport:
 class Sent:
     """A statement of an earlier revision that the LMS has, or may have.
 
+    :param id: of the statement.
+    :param revision: of the result that it told of.
     :param kind: as in :class:`Statement`; a ``void`` took another one back.
     """
 

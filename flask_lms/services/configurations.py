@@ -448,7 +448,9 @@ class Configurations:
         state, configuration = self._state, self.get(configuration_id)
         id, version, token = configuration.id, configuration.version, configuration.secrets
         type, settings = configuration.type, dict(configuration.settings)
-        row = connection_test.begin(state, configuration.organization_id, by, configuration)
+        row = connection_test.begin(
+            state, configuration.organization_id, by, configuration, action="tested"
+        )
         report = connection_test.run(state, type, settings, {}, token)
         with change(state, by) as made:
             found = made.session.get(Configuration, id, populate_existing=True)
@@ -521,7 +523,7 @@ class Configurations:
         if owner is None or connector is None:
             return connection_test.run(state, type, values, given, token)
         facts = {"destination": connector.destination(values)}
-        row = connection_test.begin(state, owner, by, configuration, facts)
+        row = connection_test.begin(state, owner, by, configuration, facts, action="tested")
         report = connection_test.run(state, type, values, given, token)
         with change(state) as made:
             audit.amend(made.session, row, outcome=report.cause or "connected")

@@ -48,7 +48,8 @@ def begin(
     by: By,
     configuration: Configuration | None = None,
     facts: Mapping[str, Any] | None = None,
-    action: str = "tested",
+    *,
+    action: str,
 ) -> Audit:
     """Note the test and commit, so that no transaction is open while the LMS is asked.
 

@@ -121,8 +121,9 @@ def test_what_was_rejected_or_cancelled_is_not_voided(
     world.record("refused", "cancelled")
     cancelled = world.rows()[1]
     world.lms.deliveries.cancel(ids=[cancelled.id])
-    world.rows()[0].state = DeliveryState.REJECTED
-    world.db.session.commit()
+    refused = world.rows()[0]
+    refused.state, refused.attempts = DeliveryState.REJECTED, 6
+    world.session.commit()
     assert world.states() == {"rejected": 1, "cancelled": 1}
     world.record("refused", "cancelled", revision=1)
     assert kinds(world, 1) == ["result", "result"]
