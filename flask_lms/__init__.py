@@ -38,6 +38,7 @@ from .errors import (
     NotFound,
     SecretUnreadable,
     SetupError,
+    TooManyTests,
 )
 from .events import (
     AlertSent,
@@ -132,6 +133,7 @@ __all__ = [
     "Step",
     "StepResult",
     "TestReport",
+    "TooManyTests",
     "Transport",
     "Unreachable",
     "Verdict",

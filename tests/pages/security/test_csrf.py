@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +15,7 @@ from flask_wtf import CSRFProtect
 from flask_lms import ObjectiveResult, Participant
 from flask_lms.alerts import unsubscribe
 from flask_lms.database.models import DeliveryState
-from flask_lms.services.configurations import Configurations
+from flask_lms.services import connection_test
 from tests.pages.security.support import routes, rows_of
 from tests.pages.site import BEN, create, deliver, make_site
 from tests.pages.support import form_of
@@ -191,21 +190,22 @@ def test_the_link_of_a_mail_needs_no_session_and_no_csrf_token(world: World) -> 
 def test_a_configuration_is_tested_five_times_a_minute_and_not_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tested: list[uuid.UUID] = []
-    real = Configurations.test
+    tested: list[str] = []
+    real = connection_test.run
 
-    def counting(self: Configurations, id: uuid.UUID, by: Any = None) -> Any:
-        tested.append(id)
-        return real(self, id, by)
+    def counting(state: Any, type: str, *rest: Any) -> Any:
+        tested.append(type)
+        return real(state, type, *rest)
 
-    monkeypatch.setattr(Configurations, "test", counting)
+    monkeypatch.setattr(connection_test, "run", counting)
     id = create(world, url=URL)
     client = world.client()
     form = {"csrf_token": token_of(client)}
     for _ in range(8):
-        assert client.post(f"/lms/{id}/test", data=form).status_code == 200
+        page = client.post(f"/lms/{id}/test", data=form)
+        assert page.status_code == 200
+        assert page.text  # it is tested while this is read
     assert len(tested) == 5
     unsaved = {**_EDITED, **SETTINGS, "act": "test", **form}
-    monkeypatch.setattr(Configurations, "test_settings", counting)
     assert client.post(f"/lms/{id}/edit", data=unsaved).status_code == 200
     assert len(tested) == 5
