@@ -1,13 +1,13 @@
-"""``./run bench [drain|hanging|lists] [options]``: all three without a name. Databases by URL:
+"""``./run bench [engine|lists] [options]``: both without a name. Databases by URL:
 ``LMS_TEST_POSTGRES_URL``; SQLite otherwise, where that makes sense."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import drain, hanging, lists
+from benchmarks import engine, lists
 
-BENCHMARKS = {"drain": drain.main, "hanging": hanging.main, "lists": lists.main}
+BENCHMARKS = {"engine": engine.main, "lists": lists.main}
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 """Who changed what, when, from → to. Rows are added in the transaction of the change they tell of,
-and hosts hear of them (``signals.audit_event``) once that is committed.
+and hosts hear of them (``events.audit_event``) once that is committed.
 
 ``changes`` of a row maps a field to
 

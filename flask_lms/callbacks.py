@@ -24,7 +24,7 @@ class _ObjectivesLoader(Protocol):
     ) -> Page[Objective]: ...
 
 
-# What fits into each slot. The decorators give back the very type they were given.
+# What each callback must be. The decorators give back the very type they were given.
 Who = TypeVar("Who", bound=Callable[[], Administrator | Response | None])
 Several = TypeVar("Several", bound=_ObjectivesLoader)
 One = TypeVar("One", bound=Callable[[str, str], Objective | None])
@@ -33,8 +33,8 @@ Past = TypeVar("Past", bound=Callable[[str, str, datetime | None], Iterable[Obje
 Nonce = TypeVar("Nonce", bound=Callable[[], str])
 Translate = TypeVar("Translate", bound=Callable[[str, str | None, int | None], str | None])
 
-#: Slot → how it is called. Optional ones may stay empty.
-_CALLS: dict[str, tuple[object, ...]] = {
+#: Callback → how it is called. Optional ones may stay empty.
+_CALLS: dict[str, tuple[str, ...]] = {
     "administrator_loader": (),
     "objectives_loader": ("organization_id", "search", "offset", "limit"),
     "objective_loader": ("organization_id", "objective_id"),
@@ -52,54 +52,59 @@ class Callbacks:
     def __init__(self) -> None:
         self._functions: dict[str, Callable[..., Any]] = {}
 
-    def register(self, slot: str, function: F, *, replace: bool = False) -> F:
-        """Keep ``function`` in ``slot``.
+    def register(self, name: str, function: F, *, replace: bool = False) -> F:
+        """Keep ``function`` under its name.
 
-        :raises SetupError: it can't be called as it will be, or the slot is taken.
+        :raises SetupError: it can't be called as it will be, or there is one already.
         """
-        if slot in self._functions and not replace:
+        if name in self._functions and not replace:
             raise SetupError(
-                f"@lms.{slot} is registered already ({_name(self._functions[slot])}). "
+                f"@lms.{name} is registered already ({_name(self._functions[name])}). "
                 "Pass replace=True to put another in its place."
             )
-        names = _CALLS[slot]
+        names = _CALLS[name]
         try:
             inspect.signature(function).bind(
                 *[n for n in names if n not in _BY_NAME],
-                **{str(n): None for n in names if n in _BY_NAME},
+                **{n: None for n in names if n in _BY_NAME},
             )
         except TypeError:
-            wanted = ", ".join(f"{n}=…" if n in _BY_NAME else str(n) for n in names)
+            wanted = ", ".join(f"{n}=…" if n in _BY_NAME else n for n in names)
             raise SetupError(
-                f"@lms.{slot} is called as {_name(function)}({wanted}); "
+                f"@lms.{name} is called as {_name(function)}({wanted}); "
                 f"its signature {inspect.signature(function)} doesn't allow that."
             ) from None
-        self._functions[slot] = function
+        self._functions[name] = function
         return function
 
-    def has(self, slot: str) -> bool:
-        return slot in self._functions
+    def has(self, name: str) -> bool:
+        return name in self._functions
 
     def missing(self) -> list[str]:
         """The required decorators that were not used."""
         required = ("administrator_loader", "objectives_loader", "objective_loader")
-        return [slot for slot in required if slot not in self._functions]
+        return [name for name in required if name not in self._functions]
 
-    def _required(self, slot: str) -> Callable[..., Any]:
+    def _required(self, name: str) -> Callable[..., Any]:
         try:
-            return self._functions[slot]
+            return self._functions[name]
         except KeyError:
             raise MissingCallback(
-                f"Flask-LMS needs to ask the host: decorate a function with @lms.{slot}."
+                f"Flask-LMS needs to ask the host: decorate a function with @lms.{name}."
             ) from None
 
-    def administrator(self) -> Any:
+    def administrator(self) -> Administrator | Response | None:
         """The administrator on this request, None, or the host's own ``Response``.
 
-        :raises InvalidValue: the host returned something else.
+        :raises SetupError: the host returned something else.
         """
         function = self._functions.get("administrator_loader")
         found = None if function is None else function()
+        if found is not None and not isinstance(found, Administrator | Response):
+            raise SetupError(
+                "@lms.administrator_loader must return a flask_lms.Administrator, None or a "
+                f"Response, it returned {type(found).__name__}."
+            )
         return found
 
     def objectives(
@@ -127,7 +132,7 @@ class Callbacks:
         return found
 
     def participant(self, organization_id: str, participant_id: str) -> Participant | None:
-        """The participant as the host knows them now; None: unknown, or no such slot."""
+        """The participant as the host knows them now; None: unknown, or no such callback."""
         function = self._functions.get("participant_loader")
         found = None if function is None else function(organization_id, participant_id)
         if found is not None and not isinstance(found, Participant):
@@ -149,21 +154,21 @@ class Callbacks:
         return None if function is None else str(function())
 
     def translate(self, message: str, plural: str | None, n: int | None) -> str | None:
-        """The host's translation of a message id; None: it has none, or no such slot."""
+        """The host's translation of a message id; None: it has none, or no such callback."""
         function = self._functions.get("translator")
         found = None if function is None else function(message, plural, n)
         return None if found is None else str(found)
 
 
 class CallbackDecorators:
-    """The decorators by which a host fills its slots: ``@lms.x`` or ``@lms.x(replace=True)``."""
+    """How a host registers its callbacks: ``@lms.x`` or ``@lms.x(replace=True)``."""
 
     _callbacks: Callbacks
 
-    def _slot(self, slot: str, function: Callable[..., Any] | None, replace: bool) -> Any:
+    def _callback(self, name: str, function: Callable[..., Any] | None, replace: bool) -> Any:
         if function is None:
-            return functools.partial(self._callbacks.register, slot, replace=replace)
-        return self._callbacks.register(slot, function, replace=replace)
+            return functools.partial(self._callbacks.register, name, replace=replace)
+        return self._callbacks.register(name, function, replace=replace)
 
     @overload
     def administrator_loader(self, function: Who, /, *, replace: bool = ...) -> Who: ...
@@ -173,7 +178,7 @@ class CallbackDecorators:
 
     def administrator_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
         """Decorates ``() -> Administrator | None | Response``: who is on this request."""
-        return self._slot("administrator_loader", function, replace)
+        return self._callback("administrator_loader", function, replace)
 
     @overload
     def objectives_loader(self, function: Several, /, *, replace: bool = ...) -> Several: ...
@@ -183,7 +188,7 @@ class CallbackDecorators:
 
     def objectives_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
         """Decorates ``(organization_id, search=None, offset=0, limit=50) -> Page[Objective]``."""
-        return self._slot("objectives_loader", function, replace)
+        return self._callback("objectives_loader", function, replace)
 
     @overload
     def objective_loader(self, function: One, /, *, replace: bool = ...) -> One: ...
@@ -193,7 +198,7 @@ class CallbackDecorators:
 
     def objective_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
         """Decorates ``(organization_id, objective_id) -> Objective | None``."""
-        return self._slot("objective_loader", function, replace)
+        return self._callback("objective_loader", function, replace)
 
     @overload
     def participant_loader(self, function: Person, /, *, replace: bool = ...) -> Person: ...
@@ -203,7 +208,7 @@ class CallbackDecorators:
 
     def participant_loader(self, function: Any = None, /, *, replace: bool = False) -> Any:
         """Decorates ``(organization_id, participant_id) -> Participant | None`` (optional)."""
-        return self._slot("participant_loader", function, replace)
+        return self._callback("participant_loader", function, replace)
 
     @overload
     def past_results_loader(self, function: Past, /, *, replace: bool = ...) -> Past: ...
@@ -215,7 +220,7 @@ class CallbackDecorators:
         """Decorates ``(organization_id, objective_id, since) -> Iterator[ObjectiveResult]``
         (optional): enables back-fill. ``since`` None: all of them.
         """
-        return self._slot("past_results_loader", function, replace)
+        return self._callback("past_results_loader", function, replace)
 
     @overload
     def csp_nonce(self, function: Nonce, /, *, replace: bool = ...) -> Nonce: ...
@@ -227,7 +232,7 @@ class CallbackDecorators:
         """Decorates ``() -> str``: the nonce of this response's Content-Security-Policy
         (optional).
         """
-        return self._slot("csp_nonce", function, replace)
+        return self._callback("csp_nonce", function, replace)
 
     @overload
     def translator(self, function: Translate, /, *, replace: bool = ...) -> Translate: ...
@@ -237,7 +242,7 @@ class CallbackDecorators:
 
     def translator(self, function: Any = None, /, *, replace: bool = False) -> Any:
         """Decorates ``(message, plural, n) -> str | None`` (optional; Flask-Babel needs none)."""
-        return self._slot("translator", function, replace)
+        return self._callback("translator", function, replace)
 
 
 def _name(function: Callable[..., Any]) -> str:

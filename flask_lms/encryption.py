@@ -25,7 +25,7 @@ class Encryption:
         self._fernet = MultiFernet(self._fernets)
 
     def __repr__(self) -> str:
-        return f"<Vault with {len(self._fernets)} keys>"
+        return f"<Encryption with {len(self._fernets)} keys>"
 
     def encrypt(self, secrets: Mapping[str, str]) -> str:
         """The secrets as one encrypted token."""
@@ -65,10 +65,11 @@ class Encryption:
 def derive_keys(config: Mapping[str, Any]) -> list[bytes]:
     """Fernet keys from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS`` (HKDF, RFC 5869)."""
     secrets = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
-    return [_derive(secret) for secret in secrets if secret]
-
-
-def _derive(secret: str | bytes) -> bytes:
-    raw = secret.encode() if isinstance(secret, str) else secret
-    derived = HKDF(SHA256(), length=32, salt=None, info=b"flask-lms secrets v1").derive(raw)
-    return base64.urlsafe_b64encode(derived)
+    derived = (
+        HKDF(SHA256(), length=32, salt=None, info=b"flask-lms secrets v1").derive(
+            secret.encode() if isinstance(secret, str) else secret
+        )
+        for secret in secrets
+        if secret
+    )
+    return [base64.urlsafe_b64encode(key) for key in derived]

@@ -100,7 +100,7 @@ class LMS(CallbackDecorators):
             encryption=Encryption([*settings.encryption_keys, *derive_keys(app.config)]),
             registry=Registry(self._connectors),
             transport=Transport(settings),
-            wake=Wake(settings.redis_url),
+            wake=Wake(settings.redis_url, settings.redis_namespace),
         )
         app.extensions["lms"] = self
         app.extensions["lms_state"] = state

@@ -122,6 +122,15 @@ class Settings:
         (),
         is_secret=True,
     )
+    redis_namespace: str = _key(
+        _like(
+            r"[A-Za-z0-9_.-]{1,40}",
+            "Enter up to 40 letters, digits, dots, hyphens and underscores.",
+        ),
+        "Name of the RQ queue and beginning of our Redis keys: give each installation on one Redis "
+        "its own.",
+        "lms",
+    )
     bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
     allowed_networks: tuple[str, ...] = _key(
         _each(_network, "networks or host names, such as ['10.1.0.0/16', 'lms.intranet']"),
@@ -148,7 +157,12 @@ class Settings:
         "server for up to 12 seconds, so keep it below their number.",
         2,
     )
-    batch_statements: int = _key(whole(1, 500), "Maximum number of statements per request.", 50)
+    batch_statements: int = _key(
+        whole(1, 500),
+        "Maximum number of statements per request. The first have at most 50; they grow while "
+        "answers are quick.",
+        200,
+    )
     batch_bytes: int = _key(
         whole(1_000, 10_000_000), "Maximum size of a request, in bytes.", 512_000
     )
@@ -180,8 +194,15 @@ class Settings:
         None,
         is_secret=True,
     )
-    worker_processes: int = _key(
-        whole(1, 64), "How many sending processes one `flask lms worker` starts.", 4
+    worker_processes: int | None = _key(
+        whole(1, 64),
+        "How many processes of one `flask lms worker` deliver. Default: one per core, at most 2.",
+    )
+    worker_streams: int = _key(
+        whole(4, 256), "How many requests each of these has under way at a time.", 32
+    )
+    requests_at_once: int = _key(
+        whole(1, 64), "How many requests at most are under way to one LMS that is well.", 4
     )
 
     @classmethod

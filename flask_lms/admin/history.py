@@ -40,6 +40,7 @@ ACTIONS = {
     "backfilled": N_("Past results sent"),
     "muted": N_("Alerts stopped for an address"),
     "unmuted": N_("Alerts resumed for an address"),
+    "rekeyed": N_("Secrets encrypted anew"),
     "test_alert_sent": N_("Test alert sent"),
 }
 _FIELDS = {
@@ -53,6 +54,7 @@ _FIELDS = {
     "destination": N_("Address"),
     "objective": N_("Objective"),
     "objectives": N_("Objectives"),
+    "configurations": N_("LMS configurations"),
     "deliveries": N_("Results"),
     "waiting": N_("Waiting"),
     "cancelled": N_("Cancelled"),

@@ -29,11 +29,10 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
-from werkzeug.wrappers import Response as AnyResponse
 
 from ..app_state import AppState
 from ..database.types import UTC
-from ..errors import NotFound, SetupError
+from ..errors import NotFound
 from ..i18n import gettext
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries
@@ -85,13 +84,8 @@ def only_administrators() -> ResponseReturnValue | None:
     if isinstance(found, Administrator):
         g.lms_administrator = found
         return None
-    if isinstance(found, AnyResponse):
-        return found
     if found is not None:
-        raise SetupError(
-            "@lms.administrator_loader must return a flask_lms.Administrator, None or a Response, "
-            f"it returned {type(found).__name__}."
-        )
+        return found
     return message(
         gettext("You can't open this page"),
         gettext("Only organization administrators can manage LMS configurations."),

@@ -1,4 +1,4 @@
-"""Commands that look: check, status and test."""
+"""``flask lms …``: what operators run. The same services as the pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 from flask.cli import AppGroup, ScriptInfo
 
-from ..app_state import AppState
 from ..connectors.base import StageState
 from ..database.models import DeliveryState
 from ..delivery import retention
@@ -20,7 +19,8 @@ from ..errors import InvalidConfiguration, LMSError
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries, DeliveryFilter
 from ..services.objectives import Objectives
-from ..services.overview import ConfigurationRow, Overview, health
+from ..services.overview import Overview
+from ..services.overview import health as health_of
 from . import diagnostics
 from .diagnostics import Finding, Level
 from .keys import rekey
@@ -47,8 +47,12 @@ def check_command(as_json: bool) -> None:
     found: list[Finding] = []
     for finding in diagnostics.check(current_state()):
         found.append(finding)
-        if not as_json:
-            _show_finding(finding)
+        if as_json:
+            continue
+        level = click.style(f"{finding.level.value:8}", fg=_COLOURS[finding.level])
+        click.echo(f"{level} {finding.name}: {finding.sentence}")
+        if finding.remedy:
+            click.echo(f"         → {finding.remedy}")
     faults = sum(one.level is Level.FAULT for one in found)
     warnings = sum(one.level is Level.WARNING for one in found)
     if as_json:
@@ -63,13 +67,6 @@ def check_command(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _show_finding(finding: Finding) -> None:
-    level = click.style(f"{finding.level.value:8}", fg=_COLOURS[finding.level])
-    click.echo(f"{level} {finding.name}: {finding.sentence}")
-    if finding.remedy:
-        click.echo(f"         → {finding.remedy}")
-
-
 @organization_option
 @json_option
 def status(organization: str | None, as_json: bool) -> None:
@@ -79,11 +76,48 @@ def status(organization: str | None, as_json: bool) -> None:
     rows = overview.rows()
     summary = overview.summary(rows)
     if as_json:
-        whole = asdict(health(state, organization))
-        echo_json({**whole, "list": [_row_as_json(state, row) for row in rows]})
+        listed = []
+        for row in rows:
+            type, health = row.configuration.type, row.configuration.health
+            listed.append(
+                {
+                    "id": str(row.configuration.id),
+                    "organization_id": row.configuration.organization_id,
+                    "name": row.configuration.name,
+                    "type": type,
+                    "status": row.status.value,
+                    "is_paused": row.configuration.is_paused,
+                    "cause": health.cause,
+                    "sentence": state.registry.explain(type, health.cause, health.facts)[0],
+                    "since": iso(health.since),
+                    "waiting": row.waiting,
+                    "attention": row.attention,
+                    "objectives": row.objectives,
+                    "last_sent_at": iso(row.last_sent_at),
+                    "next_try_at": iso(row.next_try_at),
+                    "oldest_waiting_at": iso(row.oldest_waiting_at),
+                }
+            )
+        echo_json({**asdict(health_of(state, organization)), "list": listed})
         return
     for row in rows:
-        _show_row(state, row)
+        configuration = row.configuration
+        label = "paused" if configuration.is_paused else row.status.value.replace("_", " ")
+        colour = {"connected": "green", "paused": "cyan"}.get(label)
+        if row.status.is_error and not configuration.is_paused:
+            colour = "red"
+        click.echo(
+            click.style(f"{label:13}", fg=colour)
+            + f" {configuration.name} ({configuration.organization_id}): "
+            + f"{row.waiting} waiting, {row.attention} rejected or not sent"
+        )
+        health = configuration.health
+        sentence, remedies = state.registry.explain(configuration.type, health.cause, health.facts)
+        for line in (sentence, *remedies):
+            if line:
+                click.echo(f"              → {line}")
+        if row.next_try_at:
+            click.echo(f"              Next try at {row.next_try_at:%Y-%m-%d %H:%M} UTC.")
     if rows:
         click.echo()
     click.echo(
@@ -93,47 +127,6 @@ def status(organization: str | None, as_json: bool) -> None:
     )
     if summary.is_worker_missing:
         click.echo("Results wait and no worker is running: start flask lms worker.", err=True)
-
-
-def _row_as_json(state: AppState, row: ConfigurationRow) -> dict[str, Any]:
-    health = row.configuration.health
-    return {
-        "id": str(row.configuration.id),
-        "organization_id": row.configuration.organization_id,
-        "name": row.configuration.name,
-        "type": row.configuration.type,
-        "status": row.status.value,
-        "is_paused": row.configuration.is_paused,
-        "cause": health.cause,
-        "sentence": state.registry.explain(row.configuration.type, health.cause, health.facts)[0],
-        "since": iso(health.since),
-        "waiting": row.waiting,
-        "attention": row.attention,
-        "objectives": row.objectives,
-        "last_sent_at": iso(row.last_sent_at),
-        "next_try_at": iso(row.next_try_at),
-        "oldest_waiting_at": iso(row.oldest_waiting_at),
-    }
-
-
-def _show_row(state: AppState, row: ConfigurationRow) -> None:
-    configuration = row.configuration
-    label = "paused" if configuration.is_paused else row.status.value.replace("_", " ")
-    colour = {"connected": "green", "paused": "cyan"}.get(label)
-    if row.status.is_error and not configuration.is_paused:
-        colour = "red"
-    click.echo(
-        click.style(f"{label:13}", fg=colour)
-        + f" {configuration.name} ({configuration.organization_id}): "
-        + f"{row.waiting} waiting, {row.attention} rejected or not sent"
-    )
-    health = configuration.health
-    sentence, remedies = state.registry.explain(configuration.type, health.cause, health.facts)
-    for line in (sentence, *remedies):
-        if line:
-            click.echo(f"              → {line}")
-    if row.next_try_at:
-        click.echo(f"              Next try at {row.next_try_at:%Y-%m-%d %H:%M} UTC.")
 
 
 @click.argument("name")
@@ -168,20 +161,22 @@ def test(name: str, organization: str | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-# -- Commands that send: worker, send-waiting, requeue and backfill.
-
-
 @click.option("--burst", is_flag=True, help="Send what is due, then end; without Redis.")
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    help="Sender processes; default LMS_WORKER_PROCESSES.",
+    help="Processes that deliver; default LMS_WORKER_PROCESSES.",
+)
+@click.option(
+    "--streams",
+    type=click.IntRange(4, 256),
+    help="Requests under way in each of them; default LMS_WORKER_STREAMS.",
 )
 @click.pass_obj
-def worker(info: ScriptInfo, burst: bool, processes: int | None) -> None:
+def worker(info: ScriptInfo, burst: bool, processes: int | None, streams: int | None) -> None:
     """Send results, retry, mail alerts and clean up; run any number, anywhere."""
     try:
-        done = run(info.load_app(), burst=burst, processes=processes)
+        done = run(info.load_app(), burst=burst, processes=processes, streams=streams)
     except LMSError as error:
         raise click.ClickException(str(error)) from None
     if done is not None:
@@ -316,9 +311,6 @@ def backfill(
         click.echo("The page Deliveries tells for each why it isn't sent, and what to do.")
 
 
-# -- Commands that keep house: purge and rekey.
-
-
 @yes_option
 @json_option
 def purge(yes: bool, as_json: bool) -> None:
@@ -357,7 +349,7 @@ def purge(yes: bool, as_json: bool) -> None:
 def rekey_secrets(as_json: bool) -> None:
     """Encrypt all stored secrets with the newest key; may be stopped and run again."""
     with progress("secrets") as show:
-        done = rekey(current_state(), on_progress=lambda seen, total: show(seen))
+        done = rekey(current_state(), on_progress=lambda seen, total: show(seen), by=OPERATOR)
     if as_json:
         echo_json(asdict(done))
     else:
@@ -375,8 +367,6 @@ def rekey_secrets(as_json: bool) -> None:
     if done.unreadable:
         raise SystemExit(1)
 
-
-# -- ``flask lms …``: what operators run. The same services as the pages.
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from ..app_state import AppState
+from ..audit import By, change
 from ..database.models import Configuration
+from ..database.types import by_id, update
 from ..errors import SecretUnreadable
 
 
@@ -29,58 +32,60 @@ class RekeyReport:
 
 
 def rekey(
-    state: AppState, batch: int = 100, on_progress: Callable[[int, int], None] | None = None
+    state: AppState,
+    batch: int = 100,
+    on_progress: Callable[[int, int], None] | None = None,
+    by: By = None,
 ) -> RekeyReport:
     """Encrypt all secrets with the newest key, those of deleted configurations too.
 
     Each batch is committed, and what is under the newest key is left alone, so it can be stopped
-    and run again at any time, also beside running workers and pages.
+    and run again at any time, also beside running workers and pages. Each organization finds in its
+    history how many of its secrets were.
 
     :param batch: configurations in one transaction.
     :param on_progress: called with how many were looked at, of how many.
+    :param by: who acts, for the history.
     """
     session = state.session
     has_secret = Configuration.secrets.is_not(None)
     total = session.scalar(sa.select(sa.func.count()).where(has_secret)) or 0
-    done = already = seen = 0
+    already = seen = 0
     unreadable: list[str] = []
-    last = uuid.UUID(int=0)
-    while True:
-        rows = session.execute(
-            sa.select(
-                Configuration.id,
-                Configuration.name,
-                Configuration.organization_id,
-                Configuration.secrets,
-            )
-            .where(has_secret, Configuration.id > last)
-            .order_by(Configuration.id)
-            .limit(batch)
-        ).all()
-        for id, name, organization_id, token in rows:
-            if token is None or state.encryption.is_current(token):
-                already += 1
-                continue
-            try:
-                _replace(state, id, token)
-            except SecretUnreadable:
-                unreadable.append(f"{name} ({organization_id})")
-            else:
-                done += 1
-        session.commit()
-        seen += len(rows)
-        if on_progress is not None:
-            on_progress(seen, max(total, seen))
-        if len(rows) < batch:
-            return RekeyReport(done=done, already=already, unreadable=tuple(unreadable))
-        last = rows[-1].id
-
-
-def _replace(state: AppState, id: uuid.UUID, token: str) -> None:
-    """Compare and set: a secret that was saved meanwhile is under the newest key anyway."""
-    state.session.execute(
-        sa.update(Configuration)
-        .where(Configuration.id == id, Configuration.secrets == token)
-        .values(secrets=state.encryption.rotate(token))
-        .execution_options(synchronize_session=False)
-    )
+    of = Counter[str]()  # organization → secrets encrypted anew
+    columns: list[Any] = [
+        Configuration.id,
+        Configuration.name,
+        Configuration.organization_id,
+        Configuration.secrets,
+    ]
+    query = sa.select(*columns).where(has_secret)
+    try:
+        for rows in by_id(session, query, Configuration.id, batch):
+            here = Counter[str]()
+            for id, name, organization_id, token, _ in rows:
+                if token is None or state.encryption.is_current(token):
+                    already += 1
+                    continue
+                try:
+                    rotated = state.encryption.rotate(token)
+                except SecretUnreadable:
+                    unreadable.append(f"{name} ({organization_id})")
+                    continue
+                # Compare and set: one saved meanwhile is under the newest key anyway.
+                same = sa.and_(Configuration.id == id, Configuration.secrets == token)
+                update(session, sa.update(Configuration).where(same).values(secrets=rotated))
+                here[organization_id] += 1
+            session.commit()
+            of += here
+            seen += len(rows)
+            if on_progress is not None:
+                on_progress(seen, max(total, seen))
+    finally:
+        session.rollback()
+        with change(state, by) as made:  # told even when it was broken off
+            for organization_id, count in sorted(of.items()):
+                made.note(
+                    "rekeyed", None, {"configurations": count}, organization_id=organization_id
+                )
+    return RekeyReport(done=sum(of.values()), already=already, unreadable=tuple(unreadable))

@@ -74,7 +74,7 @@ def find_configuration(name: str, organization: str | None) -> Configuration:
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """A counter on a terminal; nothing where a program reads."""
-    is_shown = _is_terminal() and total != 0
+    is_shown = sys.stdout.isatty() and total != 0
 
     def show(done: int) -> None:
         if is_shown:
@@ -84,10 +84,6 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], No
     yield show
     if is_shown:
         click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty()
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:

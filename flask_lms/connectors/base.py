@@ -474,6 +474,17 @@ class Connector(ABC):
         """Most statements and bytes in a request by this configuration's own settings."""
         return 1, None
 
+    def requests_at_once(self, settings: Mapping[str, Any]) -> int | None:
+        """Most requests under way at a time by this configuration's own settings; 1: in order."""
+        return None
+
+    def order_key(self, statement: Statement, settings: Mapping[str, Any]) -> str | None:
+        """Two statements of one key are never under way in two requests at a time; None: of none.
+
+        Those of one result never are, whatever this says.
+        """
+        return None
+
     @abstractmethod
     def send(
         self,

@@ -39,17 +39,12 @@ class _BindOfTheCurrentApp(dict[str, Any]):
 Base.metadata.info = _BindOfTheCurrentApp()
 
 
-def _fix_names() -> None:
-    """Make every name final: a host's naming convention with the token ``constraint_name`` would
-    change it in the host's metadata, and its migrations once more.
-    """
-    for table in Base.metadata.tables.values():
-        named: list[sa.Constraint | sa.Index] = [*table.constraints, *table.indexes]
-        for one in named:
-            one.name = conv(str(one.name))
-
-
-_fix_names()
+# Every name is final: a host's naming convention with the token ``constraint_name`` would change it
+# in the host's metadata, and its migrations once more.
+for _table in Base.metadata.tables.values():
+    _named: list[sa.Constraint | sa.Index] = [*_table.constraints, *_table.indexes]
+    for _one in _named:
+        _one.name = conv(str(_one.name))
 
 
 def attach(db: SQLAlchemy, bind_key: str | None) -> None:

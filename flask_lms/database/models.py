@@ -106,7 +106,7 @@ class Configuration(Base):
     muted_emails: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     #: The connector's settings without its secrets.
     settings: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
-    #: The connector's secrets, encrypted by the vault.
+    #: The connector's secrets, encrypted by ``Encryption``.
     secrets: Mapped[str | None] = mapped_column(sa.Text)
     secret_set_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     secret_set_by: Mapped[str | None] = mapped_column(sa.String(255))

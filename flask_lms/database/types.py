@@ -163,7 +163,7 @@ def by_id(
     size: int,
     *,
     newest_first: bool = False,
-) -> Iterator[Sequence[sa.Row[Any]]]:
+) -> Iterator[Sequence[Any]]:
     """Walk over the rows of ``query`` in the order of their ids, ``size`` at a time.
 
     Each chunk is a query of its own, so the transaction may end between two of them.

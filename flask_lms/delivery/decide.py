@@ -1,4 +1,5 @@
-"""What an answer means for the statements of its request. Pure.
+"""Step 7 of the walk: what an answer means for the statements of its request, for the health of
+its destination and for how much goes out next. Pure.
 
 A :class:`Plan` says for each statement whether it is done, waits, or goes out again at once in a
 smaller request. Statements are named by their index in the request.
@@ -342,3 +343,68 @@ def fails_alike(evidence: Iterable[tuple[str, str | None]], cause: str) -> bool:
             return False
         tried.add(destination)
     return len(tried) >= _DESTINATIONS
+
+
+# -- How much goes out at once. Pure.
+
+_ANSWERS_LATELY = timedelta(hours=1)
+#: Every so many failures in a row a request has the full limits of time, for an LMS that is slow.
+_PATIENT_EVERY = 6
+_FIRST_STATEMENTS = 50
+_QUICK_MS = 1000
+
+
+def is_well(failures: int, last_success_at: datetime | None, now: datetime) -> bool:
+    """Whether a destination may be trusted to answer: it did of late, and did not fail since."""
+    return (
+        failures == 0 and last_success_at is not None and now - last_success_at <= _ANSWERS_LATELY
+    )
+
+
+def is_patient(failures: int) -> bool:
+    """Whether a destination that did not answer of late is given the full time for once."""
+    return failures % _PATIENT_EVERY == _PATIENT_EVERY - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Requests beside each other, and statements in each.
+
+    :param accepted: requests accepted in a row.
+    """
+
+    most_at_once: int
+    most_statements: int
+    at_once: int
+    statements: int
+    accepted: int = 0
+
+    @classmethod
+    def begin(cls, *, most_at_once: int, most_statements: int, is_well: bool) -> Pace:
+        """Carefully, unless the destination answered of late."""
+        return cls(
+            most_at_once=most_at_once,
+            most_statements=most_statements,
+            at_once=most_at_once if is_well else 1,
+            statements=min(_FIRST_STATEMENTS, most_statements),
+        )
+
+    def after(self, verdict: Verdict, statements: int, took_ms: int) -> Pace:
+        """What the next requests may be: larger after quick and full ones that were accepted, one
+        at a time and small again after any other.
+        """
+        if verdict is not Verdict.ACCEPTED:
+            return replace(
+                self,
+                at_once=1,
+                statements=min(_FIRST_STATEMENTS, self.most_statements),
+                accepted=0,
+            )
+        accepted = self.accepted + 1
+        grows = statements >= self.statements and took_ms <= _QUICK_MS
+        return replace(
+            self,
+            at_once=self.most_at_once if accepted > 1 else self.at_once,
+            statements=min(self.statements * 2, self.most_statements) if grows else self.statements,
+            accepted=accepted,
+        )

@@ -1,4 +1,5 @@
-"""The walk of one configuration's waiting deliveries: lease → read → post → settle → schedule.
+"""Steps 5 and 6 of the walk: the next request of one configuration is read and sent, and its
+answer is handed on to be settled.
 
 No database transaction is open during HTTP. Whatever dies on the way, the rows tell where to go on.
 """
@@ -9,12 +10,13 @@ import logging
 import os
 import random
 import socket
+import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,19 +26,25 @@ from ..connectors.base import Answer, Connector, Statement, Verdict
 from ..database.models import Configuration, Delivery, DeliveryState
 from ..errors import SecretUnreadable
 from . import decide, lease
-from .decide import Plan, conflict, plan
+from .decide import Pace, Plan, conflict, plan
 from .settle import Request, Settled, settle
 
 _log = logging.getLogger(__name__)
 
-#: After so long, or so many statements, a drain gives way to the next configuration.
+#: After so long, or so many statements, one call gives way to the next configuration.
 FAIR_SECONDS = 60.0
 FAIR_STATEMENTS = 1000
+#: The lease begins anew when it is older than this, so that it outlives the longest request.
+_RENEW_SECONDS = 5.0
+#: Causes of ours, which no LMS has to do with.
+_OURS = ("unknown_type", "secret_unreadable", "connector_failed")
+#: For destinations that did not answer of late: connecting, between two bytes, in all.
+_SHORT_SECONDS = (5.0, 10.0, 20.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliverReport:
-    """What one drain did.
+    """What one delivery of a configuration's waiting statements did.
 
     :param is_leased: False: somebody else is at it, nothing was done.
     """
@@ -49,8 +57,14 @@ class DeliverReport:
 
 
 @dataclass(kw_only=True)
-class _Load:
-    """The rows of one request and what is needed to send them; nothing of a session."""
+class Load:
+    """The rows of one request and what is needed to send them; nothing of a session.
+
+    :param number: counts the walk's requests.
+    :param version: of the configuration, when its settings were read.
+    :param has_more: there is probably enough for another request.
+    :param is_patient: the limits of time are the full ones.
+    """
 
     configuration_id: uuid.UUID
     type: str
@@ -58,249 +72,350 @@ class _Load:
     connector: Connector | None
     secrets: dict[str, str] | None = field(repr=False)
     rows: Sequence[Any]
+    statements: Sequence[Statement] = field(repr=False)
+    number: int
+    version: int
+    keys: frozenset[str]
+    has_more: bool
+    is_patient: bool
+    is_witness: bool
+
+
+@dataclass(kw_only=True)
+class Walk:
+    """One configuration's delivery under one lease, by one thread or by several at a time.
+
+    :param again: parts of requests that were divided, to go out next.
+    :param under_way: the requests sent and not yet settled, by number.
+    :param is_over: nothing more is to be read under this lease.
+    :param is_broken: by a fault of ours: it is the ticker that comes again, not at once.
+    """
+
+    configuration_id: uuid.UUID
+    token: int
+    renewed_at: float
+    pace: Pace | None = None
+    is_well: bool = False
+    again: deque[list[Any]] = field(default_factory=deque)
+    under_way: dict[int, Load] = field(default_factory=dict)
+    is_witness: bool = False
+    is_over: bool = False
+    is_fenced: bool = False
+    is_broken: bool = False
+    #: Requests up to this number began before a failure was known, and fail with it.
+    failed_with: int = 0
+    requests: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
 @dataclass
 class Deliverer:
-    """Drains configurations of one app.
+    """Delivers for configurations of one app.
 
     :param chance: 0 to 1.
     :param monotonic: seconds from any start.
     :param holder: names this process in leases and attempts.
+    :param database: held while the database is used, never during HTTP.
     """
 
     state: AppState
     chance: Callable[[], float] = random.random
     monotonic: Callable[[], float] = time.monotonic
     holder: str = ""
+    database: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     def __post_init__(self) -> None:
         self.holder = self.holder or f"{self.state.worker or socket.gethostname()}/{os.getpid()}"
 
     def deliver(self, configuration_id: uuid.UUID) -> DeliverReport:
-        """Send what is due for one configuration, until nothing is, it fails, or others wait."""
-        state = self.state
-        state.wake.answered(configuration_id)
-        session = state.session
-        token = lease.acquire(session(), configuration_id, self.holder, state.clock.now(session()))
-        session.commit()
-        if token is None:
+        """Send what is due for one configuration, request by request, until nothing is, it fails,
+        or others wait.
+        """
+        self.state.wake.answered(configuration_id)
+        walk = self.begin(configuration_id)
+        if walk is None:
             return DeliverReport(is_leased=False)
-        try:
-            done = self._walk(configuration_id, token)
-        finally:
-            self._give_back(configuration_id, token)
-        self._look_again(configuration_id)
-        return done
-
-    def _give_back(self, configuration_id: uuid.UUID, token: int) -> None:
-        """Release the lease, on a new connection if the old one broke."""
-        session = self.state.session
-        for is_last in (False, True):
-            try:
-                session.rollback()
-                lease.release(session(), configuration_id, token)
-                session.commit()
-                return
-            except sa.exc.DBAPIError:
-                session.remove()
-                if is_last:
-                    _log.warning("a lease was not given back; it runs out by itself")
-
-    def _walk(self, configuration_id: uuid.UUID, token: int) -> DeliverReport:
         started = self.monotonic()
-        requests = delivered = rejected = 0
-        again: deque[list[Any]] = deque()
-        is_witness = False
-        while (
-            self.monotonic() - started < FAIR_SECONDS
-            and delivered < FAIR_STATEMENTS
-            and not self.state.is_stopping()
-        ):
-            load = self._read(configuration_id, again, is_witness=is_witness)
-            if load is None:
-                break
-            settled = self._send(load, token, again, is_witness=is_witness)
-            requests += 1
-            if settled is None:
-                return DeliverReport(
-                    requests=requests, delivered=delivered, rejected=rejected, is_fenced=True
-                )
-            delivered += settled.delivered
-            rejected += settled.rejected
-            is_witness = settled.needs_witness
-            if settled.is_held_back:
-                break
-        return DeliverReport(requests=requests, delivered=delivered, rejected=rejected)
-
-    def _look_again(self, configuration_id: uuid.UUID) -> None:
-        """What was recorded while the lease was held, and what comes due, wakes a worker again."""
-        session = self.state.session
-        now = self.state.clock.now(session())
-        configuration = session.get(Configuration, configuration_id, populate_existing=True)
-        at = lease.next_due_at(session(), configuration_id) if configuration else None
-        if configuration is not None and configuration.health.next_attempt_at and at:
-            at = max(at, configuration.health.next_attempt_at)
-        is_open = configuration is not None and not (
-            configuration.paused_at or configuration.deleted_at
+        try:
+            while (
+                self.monotonic() - started < FAIR_SECONDS and walk.delivered < FAIR_STATEMENTS
+            ) and (load := self.read(walk)) is not None:
+                self.send(walk, load)
+        except BaseException:
+            walk.is_broken = True
+            raise
+        finally:
+            self.end(walk)
+        return DeliverReport(
+            requests=walk.requests,
+            delivered=walk.delivered,
+            rejected=walk.rejected,
+            is_fenced=walk.is_fenced,
         )
-        session.rollback()
+
+    def begin(self, configuration_id: uuid.UUID) -> Walk | None:
+        """Take the lease; None: somebody else has it."""
+        session = self.state.session
+        with self.database:
+            now = self.state.clock.now(session())
+            token = lease.acquire(session(), configuration_id, self.holder, now)
+            session.commit()
+        if token is None:
+            return None
+        return Walk(configuration_id=configuration_id, token=token, renewed_at=self.monotonic())
+
+    def end(self, walk: Walk) -> None:
+        """Give the lease back; what came meanwhile, and what comes due, wakes a worker again."""
+        session = self.state.session
+        walk.is_over = True
+        with self.database:
+            for is_last in (False, True):
+                try:
+                    session.rollback()
+                    lease.release(session(), walk.configuration_id, walk.token)
+                    session.commit()
+                    break
+                except sa.exc.DBAPIError:  # once more, on a new connection
+                    session.remove()
+                    if is_last:
+                        _log.warning("a lease was not given back; it runs out by itself")
+                        return
+            if walk.is_fenced or walk.is_broken:
+                return
+            now = self.state.clock.now(session())
+            configuration = session.get(
+                Configuration, walk.configuration_id, populate_existing=True
+            )
+            at = lease.next_due_at(session(), walk.configuration_id) if configuration else None
+            if configuration is not None and configuration.health.next_attempt_at and at:
+                at = max(at, configuration.health.next_attempt_at)
+            is_open = configuration is not None and not (
+                configuration.paused_at or configuration.deleted_at
+            )
+            session.rollback()
         if at is None or not is_open:
             return
         if at <= now:
-            self.state.wake.now([configuration_id])
+            self.state.wake.now([walk.configuration_id])
         else:
-            self.state.wake.at(configuration_id, at)
+            self.state.wake.at(walk.configuration_id, at)
 
-    # -- read ----------------------------------------------------------------------------------
+    def read(self, walk: Walk) -> Load | None:
+        """The next request of a walk; None when there is nothing to do now.
 
-    def _read(
-        self, configuration_id: uuid.UUID, again: deque[list[Any]], *, is_witness: bool
-    ) -> _Load | None:
-        """The next request's rows; None when there is nothing to do now."""
-        session = self.state.session
-        configuration = session.get(Configuration, configuration_id, populate_existing=True)
-        now = self.state.clock.now(session())
-        if configuration is None or configuration.deleted_at or configuration.paused_at:
-            session.rollback()
-            return None
-        health = configuration.health
-        if health.next_attempt_at and health.next_attempt_at > now:
-            session.rollback()
-            return None
-        connector = self.state.registry.get(configuration.type)
-        rows = [] if is_witness else self._still_waiting(again)
-        rows = rows or self._due_rows(configuration, connector, now, newest=is_witness)
-        try:
-            secrets = self.state.encryption.decrypt(configuration.secrets)
-        except SecretUnreadable:
-            secrets = None
-        load = _Load(
-            configuration_id=configuration.id,
-            type=configuration.type,
-            settings=dict(configuration.settings),
-            connector=connector,
-            secrets=secrets,
-            rows=rows,
+        Several threads may read and send at a time; two requests never share a row, nor a key.
+        """
+        if self.state.is_stopping():
+            walk.is_over = True
+        with walk.lock, self.database:
+            return None if walk.is_over else self._read(walk)
+
+    def _read(self, walk: Walk) -> Load | None:
+        state, session = self.state, self.state.session
+        configuration = session.get(Configuration, walk.configuration_id, populate_existing=True)
+        now = state.clock.now(session())
+        is_open = configuration is not None and not (
+            configuration.deleted_at or configuration.paused_at
         )
-        session.commit()
-        return load if rows else None
+        if (
+            configuration is None
+            or not is_open
+            or (
+                (health := configuration.health).next_attempt_at is not None
+                and health.next_attempt_at > now
+            )
+        ):
+            session.rollback()
+            return None
+        if self.monotonic() - walk.renewed_at > _RENEW_SECONDS and not self._renew(walk):
+            return None
 
-    def _still_waiting(self, again: deque[list[Any]]) -> list[Any]:
-        """The next part of a request that was divided, without what was cancelled meanwhile."""
-        while again:
-            rows = again.popleft()
-            found = self.state.session.scalars(
-                sa.select(Delivery.id).where(
-                    Delivery.id.in_([row.id for row in rows]),
-                    Delivery.state == DeliveryState.PENDING,
+        connector = state.registry.get(configuration.type)
+        settings = dict(configuration.settings)
+        own = connector.limits(settings) if connector else (1, None)
+        walk.is_well = decide.is_well(health.failures, health.last_success_at, now)
+        if walk.pace is None:
+            at_once = connector.requests_at_once(settings) if connector else 1
+            walk.pace = Pace.begin(
+                most_at_once=min(at_once or 64, state.settings.requests_at_once),
+                most_statements=min(state.settings.batch_statements, own[0] or 500),
+                is_well=walk.is_well and health.ramp is None,
+            )
+        most = min(n for n in (walk.pace.statements, own[0], health.ramp) if n is not None)
+        most_bytes = min(
+            n for n in (state.settings.batch_bytes, own[1], health.learnt_bytes) if n is not None
+        )
+
+        # First what was left of a request that was divided, without what was cancelled meanwhile.
+        found: Sequence[Any] = []
+        while walk.again and not found and not walk.is_witness:
+            rows = walk.again.popleft()
+            waiting = set(
+                session.scalars(
+                    sa.select(Delivery.id).where(
+                        Delivery.id.in_([row.id for row in rows]),
+                        Delivery.state == DeliveryState.PENDING,
+                    )
                 )
             )
-            waiting = set(found)
-            if left := [row for row in rows if row.id in waiting]:
-                return left
-        return []
-
-    def _due_rows(
-        self,
-        configuration: Configuration,
-        connector: Connector | None,
-        now: datetime,
-        *,
-        newest: bool,
-    ) -> list[Any]:
-        """The oldest due rows that fit one request; while everything is refused, the newest one."""
-        health, settings = configuration.health, self.state.settings
-        own = connector.limits(configuration.settings) if connector else (1, None)
-        most = min(n for n in (settings.batch_statements, own[0], health.ramp) if n is not None)
-        most_bytes = min(
-            n for n in (settings.batch_bytes, own[1], health.learnt_bytes) if n is not None
-        )
-        order: tuple[Any, ...] = (Delivery.due_at, Delivery.id)
-        if newest or health.cause == decide.SETTINGS:
-            most, order = 1, (Delivery.refusals, Delivery.id.desc())
-        found = self.state.session.execute(
-            _ROWS.where(
+            found = [row for row in rows if row.id in waiting]
+        is_again = bool(found)
+        if not is_again:
+            # The oldest due rows; while everything is refused, the newest one.
+            order: tuple[Any, ...] = (Delivery.due_at, Delivery.id)
+            if walk.is_witness or health.cause == decide.SETTINGS:
+                most, order = 1, (Delivery.refusals, Delivery.id.desc())
+            taken = [row.id for load in walk.under_way.values() for row in load.rows]
+            if not walk.is_witness:
+                taken += [row.id for rows in walk.again for row in rows]
+            due = _ROWS.where(
                 Delivery.configuration_id == configuration.id,
                 Delivery.state == DeliveryState.PENDING,
                 Delivery.due_at <= now,
             )
-            .order_by(*order)
-            .limit(most)
-        ).all()
-        return _fitting(found, most_bytes)
+            if taken:
+                due = due.where(Delivery.id.not_in(taken))
+            found = session.execute(due.order_by(*order).limit(most)).all()
+        keys = [_keys(row, connector, settings) for row in found]
+        busy = {key for load in walk.under_way.values() for key in load.keys}
+        if is_again:  # it was cut already
+            most, most_bytes = len(found), sum(row.size + 1 for row in found) + 2
+        chosen = fitting(found, keys, busy, most, most_bytes)
+        if is_again and len(chosen) < len(found):
+            left = set(range(len(found))) - set(chosen)
+            walk.again.appendleft([found[index] for index in sorted(left)])
+        try:
+            secrets = state.encryption.decrypt(configuration.secrets)
+        except SecretUnreadable:
+            secrets = None
+        load = Load(
+            configuration_id=walk.configuration_id,
+            type=configuration.type,
+            settings=settings,
+            connector=connector,
+            secrets=secrets,
+            rows=[found[index] for index in chosen],
+            statements=[_statement(found[index]) for index in chosen],
+            number=walk.requests + 1,
+            version=configuration.version,
+            keys=frozenset(key for index in chosen for key in keys[index]),
+            has_more=bool(walk.again) or len(chosen) < len(found) or len(found) >= most,
+            is_patient=walk.is_well or decide.is_patient(health.failures),
+            is_witness=walk.is_witness,
+        )
+        session.commit()
+        if not chosen:
+            return None
+        walk.requests += 1
+        walk.under_way[load.number] = load
+        return load
 
-    # -- post ----------------------------------------------------------------------------------
+    def send(self, walk: Walk, load: Load) -> bool | None:
+        """Send one request and settle its answer, whatever it is.
 
-    def _send(
-        self, load: _Load, token: int, again: deque[list[Any]], *, is_witness: bool
-    ) -> Settled | None:
-        """Post one request and settle it; None: the lease was lost meanwhile."""
+        :returns: whether the LMS answered; None: that says nothing of the LMS.
+        """
+        try:
+            answer, settled = self._send(walk, load)
+        finally:
+            with walk.lock:
+                walk.under_way.pop(load.number, None)
+        if settled is None:
+            walk.is_over = walk.is_fenced = True
+        if answer.http_status is not None:
+            return answer.http_status < 500
+        return None if answer.cause in _OURS or answer.verdict is not Verdict.FAILED else False
+
+    def _send(self, walk: Walk, load: Load) -> tuple[Answer, Settled | None]:
         started = self.monotonic()
         answer = self._post(load)
         took_ms = round((self.monotonic() - started) * 1000)
         jitter = self.chance() * 2 - 1
         decided = plan(answer, [row.refusals for row in load.rows], jitter)
         if decided.compare is not None:
-            if not self._keep_lease(load.configuration_id, token):
-                return None
-            decided = self._compared(load, answer)
-        request = Request(
-            configuration_id=load.configuration_id,
-            rows=load.rows,
-            answer=answer,
-            plan=decided,
-            took_ms=took_ms,
-            size=load.connector.size([_statement(row) for row in load.rows])
-            if load.connector
-            else 0,
-            jitter=jitter,
-            worker=self.holder,
-            is_witness=is_witness,
-        )
-        settled = settle(self.state, request, token)
-        if settled is not None:
-            again.extendleft(
+            # Two requests in a row may take longer than a lease.
+            with walk.lock, self.database:
+                if not self._renew(walk):
+                    return answer, None
+            # After a conflict on one: the same statement is stored already, or another one is.
+            assert load.connector is not None
+            assert load.secrets is not None
+            try:
+                same = load.connector.compare(
+                    load.statements[0], load.settings, load.secrets, self.state.transport
+                )
+                decided = conflict(answer.words) if same is False else Plan(delivered=(0,))
+            except Exception:
+                answer, decided = _connector_failed(load), Plan()
+        with walk.lock:
+            is_echo = load.number <= walk.failed_with
+            if answer.verdict is Verdict.FAILED:
+                walk.is_over = True
+                walk.failed_with = max(walk.failed_with, 0 if is_echo else walk.requests)
+        size = load.connector.size(load.statements) if load.connector else 0
+        with self.database:
+            settled = settle(
+                self.state,
+                Request(
+                    configuration_id=load.configuration_id,
+                    version=load.version,
+                    rows=load.rows,
+                    answer=answer,
+                    plan=decided,
+                    took_ms=took_ms,
+                    size=size,
+                    jitter=jitter,
+                    worker=self.holder,
+                    is_witness=load.is_witness,
+                    is_echo=is_echo,
+                ),
+                walk.token,
+            )
+        if settled is None:
+            return answer, None
+        with walk.lock:
+            walk.renewed_at = self.monotonic()
+            walk.delivered += settled.delivered
+            walk.rejected += settled.rejected
+            walk.is_witness = settled.needs_witness
+            walk.is_over |= settled.is_held_back
+            if settled.is_outdated:
+                walk.pace, walk.is_over = None, False
+                walk.again.clear()
+                return answer, settled
+            if walk.pace is not None:
+                walk.pace = walk.pace.after(answer.verdict, len(load.rows), took_ms)
+            walk.again.extendleft(
                 [load.rows[index] for index in indices] for indices in reversed(decided.again)
             )
-        return settled
+        return answer, settled
 
-    def _post(self, load: _Load) -> Answer:
+    def _post(self, load: Load) -> Answer:
         if load.connector is None:
             facts = {"type": load.type}
             return Answer(verdict=Verdict.FAILED, cause="unknown_type", facts=facts)
         if load.secrets is None:
             return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
-        statements = [_statement(row) for row in load.rows]
+        transport = self.state.transport
+        if not load.is_patient:
+            transport = transport.within(*_SHORT_SECONDS)
         try:
-            return load.connector.send(
-                statements, load.settings, load.secrets, self.state.transport
-            )
-        except Exception:  # others write connectors: their fault must show, not stop the drain
-            _log.exception("the connector of type %s failed; its statements wait", load.type)
-            facts = {"type": load.type}
-            return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
+            return load.connector.send(load.statements, load.settings, load.secrets, transport)
+        except Exception:
+            return _connector_failed(load)
 
-    def _keep_lease(self, configuration_id: uuid.UUID, token: int) -> bool:
-        """Let the lease begin anew, as two requests in a row may take longer; False: lost."""
+    def _renew(self, walk: Walk) -> bool:
+        """Let the lease begin anew; False: it was lost. The walk is locked by the caller."""
         session = self.state.session
-        is_kept = lease.renew(session(), configuration_id, token, self.state.clock.now(session()))
+        now = self.state.clock.now(session())
+        is_kept = lease.renew(session(), walk.configuration_id, walk.token, now)
         session.commit()
+        walk.renewed_at = self.monotonic()
+        if not is_kept:
+            walk.is_over = walk.is_fenced = True
         return is_kept
-
-    def _compared(self, load: _Load, answer: Answer) -> Plan:
-        """After a conflict on one: the same statement is stored already, or another one is."""
-        assert load.connector is not None
-        assert load.secrets is not None
-        same = load.connector.compare(
-            _statement(load.rows[0]),
-            load.settings,
-            load.secrets,
-            self.state.transport,
-        )
-        if same is not False:
-            return Plan(delivered=(0,))
-        return conflict(answer.words)
 
 
 _ROWS = sa.select(
@@ -315,21 +430,51 @@ _ROWS = sa.select(
 )
 
 
+def _connector_failed(load: Load) -> Answer:
+    """Others write connectors: their fault must show, and stop nothing."""
+    _log.exception("the connector of type %s failed; its statements wait", load.type)
+    facts = {"type": load.type}
+    return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
+
+
 def _statement(row: Any) -> Statement:
     return Statement(
         id=row.statement_id, kind=row.kind, text=row.statement or "", is_single=row.is_single
     )
 
 
-def _fitting(rows: Sequence[Any], most_bytes: int) -> list[Any]:
-    """The first rows that go together in one request: at least one; a single one goes alone."""
-    taken: list[Any] = []
+def _keys(row: Any, connector: Connector | None, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What must not be in two requests at a time: a result (what voids a statement comes after
+    it), and what the connector asks to keep in order.
+    """
+    own = connector.order_key(_statement(row), settings) if connector else None
+    result = f"result {row.result_id}"
+    return (result,) if own is None else (result, f"own {own}")
+
+
+def fitting(
+    rows: Sequence[Any],
+    keys: Sequence[Sequence[str]],
+    busy: set[str],
+    most: int,
+    most_bytes: int,
+) -> list[int]:
+    """The indices of the first rows that go together in one request: at least one that is not
+    kept back, and a single one alone. Pure.
+
+    :param keys: of each row; a row whose key is busy waits, and so do later ones with a key of it.
+    """
+    chosen: list[int] = []
     size = 2  # the brackets
-    for row in rows:
+    held = set(busy)
+    for index, row in enumerate(rows):
+        if held.intersection(keys[index]):
+            held.update(keys[index])
+            continue
         size += row.size + 1
-        if taken and (row.is_single or size > most_bytes):
+        if len(chosen) == most or (chosen and (row.is_single or size > most_bytes)):
             break
-        taken.append(row)
+        chosen.append(index)
         if row.is_single:
             break
-    return taken
+    return chosen

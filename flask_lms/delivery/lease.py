@@ -1,4 +1,4 @@
-"""Step 3 of the walk: one drain at a time for each configuration, with fencing.
+"""Step 4 of the walk: one process at a time delivers for a configuration, with fencing.
 
 A lease is a compare-and-set on the configuration's health row. Its token only grows; whoever was
 paused so long that another took over finds its own token outdated and writes nothing.
@@ -93,7 +93,10 @@ def release_dead(session: Session, prefix: str, is_alive: Callable[[str], bool])
 
 
 def release(session: Session, configuration_id: uuid.UUID, token: int) -> None:
-    """Give the lease back, unless it was lost; the caller commits."""
+    """Give the lease back, unless it was lost; the caller commits.
+
+    The token grows here too: a request that was left under way writes nothing any more.
+    """
     _rows(
         session,
         sa.update(ConfigurationHealth)
@@ -101,11 +104,15 @@ def release(session: Session, configuration_id: uuid.UUID, token: int) -> None:
             ConfigurationHealth.configuration_id == configuration_id,
             ConfigurationHealth.lease_token == token,
         )
-        .values(lease_holder=None, lease_expires_at=None),
+        .values(
+            lease_token=ConfigurationHealth.lease_token + 1,
+            lease_holder=None,
+            lease_expires_at=None,
+        ),
     )
 
 
-# -- Step 7 of the walk: which configurations have something to do now. The net under RQ.
+# -- Which configurations have something to do now: what the ticker looks for.
 
 
 def due(session: Session, now: datetime, limit: int = 1000) -> Sequence[uuid.UUID]:

@@ -54,7 +54,31 @@ def purge(
     old = now - timedelta(days=state.settings.retention_days)
     old_content = now - timedelta(days=state.settings.content_retention_days)
     report = on_progress or (lambda rows: None)
-    cancelled = _close_deleted(state, now, report)
+    # A configuration deleted 30 days ago loses its secrets; what waits for it is cancelled.
+    gone = state.session.scalars(
+        sa.select(Configuration.id).where(
+            Configuration.deleted_at < now - timedelta(days=DELETED_DAYS)
+        )
+    ).all()
+    cancelled = 0
+    if gone:
+        state.session.execute(
+            sa.update(Configuration)
+            .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
+            .values(secrets=None)
+        )
+        cancelled = _in_chunks(
+            state,
+            sa.select(Delivery.id).where(
+                Delivery.configuration_id.in_(gone),
+                Delivery.state.in_([DeliveryState.PENDING, DeliveryState.NOT_SENT]),
+            ),
+            sa.update(Delivery).values(
+                state=DeliveryState.CANCELLED, reason="configuration_deleted", settled_at=now
+            ),
+            Delivery,
+            report,
+        )
     contents = _in_chunks(
         state,
         sa.select(Delivery.id).where(
@@ -103,34 +127,6 @@ def purge(
         incidents=incidents,
         mails=mails,
         cancelled=cancelled,
-    )
-
-
-def _close_deleted(state: AppState, now: datetime, report: Callable[[int], None]) -> int:
-    """A configuration deleted 30 days ago loses its secrets; what waits for it is cancelled."""
-    gone = state.session.scalars(
-        sa.select(Configuration.id).where(
-            Configuration.deleted_at < now - timedelta(days=DELETED_DAYS)
-        )
-    ).all()
-    if not gone:
-        return 0
-    state.session.execute(
-        sa.update(Configuration)
-        .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
-        .values(secrets=None)
-    )
-    return _in_chunks(
-        state,
-        sa.select(Delivery.id).where(
-            Delivery.configuration_id.in_(gone),
-            Delivery.state.in_([DeliveryState.PENDING, DeliveryState.NOT_SENT]),
-        ),
-        sa.update(Delivery).values(
-            state=DeliveryState.CANCELLED, reason="configuration_deleted", settled_at=now
-        ),
-        Delivery,
-        report,
     )
 
 

@@ -1,4 +1,4 @@
-"""Step 6 of the walk: one answer written down, in one transaction, by the lease's holder."""
+"""Step 8 of the walk: one answer written down, in one transaction, by the lease's holder."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ _UNKNOWN = Cause(code="internal", status=None, sentence="")
 class Request:
     """One request that was answered.
 
+    :param version: of the configuration whose settings it was sent with.
     :param rows: its deliveries, in order.
     :param took_ms: milliseconds from sending to the answer read.
     :param size: bytes of its body.
     :param jitter: −1 to 1, chance.
     :param is_witness: sent to find out whether the LMS refuses everything.
+    :param is_echo: it was under way when another one failed: if it fails too, that is one failure.
     """
 
     configuration_id: uuid.UUID
+    version: int
     rows: Sequence[Any]
     answer: Answer
     plan: Plan
@@ -54,6 +57,7 @@ class Request:
     jitter: float
     worker: str
     is_witness: bool = False
+    is_echo: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +66,14 @@ class Settled:
 
     :param is_held_back: nothing more goes to this destination for now.
     :param needs_witness: the newest delivery should go next, alone.
+    :param is_outdated: the settings were edited meanwhile: only what is stored now was noted.
     """
 
     delivered: int = 0
     rejected: int = 0
     is_held_back: bool = False
     needs_witness: bool = False
+    is_outdated: bool = False
 
 
 @dataclass(kw_only=True)
@@ -94,11 +100,17 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
     configuration = session.get(Configuration, request.configuration_id, populate_existing=True)
     assert configuration is not None
     change = _Change(session=session, configuration=configuration, now=now)
+    is_outdated = configuration.version != request.version
+    if is_outdated:  # what the LMS said is true of what was sent, not of what was saved since
+        request = replace(request, plan=Plan(delivered=request.plan.delivered))
     _write_attempt(change, request)
     delivered = _write_delivered(change, request)
     rejected = _write_refused(change, request)
     before = Vitals.of(configuration.health)
-    after, needs_witness = _vitals(state, change, request, before)
+    after, needs_witness = before, False
+    is_noted = request.is_echo and request.answer.verdict is Verdict.FAILED
+    if not is_outdated and not is_noted:
+        after, needs_witness = _vitals(state, change, request, before)
     after.write(configuration.health)
     if before.cause == decide.SETTINGS and after.cause is None:
         _make_due(change)
@@ -112,7 +124,11 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
         tell(signal, state.app, told)
     session.rollback()  # whatever receivers left undone, or broken, is theirs
     return Settled(
-        delivered=delivered, rejected=rejected, is_held_back=held, needs_witness=needs_witness
+        delivered=delivered,
+        rejected=rejected,
+        is_held_back=held,
+        needs_witness=needs_witness,
+        is_outdated=is_outdated,
     )
 
 
@@ -255,6 +271,8 @@ def _write_delivered(change: _Change, request: Request) -> int:
         )
         .execution_options(synchronize_session=False)
     )
+    if not statement_delivered.receivers:
+        return len(rows)
     change.events += [
         (
             statement_delivered,

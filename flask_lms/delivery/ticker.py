@@ -1,4 +1,6 @@
-"""The ticker: every few seconds it finds in the database what RQ lost, and rings or drains."""
+"""Step 9 of the walk: the net. Every few seconds the ticker finds in the database what is due and
+what RQ lost, and wakes a worker or carries it out itself.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from importlib.metadata import version
 
 from flask import Flask
@@ -19,30 +19,35 @@ from ..app_state import AppState
 from ..database.models import Worker
 from ..recording.record import record_parked
 from . import lease, retention
-from .deliver import Deliverer
+from .streams import Streams
 
 _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
+#: While Redis is away nobody but the ticker sees what is due.
+ALONE_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
 _PURGE_SECONDS = 3600.0
-#: Rung for so long and still nobody came: the ticker carries it out itself.
-_PATIENCE_SECONDS = 20.0
-_HANDS = 4
+#: Woken for so long and still nobody came: the ticker carries it out itself.
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(kw_only=True)
 class Ticker:
-    """One ticker, of the worker that ``state.worker`` names."""
+    """One ticker, of the worker that ``state.worker`` names.
+
+    :param streams: carry out what nobody else does.
+    """
 
     app: Flask
     state: AppState
+    streams: Streams
     monotonic: Callable[[], float] = time.monotonic
+    has_redis: bool = True
     waiting_since: dict[uuid.UUID, float] = field(default_factory=dict)
+    _ticked_at: float = float("-inf")
     _beat_at: float = float("-inf")
     _purged_at: float = float("-inf")
-    _hands: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_HANDS))
-    _under_way: dict[uuid.UUID, Future[None]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Tick until the process ends. A failing tick is logged and the next one tries again."""
@@ -52,68 +57,43 @@ class Ticker:
                 with self.app.app_context():
                     self.tick()
             except Exception:
-                _log.exception("a tick failed; the next one is in %s s", TICK_SECONDS)
-            time.sleep(max(0.1, TICK_SECONDS - (self.monotonic() - started)))
+                _log.exception("a tick failed; the next one is in some seconds")
+            pause = TICK_SECONDS if self.has_redis else ALONE_SECONDS
+            time.sleep(max(0.1, pause - (self.monotonic() - started)))
 
     def tick(self) -> None:
-        """Heartbeat, ring or carry out what is due, decide on mails, forget what is old."""
-        session = self.state.session
+        """Wake or carry out what is due; and, each five seconds, heartbeat, decide on mails, forget
+        what is old.
+        """
+        session, at = self.state.session, self.monotonic()
         now = self.state.clock.now(session())
         if lease.release_dead(session(), f"{self.state.worker}/", _is_alive):
             session.commit()
-        record_parked(self.state)
         due = lease.due(session(), now)
         session.rollback()
-        has_redis = bool(self.state.wake.now(due)) if due else self.state.wake.is_redis_there()
-        self._beat(now, has_redis)
-        self._carry_out(self._overdue(due, has_redis))
-        outages.tick(self.state, now)
-        if self.monotonic() - self._purged_at > _PURGE_SECONDS:
-            self._purged_at = self.monotonic()
-            retention.purge(self.state, now)
-
-    def _overdue(self, due: Sequence[uuid.UUID], has_redis: bool) -> list[uuid.UUID]:
-        at = self.monotonic()
+        wake = self.state.wake
+        self.has_redis = wake.now(due) if due else wake.is_redis_there()
         self.waiting_since = {id: self.waiting_since.get(id, at) for id in due}
-        return [
-            id
-            for id, since in self.waiting_since.items()
-            if not has_redis or at - since > _PATIENCE_SECONDS
-        ]
+        for id, since in self.waiting_since.items():
+            if not self.has_redis or at - since > _PATIENCE_SECONDS:
+                self.streams.put(id)
 
-    def _carry_out(self, ids: Sequence[uuid.UUID]) -> None:
-        """Drain without RQ, a few at a time, beside the ticking: one that hangs holds up nobody."""
-        self._under_way = {id: one for id, one in self._under_way.items() if not one.done()}
-        for id in ids:
-            if id not in self._under_way:
-                self._under_way[id] = self._hands.submit(self._drain, id)
-
-    def _drain(self, id: uuid.UUID) -> None:
-        try:
-            with self.app.app_context():
-                Deliverer(self.state).deliver(id)
-        except Exception:
-            _log.exception("a drain failed; it is tried again")
-
-    def finish(self) -> None:
-        """Wait for the drains under way."""
-        wait(self._under_way.values())
-
-    def close(self) -> None:
-        """Wait for those that have begun, and begin no other."""
-        self._hands.shutdown(cancel_futures=True)
-
-    def _beat(self, now: datetime, has_redis: bool) -> None:
-        if self.monotonic() - self._beat_at < _HEARTBEAT_SECONDS:
+        if at - self._ticked_at < TICK_SECONDS - ALONE_SECONDS / 2:
             return
-        self._beat_at = self.monotonic()
-        session = self.state.session
-        row = session.get(Worker, self.state.worker)
-        if row is None:
-            row = Worker(id=self.state.worker, version=version("flask-lms"), started_at=now)
-            session.add(row)
-        row.seen_at, row.has_redis = now, has_redis
-        session.commit()
+        self._ticked_at = at
+        record_parked(self.state)
+        if at - self._beat_at >= _HEARTBEAT_SECONDS:
+            self._beat_at = at
+            row = session.get(Worker, self.state.worker)
+            if row is None:
+                row = Worker(id=self.state.worker, version=version("flask-lms"), started_at=now)
+                session.add(row)
+            row.seen_at, row.has_redis = now, self.has_redis
+            session.commit()
+        outages.tick(self.state, now)
+        if at - self._purged_at > _PURGE_SECONDS:
+            self._purged_at = at
+            retention.purge(self.state, now)
 
 
 def _is_alive(process_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Step 2 of the walk: after the commit, wake a worker through RQ. Losing a ring loses nothing:
+"""Step 2 of the walk: after the commit, wake a worker through RQ. Losing a message loses nothing:
 the ticker of every worker finds what is due in the database.
 """
 
@@ -25,20 +25,14 @@ from ..errors import LMSError
 
 _log = logging.getLogger(__name__)
 
-QUEUE = "lms"
 #: What a job calls itself in Redis. It names no function: only ``make_job_class`` knows what to do.
 _DELIVER = "flask_lms:deliver"
-#: A job may run a drain (60 s), its last request and one more after a conflict (80 s each).
+#: A job hands its configuration on and ends; while every stream is busy it waits for one.
 _JOB_TIMEOUT_SECONDS = 240
-#: A ring counts for so long, and its job lives no longer: while no worker runs, jobs don't pile up.
+#: A wake counts for so long, and its job lives no longer: while no worker runs, jobs don't pile up.
 #: (Should a job be lost, the ticker has long done its work by then.)
 _WAKE_SECONDS = 600
 _REST_SECONDS = 5.0
-
-
-def wake_key(configuration_id: uuid.UUID) -> str:
-    """The Redis key that stands while a ring waits for its worker."""
-    return f"lms:wake:{configuration_id.hex}"
 
 
 class Wake:
@@ -46,29 +40,51 @@ class Wake:
     which is away or hangs costs a request at most half a second, once.
 
     :param redis_url: ``redis://``, ``rediss://`` or ``unix://``.
+    :param namespace: the queue's name; all keys of ours begin with it.
     :param monotonic: seconds from any start.
     """
 
-    def __init__(self, redis_url: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        namespace: str = "lms",
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.namespace = namespace
         tcp = {} if redis_url.startswith("unix:") else {"socket_connect_timeout": 0.25}
         self._redis = Redis.from_url(
             redis_url, socket_timeout=0.25, retry=Retry(NoBackoff(), 0), **tcp
         )
-        self._queue = Queue(QUEUE, connection=self._redis, serializer=JSONSerializer)
+        self._queue = Queue(namespace, connection=self._redis, serializer=JSONSerializer)
         self._monotonic = monotonic
         self._resting_until = 0.0
 
+    def key(self, configuration_id: uuid.UUID) -> str:
+        """The Redis key that stands from a wake until its worker begins."""
+        return f"{self.namespace}:wake:{configuration_id.hex}"
+
     def now(self, configuration_ids: Iterable[uuid.UUID]) -> bool:
-        """Ask for a drain of each; True when Redis took all of them."""
+        """Ask for a delivery of each; True when Redis took all of them."""
 
-        def ring_all() -> None:
+        def enqueue() -> None:
             for configuration_id in configuration_ids:
-                self._ring_one(configuration_id)
+                key = self.key(configuration_id)
+                if self._redis.set(key, 1, nx=True, ex=_WAKE_SECONDS):
+                    self._queue.enqueue_call(
+                        _DELIVER,
+                        args=(configuration_id.hex,),
+                        timeout=_JOB_TIMEOUT_SECONDS,
+                        ttl=_WAKE_SECONDS,
+                        result_ttl=0,
+                        failure_ttl=3600,
+                        description=f"deliver {configuration_id.hex}",
+                    )
 
-        return self._try(ring_all)
+        return self._try(enqueue)
 
     def at(self, configuration_id: uuid.UUID, at: datetime) -> bool:
-        """Ask for a drain at a time (aware); True when Redis took it. The same time again is the
+        """Ask for a delivery at a time (aware); True when Redis took it. The same time again is the
         same job. RQ knows full seconds only, so the next one is meant: never too early.
         """
         second = math.ceil(at.timestamp())
@@ -77,7 +93,7 @@ class Wake:
                 datetime.fromtimestamp(second, timezone.utc),
                 _DELIVER,
                 configuration_id.hex,
-                job_id=f"lms-{configuration_id.hex}-{second}",
+                job_id=f"{self.namespace}-{configuration_id.hex}-{second}",
                 job_timeout=_JOB_TIMEOUT_SECONDS,
                 result_ttl=0,
                 failure_ttl=3600,
@@ -86,25 +102,12 @@ class Wake:
         )
 
     def answered(self, configuration_id: uuid.UUID) -> None:
-        """A drain has begun: what is recorded from now on rings again."""
-        self._try(lambda: self._redis.delete(wake_key(configuration_id)))
+        """A delivery has begun: what is recorded from now on wakes again."""
+        self._try(lambda: self._redis.delete(self.key(configuration_id)))
 
     def is_redis_there(self) -> bool:
         """Whether Redis answers now."""
         return self._try(self._redis.ping)
-
-    def _ring_one(self, configuration_id: uuid.UUID) -> None:
-        if not self._redis.set(wake_key(configuration_id), 1, nx=True, ex=_WAKE_SECONDS):
-            return
-        self._queue.enqueue_call(
-            _DELIVER,
-            args=(configuration_id.hex,),
-            timeout=_JOB_TIMEOUT_SECONDS,
-            ttl=_WAKE_SECONDS,
-            result_ttl=0,
-            failure_ttl=3600,
-            description=f"deliver {configuration_id.hex}",
-        )
 
     def _try(self, act: Callable[[], object]) -> bool:
         if self._monotonic() < self._resting_until:
@@ -168,6 +171,7 @@ def make_job_class(app: Flask, deliver: Callable[[uuid.UUID], object]) -> type[J
             self._stopped_callback_name = None
             self.webhooks = []
             self.repeats_left = None
+            self.timeout = _JOB_TIMEOUT_SECONDS
             return restored
 
         def send_webhooks(self, *args: Any, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import joinedload
 from ..app_state import AppState
 from ..audit import By, change
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
-from ..database.types import exactly
+from ..database.types import exactly, update
 from ..errors import NotFound
 
 #: Up to so many are looked up one by one; for more the host's list is walked.
@@ -64,17 +64,18 @@ def detach(
         if link is not None:
             made.session.delete(link)
         if cancel_waiting:
-            result = made.session.execute(
+            cancelled = update(
+                made.session,
                 sa.update(Delivery)
                 .where(
                     Delivery.configuration_id == configuration.id,
                     exactly(Delivery.objective_id, objective_id),
                     Delivery.state == DeliveryState.PENDING,
                 )
-                .values(state=DeliveryState.CANCELLED, settled_at=made.now, settled_by=made.by_name)
-                .execution_options(synchronize_session=False)
+                .values(
+                    state=DeliveryState.CANCELLED, settled_at=made.now, settled_by=made.by_name
+                ),
             )
-            cancelled = result.rowcount  # type: ignore[attr-defined]
         named = _named(state, configuration.organization_id, objective_id)
         made.note("detached", configuration, {"objective": named, "cancelled": cancelled})
     return cancelled

@@ -191,8 +191,8 @@ class Objectives:
         """
         listed = itertools.islice(self._walk(None), _WALK * 4) if len(ids) > 2 else iter(())
         found = {one.id: one for one in listed if one.id in ids}
-        slots, owner = self._state.callbacks, self._organization_id
-        return {one: found.get(one) or slots.objective(owner, one) for one in ids}
+        ask, owner = self._state.callbacks.objective, self._organization_id
+        return {one: found.get(one) or ask(owner, one) for one in ids}
 
     def _walk(self, search: str | None) -> Iterator[Objective]:
         offset = 0

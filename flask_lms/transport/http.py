@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -101,8 +101,26 @@ class Transport:
         """The same connections, for requests that all together take no longer than this, nor
         longer than what this one is limited to.
         """
+        if self._pid != os.getpid():
+            self._open()
         limited = copy.copy(self)
         limited._deadline = min(self._deadline, time.monotonic() + seconds)
+        return limited
+
+    def within(
+        self, connect_seconds: float, read_seconds: float, total_seconds: float
+    ) -> Transport:
+        """The same connections, with limits of time that are at most these."""
+        if self._pid != os.getpid():
+            self._open()
+        settings = self._settings
+        limited = copy.copy(self)
+        limited._settings = replace(
+            settings,
+            connect_timeout_seconds=min(settings.connect_timeout_seconds, connect_seconds),
+            read_timeout_seconds=min(settings.read_timeout_seconds, read_seconds),
+            total_timeout_seconds=min(settings.total_timeout_seconds, total_seconds),
+        )
         return limited
 
     def request(

@@ -13,7 +13,7 @@ from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
 from demo.valkey import Valkey
-from flask_lms.delivery.wake import QUEUE, Wake, wake_key
+from flask_lms.delivery.wake import Wake
 
 ONE = uuid.UUID("6f0e5a6c-6f3c-5b0a-9a43-6f2a6c1f5c11")
 
@@ -27,7 +27,7 @@ def redis(valkey: Valkey) -> Redis:
 
 @pytest.fixture
 def queue(redis: Redis) -> Queue:
-    return Queue(QUEUE, connection=redis, serializer=JSONSerializer)
+    return Queue("lms", connection=redis, serializer=JSONSerializer)
 
 
 def test_rings_before_anybody_came_are_one_job(valkey: Valkey, redis: Redis, queue: Queue) -> None:
@@ -45,7 +45,7 @@ def test_while_no_worker_runs_jobs_do_not_pile_up(
 ) -> None:
     """A day of results without a worker: each job that is rung for later replaces an older one."""
     Wake(valkey.url).now([ONE])
-    stands = redis.ttl(wake_key(ONE))
+    stands = redis.ttl(Wake(valkey.url).key(ONE))
     assert stands >= 300
     [job] = queue.jobs
     assert redis.ttl(job.key) == pytest.approx(stands, abs=5)
@@ -73,9 +73,27 @@ def test_a_time_is_never_rung_for_too_early(valkey: Valkey, redis: Redis, queue:
 
 def test_rqs_scheduler_takes_what_was_scheduled(valkey: Valkey, redis: Redis, queue: Queue) -> None:
     Wake(valkey.url).at(ONE, datetime.now(timezone.utc) - timedelta(seconds=5))
-    scheduler = RQScheduler([QUEUE], connection=redis, serializer=JSONSerializer)
+    scheduler = RQScheduler(["lms"], connection=redis, serializer=JSONSerializer)
     scheduler.acquire_locks()  # type: ignore[no-untyped-call]
     scheduler.enqueue_scheduled_jobs()  # type: ignore[no-untyped-call]
     scheduler.release_locks()  # type: ignore[no-untyped-call]
     [job] = queue.jobs
     assert list(job.args) == [ONE.hex]
+
+
+def test_two_installations_on_one_redis_each_have_a_namespace(
+    valkey: Valkey, redis: Redis, queue: Queue
+) -> None:
+    one, other = Wake(valkey.url), Wake(valkey.url, "training-b")
+    assert one.now([ONE])
+    assert other.now([ONE])
+    assert other.at(ONE, datetime.now(timezone.utc) + timedelta(minutes=1))
+    theirs = Queue("training-b", connection=redis, serializer=JSONSerializer)
+    assert (queue.count, theirs.count) == (1, 1)
+    assert (ScheduledJobRegistry(queue=queue).count, ScheduledJobRegistry(queue=theirs).count) == (
+        0,
+        1,
+    )
+    other.answered(ONE)
+    assert redis.exists(one.key(ONE))
+    assert one.key(ONE) == f"lms:wake:{ONE.hex}"  # as before there were namespaces

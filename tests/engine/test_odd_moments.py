@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 
 from flask_lms import Objective, result_recorded
 from flask_lms.database.models import Delivery, DeliveryState
-from flask_lms.delivery.ticker import Ticker
-from flask_lms.recording.record import PARKED
+from flask_lms.recording.record import PARKED, record_parked
 from tests.world import World, result
 
 URL = "http://127.0.0.1:9/xapi"
@@ -189,7 +188,7 @@ def test_of_eight_threads_with_one_result_one_says_queued(world: World, woken: l
         thread.start()
     for thread in threads:
         thread.join()
-    Ticker(app=world.app, state=world.state).tick()
+    record_parked(world.state)
     rows = world.rows()
     assert [row.state for row in rows] == [DeliveryState.PENDING]
     assert sum(one.queued for one in told) <= 1  # 0: the one that came first was parked as well
@@ -215,7 +214,7 @@ def test_two_transactions_record_the_same_in_opposite_orders_and_neither_fails(
         world.lms.record(result("r1"), session=other)
         one.commit()
         other.commit()
-    Ticker(app=world.app, state=world.state).tick()
+    record_parked(world.state)
     rows = world.rows()
     assert sorted((row.result_id, row.state) for row in rows) == [
         ("r1", DeliveryState.PENDING),
@@ -227,16 +226,15 @@ def test_what_another_transaction_records_and_rolls_back_is_recorded_all_the_sam
     world: World, two: Callable[..., tuple[Session, Session]]
 ) -> None:
     one, other = two()
-    ticker = Ticker(app=world.app, state=world.state)
     with one, other:
         world.lms.record(result("r1"), session=one)
         held = world.lms.record(result("r1"), session=other)
         assert (held.queued, held.duplicates) == (0, 1)
         other.commit()
-        ticker.tick()
+        record_parked(world.state)
         assert [row.reason for row in world.rows()] == [PARKED]
         one.rollback()
-    ticker.tick()
+    record_parked(world.state)
     assert [(row.result_id, row.state) for row in world.rows()] == [("r1", DeliveryState.PENDING)]
 
 
@@ -250,7 +248,7 @@ def test_a_correction_that_was_parked_voids_what_came_before(
         world.lms.record(result("r1", revision=1), session=other)
         other.commit()
         one.rollback()
-    Ticker(app=world.app, state=world.state).tick()
+    record_parked(world.state)
     assert sorted((row.revision, row.kind) for row in world.rows()) == [
         (0, "result"),
         (1, "result"),

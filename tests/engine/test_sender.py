@@ -107,7 +107,8 @@ class Row:
 
 @pytest.mark.parametrize("most_bytes", range(1, 60))
 def test_commas_and_brackets_count_in_a_requests_bytes(most_bytes: int) -> None:
-    taken = deliver._fitting([Row(size) for size in (10, 1, 7, 12, 3)], most_bytes)
+    rows = [Row(size) for size in (10, 1, 7, 12, 3)]
+    taken = [rows[index] for index in deliver.fitting(rows, [()] * 5, set(), 9, most_bytes)]
     body = "[" + ",".join("x" * row.size for row in taken) + "]"
     assert len(body) <= most_bytes or len(taken) == 1
 
@@ -146,7 +147,7 @@ def test_after_its_share_a_drain_gives_way_and_rings_again(
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "FAIR_STATEMENTS", 100)
-    configuration = world.attach(**lrs.settings)
+    configuration = world.attach(**lrs.settings, batch_statements=50)
     world.record(*(f"r{n}" for n in range(130)))
     rung: list[Any] = []
     world.state.wake.now = rung.extend

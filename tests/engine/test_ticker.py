@@ -11,6 +11,7 @@ import pytest
 
 from flask_lms.database.models import ConfigurationHealth, Worker
 from flask_lms.delivery import lease
+from flask_lms.delivery.streams import Streams
 from flask_lms.delivery.ticker import Ticker
 from flask_lms.testing import FakeLRS
 from tests.world import World
@@ -19,9 +20,9 @@ from tests.world import World
 @pytest.fixture
 def ticker(world: World) -> Iterator[Ticker]:
     world.state.worker = "host-a/1234abcd"
-    made = Ticker(app=world.app, state=world.state, monotonic=lambda: seconds[0])
-    yield made
-    made.close()
+    streams = Streams(world.app)
+    yield Ticker(app=world.app, state=world.state, streams=streams, monotonic=lambda: seconds[0])
+    streams.close()
 
 
 seconds = [0.0]
@@ -51,7 +52,7 @@ def test_without_redis_a_tick_delivers_by_itself(
     world.attach(**lrs.settings)
     world.record("r1")
     ticker.tick()
-    ticker.finish()
+    assert ticker.streams.wait()
     world.assert_everything_arrived(lrs)
 
 
@@ -66,15 +67,15 @@ def test_with_redis_a_tick_rings_and_leaves_the_work_to_others(
     assert world.states() == {"pending": 1}
 
 
-def test_rung_in_vain_for_twenty_seconds_the_ticker_does_it_itself(
+def test_woken_in_vain_for_ten_seconds_the_ticker_does_it_itself(
     world: World, ticker: Ticker, rung: list[Any], lrs: FakeLRS
 ) -> None:
     world.attach(**lrs.settings)
     world.record("r1")
     ticker.tick()
-    seconds[0] = 21.0
+    seconds[0] = 11.0
     ticker.tick()
-    ticker.finish()
+    assert ticker.streams.wait()
     assert rung
     world.assert_everything_arrived(lrs)
 
@@ -136,10 +137,10 @@ def test_a_destination_that_hangs_does_not_hold_up_the_ticker(
         assert time.monotonic() - started < 2.0
         assert world.db.session.query(Worker).count() == 1
         lrs.delay_seconds = 0.0
-        ticker.finish()
+        assert ticker.streams.wait()
         seconds[0] += 5.0
         ticker.tick()
-        ticker.finish()
+        assert ticker.streams.wait()
         assert len(quick.statements) == 1
     assert world.states()["delivered"] > 1
 
@@ -154,3 +155,32 @@ def test_the_worker_is_seen(world: World, ticker: Ticker) -> None:
     ticker.tick()
     world.db.session.expire_all()
     assert row.seen_at >= first
+
+
+def test_while_redis_is_away_it_looks_often_and_does_the_rest_as_before(
+    world: World, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flask_lms.delivery import ticker as module
+
+    looks, ticks = [], []
+    due = module.lease.due
+    monkeypatch.setattr(module.lease, "due", lambda *args: looks.append(1) or due(*args))
+    monkeypatch.setattr(module.outages, "tick", lambda *args: ticks.append(1))
+    pauses: list[float] = []
+
+    def sleep(pause: float) -> None:
+        pauses.append(pause)
+        seconds[0] += pause
+        if len(pauses) == 20:
+            raise SystemExit
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    with pytest.raises(SystemExit):
+        ticker.run()
+    assert set(pauses) == {module.ALONE_SECONDS}
+    assert (len(looks), len(ticks)) == (20, 2)
+    world.state.wake.is_redis_there = lambda: True
+    pauses.clear()
+    with pytest.raises(SystemExit):
+        ticker.run()
+    assert set(pauses) == {module.TICK_SECONDS}

@@ -97,7 +97,7 @@ def test_workers_of_the_host_that_take_our_queue_by_mistake_lose_nothing(
     world: World, redis: Valkey, url: str, lrs: FakeLRS, tmp_path: Path
 ) -> None:
     """They take our jobs and fail at each of them. The rows in the database stay, and the ticker of
-    ``flask lms worker`` carries out after 20 seconds what nobody came for.
+    ``flask lms worker`` carries out after ten seconds what nobody came for.
     """
     with world.app.app_context():
         world.attach(**lrs.settings)

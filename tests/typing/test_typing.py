@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROOT = Path(flask_lms.__file__).parent.parent
 
 #: Whose names a host writes. The other modules are typed too; ``mypy --strict`` is their test.
-PUBLIC = ("entities", "errors", "extension", "signals", "slots", "testing")
+PUBLIC = ("callbacks", "errors", "events", "extension", "testing", "values")
 
 
 def mypy(folder: Path, name: str) -> str:
@@ -44,7 +44,7 @@ def test_a_hosts_adapter_passes_and_keeps_the_types_of_its_functions(tmp_path: P
     assert mypy(tmp_path, "adapter.py") == ""
 
 
-def test_a_function_that_does_not_fit_its_slot_is_an_error(tmp_path: Path) -> None:
+def test_a_function_that_does_not_fit_its_callback_is_an_error(tmp_path: Path) -> None:
     assert (HERE / "wrong.py").read_text().count("# type: ignore[") == 14
     assert mypy(tmp_path, "wrong.py") == ""
 

@@ -112,6 +112,14 @@ def test_the_host_of_the_readme_shows_the_pages_and_queues_a_result(host):
         assert "jane@acme.example" in delivery.statement
 
 
+def test_the_services_in_the_docs_do_what_is_written(host):
+    code = re.search(r"```python\n(.*?)```", between(TOP / "docs" / "host.md", "services"), re.S)
+    assert code
+    with host.app.app_context():
+        exec(compile(code[1], "host.md", "exec"), {"lms": host.lms})
+        assert [one.name for one in host.lms.configurations.list("acme")] == ["Corporate LMS"]
+
+
 def test_the_tests_in_the_docs_pass(tmp_path):
     code = re.search(r"```python\n(.*?)```", between(TOP / "docs" / "testing.md", "example"), re.S)
     assert code

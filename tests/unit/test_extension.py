@@ -96,7 +96,7 @@ def test_a_second_registration_is_refused_unless_it_replaces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slot", "call"),
+    ("name", "call"),
     [
         ("administrator_loader", r"wrong\(\)"),
         ("objectives_loader", r"wrong\(organization_id, search=…, offset=…, limit=…\)"),
@@ -108,15 +108,15 @@ def test_a_second_registration_is_refused_unless_it_replaces() -> None:
     ],
 )
 def test_a_signature_that_wont_do_is_refused_with_the_call_that_will_be_made(
-    slot: str, call: str
+    name: str, call: str
 ) -> None:
     def wrong(a: Any, b: Any, c: Any, d: Any, e: Any) -> None: ...
 
     with pytest.raises(RuntimeError, match=call):
-        getattr(LMS(), slot)(wrong)
+        getattr(LMS(), name)(wrong)
 
 
-def test_a_missing_slot_is_named_at_first_use_and_not_before(tmp_path: Path) -> None:
+def test_a_missing_callback_is_named_at_first_use_and_not_before(tmp_path: Path) -> None:
     app = make_app()
     SQLAlchemy(app)
     lms = LMS(app)

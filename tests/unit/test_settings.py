@@ -78,6 +78,9 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("LMS_HEALTH_TOKEN", b"x", "Enter a text."),
     ("LMS_TESTS_AT_ONCE", 0, "whole number from 1 to 64"),
     ("LMS_WORKER_PROCESSES", 0, "whole number from 1 to 64"),
+    ("LMS_WORKER_STREAMS", 3, "whole number from 4 to 256"),
+    ("LMS_REQUESTS_AT_ONCE", 0, "whole number from 1 to 64"),
+    ("LMS_REDIS_NAMESPACE", "a b", "Enter up to 40 letters"),
 ]
 
 

@@ -74,7 +74,7 @@ def test_something_else_under_the_same_key_is_unreadable(content: bytes) -> None
 
 
 def test_a_vault_shows_no_key() -> None:
-    assert repr(Encryption([NEW, OLD])) == "<Vault with 2 keys>"
+    assert repr(Encryption([NEW, OLD])) == "<Encryption with 2 keys>"
 
 
 def test_the_flask_secret_key_and_its_fallbacks_are_keys_of_their_own() -> None:

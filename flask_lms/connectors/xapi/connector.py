@@ -42,3 +42,6 @@ class XapiConnector(Connector):
 
     def limits(self, settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return (1 if settings["one_by_one"] else settings["batch_statements"]), None
+
+    def requests_at_once(self, settings: Mapping[str, Any]) -> int | None:
+        return 1 if settings["one_by_one"] else settings.get("requests_at_once")

@@ -45,6 +45,26 @@ def test_every_secret_moves_to_the_newest_key(
     assert rekey(world.state) == RekeyReport(done=0, already=7)
 
 
+def test_each_organization_finds_in_its_history_how_many_were_encrypted_anew(
+    world: World, attached: Callable[[int], None]
+) -> None:
+    world.state.encryption = Encryption([OLD])
+    attached(3)
+    world.organization_id = "globex"
+    world.configuration("Other")
+    world.state.encryption = Encryption([NEW, OLD])
+    rekey(world.state, batch=2, by="operator")
+    rekey(world.state)
+    found = [
+        (row.organization_id, row.changes, row.administrator_name)
+        for row in world.history("rekeyed")
+    ]
+    assert found == [
+        ("acme", {"configurations": 3}, "operator"),
+        ("globex", {"configurations": 1}, "operator"),
+    ]
+
+
 def test_a_stopped_run_goes_on_where_it_was(world: World, attached: Callable[[int], None]) -> None:
     world.state.encryption = Encryption([OLD])
     attached(5)
@@ -56,6 +76,7 @@ def test_a_stopped_run_goes_on_where_it_was(world: World, attached: Callable[[in
     with pytest.raises(KeyboardInterrupt):
         rekey(world.state, batch=2, on_progress=stop)
     assert sum(map(Encryption([NEW]).is_current, _tokens(world))) == 2
+    assert [row.changes for row in world.history("rekeyed")] == [{"configurations": 2}]
     assert rekey(world.state, batch=2) == RekeyReport(done=3, already=2)
 
 

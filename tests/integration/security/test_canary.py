@@ -29,7 +29,7 @@ from flask_lms.alerts import outages, sending
 from flask_lms.connectors.base import TestReport
 from flask_lms.database.models import Delivery
 from flask_lms.delivery import deliver
-from flask_lms.delivery.worker import make_sender, work_off
+from flask_lms.delivery.worker import make_rq_worker, work_off
 from flask_lms.encryption import Encryption
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.transport import Transport
@@ -195,7 +195,7 @@ def _everything_goes_wrong(
     services.update(run.ids[0], settings={"secret": SECRET}, by="Ana")
     world.lms.record_many([result(f"r{number}") for number in range(3)])
     world.db.session.commit()
-    worker = make_sender(world.app)
+    worker = make_rq_worker(world.app, deliver.Deliverer(world.state).deliver)
     worker.subscribe = lambda: None  # type: ignore[method-assign]
     worker.work(burst=True, logging_level="DEBUG")
     for _ in range(12):

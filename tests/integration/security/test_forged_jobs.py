@@ -15,7 +15,8 @@ from redis import Redis
 
 from demo.valkey import Valkey
 from flask_lms.database.models import DeliveryState
-from flask_lms.delivery.worker import make_sender
+from flask_lms.delivery.deliver import Deliverer
+from flask_lms.delivery.worker import make_rq_worker
 from tests.address_cases import Tripwire
 from tests.transport_support import answering, serving
 from tests.world import World, make_world, result
@@ -69,7 +70,7 @@ def _call(function: Any, *args: Any, instance: Any = None, **kw: Any) -> bytes:
 
 
 def _work(world: World) -> None:
-    worker = make_sender(world.app)
+    worker = make_rq_worker(world.app, Deliverer(world.state).deliver)
     worker.subscribe = lambda: None  # type: ignore[method-assign]  # its teardown can stall
     worker.work(burst=True, logging_level="CRITICAL")
 
@@ -177,7 +178,7 @@ def test_an_abandoned_job_calls_nothing_when_it_is_cleaned_away(
     redis.delete("rq:queue:lms")
     redis.zadd("rq:wip:lms", {f"{id}:{uuid.uuid4().hex}": 1})
     _work(host_with_redis)
-    worker = make_sender(host_with_redis.app)
+    worker = make_rq_worker(host_with_redis.app, print)
     worker.clean_registries()
     assert CALLED == []
 
@@ -194,3 +195,15 @@ def test_what_redis_holds_is_an_id_and_nothing_more(host_with_redis: World, valk
     everything = b"".join(job.values()) + b"".join(redis.keys())
     for word in (b"jane", b"Jane", b"canary", b"lms.example.com", b"acme"):
         assert word not in everything
+
+
+def test_a_job_has_our_limit_of_time_whatever_redis_says(
+    host_with_redis: World, valkey: Valkey
+) -> None:
+    """A limit of one second would end a healthy configuration's delivery half way."""
+    taken: list[int] = []
+    worker = make_rq_worker(host_with_redis.app, lambda id: taken.append(job.timeout))
+    id = _forge(Redis.from_url(valkey.url), _call("flask_lms:deliver", "0" * 32), timeout=1)
+    job = worker.job_class.fetch(id, connection=worker.connection, serializer=worker.serializer)
+    job.perform()
+    assert taken == [240]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from demo.valkey import Valkey
@@ -50,7 +51,7 @@ def test_a_sound_installation_passes(world: World, run: Run, valkey: Valkey) -> 
     assert "No fault, " in done.output
     found = json.loads(run("check", "--json").output)
     assert found["ok"]
-    assert {one["name"] for one in found["findings"]} >= {"slots", "tables", "clock", "mail"}
+    assert {one["name"] for one in found["findings"]} >= {"callbacks", "tables", "clock", "mail"}
 
 
 def _with(settings: Settings, **changes: Any) -> Settings:
@@ -66,9 +67,9 @@ def test_redis_away_is_a_fault_with_its_remedy(world: World, run: Run) -> None:
     assert "1 fault, " in done.output
 
 
-def test_each_missing_slot_is_named(world: World) -> None:
+def test_each_missing_callback_is_named(world: World) -> None:
     world.lms._callbacks._functions.pop("objective_loader")
-    finding = only(findings(world), "slots")
+    finding = only(findings(world), "callbacks")
     assert finding.level is Level.FAULT
     assert finding.remedy == "Decorate a function with @lms.objective_loader."
 
@@ -91,7 +92,7 @@ def test_missing_tables_and_columns_are_named(world: World) -> None:
 def test_a_database_that_does_not_answer_is_a_fault(tmp_path: Any) -> None:
     with make_world(f"sqlite:///{tmp_path / 'a.db'}") as world:
         world.state.db = SimpleNamespace(engines={None: _broken_engine()})  # type: ignore[assignment]
-        [finding] = diagnostics._tables(world.state)
+        [finding] = diagnostics.tables(world.state)
     assert (finding.level, finding.name) == (Level.FAULT, "database")
 
 
@@ -110,7 +111,7 @@ def test_clocks_that_are_apart_are_noticed(world: World, seconds: int, level: Le
             return super().now(session) + timedelta(seconds=seconds)
 
     world.state.clock = Off()
-    [finding] = diagnostics._clock(world.state)
+    [finding] = diagnostics.clock(world.state)
     assert finding.level is level
 
 
@@ -213,5 +214,16 @@ def test_a_bind_of_its_own_is_looked_at(tmp_path: Any) -> None:
         LMS_BIND_KEY="lms",
         SQLALCHEMY_BINDS=binds,
     ) as world:
-        [finding] = diagnostics._tables(world.state)
+        [finding] = diagnostics.tables(world.state)
     assert finding.level is Level.OK
+
+
+@pytest.mark.parametrize(("mode", "levels"), [("DELETE", [Level.WARNING]), ("WAL", [])])
+def test_sqlite_without_write_ahead_mode_is_warned_of(
+    tmp_path: Any, mode: str, levels: list[Level]
+) -> None:
+    with make_world(f"sqlite:///{tmp_path / 'host.db'}") as world:
+        world.db.session.execute(sa.text(f"PRAGMA journal_mode={mode}"))
+        world.db.session.commit()
+        found = [one.level for one in diagnostics.check(world.state) if one.name == "SQLite"]
+        assert found == levels

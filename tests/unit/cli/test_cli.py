@@ -51,8 +51,8 @@ def test_the_worker_is_started_with_its_options(
     monkeypatch.setattr(
         "flask_lms.cli.commands.run", lambda app, **options: seen.append((app, options))
     )
-    assert run("worker", "--processes", "2").exit_code == 0
-    assert seen == [(world.app, {"burst": False, "processes": 2})]
+    assert run("worker", "--processes", "2", "--streams", "8").exit_code == 0
+    assert seen == [(world.app, {"burst": False, "processes": 2, "streams": 8})]
     assert run("worker", "--processes", "0").exit_code == 2
 
 
@@ -219,7 +219,7 @@ def test_backfill_says_how_many_and_asks(world: World, run: Run) -> None:
     assert run("backfill", "Corporate LMS", "fire", "--yes").exit_code == 1
 
 
-def test_backfill_without_its_slot_names_the_decorator(world: World, run: Run) -> None:
+def test_backfill_without_its_callback_names_the_decorator(world: World, run: Run) -> None:
     world.configurations.attach(world.configuration().id, "ppe")
     done = run("backfill", "Corporate LMS", "ppe", "--yes")
     assert done.exit_code == 1
@@ -262,7 +262,9 @@ def test_a_counter_is_shown_on_a_terminal_only(
     world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.delivery(world.configuration(), DeliveryState.REJECTED)
-    monkeypatch.setattr("flask_lms.cli.parts._is_terminal", lambda: True)
+    monkeypatch.setattr(
+        "flask_lms.cli.parts.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    )
     assert "\r1 of 1 results" in run("requeue", "--yes").output
     monkeypatch.undo()
     assert "\r" not in run("requeue", "--yes", "--state", "delivered").output

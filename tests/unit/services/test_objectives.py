@@ -146,7 +146,7 @@ def test_an_objective_that_is_not_attached_is_not_back_filled(
         world.objectives.backfill(world.configuration().id, "ppe", None)
 
 
-def test_without_its_slot_there_is_no_back_fill(world: World) -> None:
+def test_without_its_callback_there_is_no_back_fill(world: World) -> None:
     made = world.configuration()
     world.configurations.attach(made.id, "ppe")
     assert not world.objectives.can_backfill()
