@@ -118,6 +118,11 @@ class Objectives:
         self.get(objective_id)
         return sum(1 for _ in self._past(objective_id, since))
 
+    def check_attached(self, configuration_id: uuid.UUID | str, objective_id: str) -> None:
+        """:raises NotFound: the objective isn't attached to this configuration."""
+        if objective_id not in {link.objective_id for link in self._links_of(configuration_id)}:
+            raise NotFound("This objective is not attached to this LMS configuration.")
+
     def backfill(
         self,
         configuration_id: uuid.UUID | str,
@@ -133,8 +138,7 @@ class Objectives:
         """
         configurations = Configurations(self._state, self._organization_id)
         configuration = configurations.get(configuration_id)
-        if objective_id not in {link.objective_id for link in self._links_of(configuration.id)}:
-            raise NotFound("This objective is not attached to this LMS configuration.")
+        self.check_attached(configuration.id, objective_id)
         target, queued, duplicates, done = configuration.id, 0, 0, 0
         not_sent: list[NotSent] = []
         past = self._past(objective_id, since)

@@ -50,7 +50,9 @@ class _Act:
 
 def _note(action: str) -> Callable[[AppState, Work, Change], None]:
     def note(state: AppState, work: Work, made: Change) -> None:
-        about = made.session.get(Configuration, work.configuration_id)
+        about = None
+        if work.configuration_id is not None:
+            about = made.session.get(Configuration, work.configuration_id)
         since = {"since": work.asked["since"]} if "since" in work.asked else {}
         made.note(action, about, {**since, **work.counts}, organization_id=work.organization_id)
 

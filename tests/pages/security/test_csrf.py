@@ -15,7 +15,7 @@ from flask_wtf import CSRFProtect
 from flask_lms import ObjectiveResult, Participant
 from flask_lms.alerts import unsubscribe
 from flask_lms.database.models import DeliveryState
-from flask_lms.services import connection_test
+from flask_lms.services import connection_test, tasks
 from tests.pages.security.support import routes, rows_of
 from tests.pages.site import BEN, create, deliver, make_site
 from tests.pages.support import form_of
@@ -106,6 +106,13 @@ def _objective(world: World, client: FlaskClient) -> Post:
     return "/lms/objectives/harbor-1", {"configuration_id": str(create(world, url=URL))}
 
 
+def _task(world: World, client: FlaskClient) -> Post:
+    with world.app.app_context():
+        asked = {"ids": ["harbor-1"], "cancels": False}
+        task = tasks.ask(world.state, "harbor", "detach", asked, by="operator")
+        return f"/lms/tasks/{task.id}/stop", {"confirmed": "1"}
+
+
 _EDITED = {
     "name": "Renamed", "contact_emails": "a@harbor.example", "language": "en", "lms_version": "1",
 }  # fmt: skip
@@ -124,6 +131,7 @@ POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "objective": _objective,
     "delivery_act": _delivery("send-again", DeliveryState.REJECTED),
     "delivery_act cancel": _delivery("cancel", DeliveryState.PENDING),
+    "stop_task": _task,
     "alerts": _configuration("/alerts", act="mute", email="ana.ruiz@harbor.example"),
     "alerts test": _configuration("/alerts", act="test"),
 }
