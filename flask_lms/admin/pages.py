@@ -201,7 +201,7 @@ def stream(template: str, pieces: Iterator[str], **values: Any) -> Response:
     head, _, tail = response.get_data(as_text=True).partition(mark)
 
     def parts() -> Iterator[str]:
-        # No transaction is open while others are waited for.
+        # No transaction is open while others are waited for, if Flask kept the page's session.
         state().session.commit()
         yield head
         yield from pieces

@@ -431,7 +431,7 @@ def kill_them(url: str, count: int, kills: int, every: tuple[float, float]) -> s
 
 
 def start(url: str, count: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", __name__, url, str(count)])
+    return subprocess.Popen([sys.executable, "-m", "tests.engine.test_tasks", url, str(count)])
 
 
 @pytest.mark.timeout(200)
