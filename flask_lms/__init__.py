@@ -4,6 +4,7 @@ Every name that its calls take or return can be imported from here.
 """
 
 from .audit import Slice
+from .checks import Refused
 from .connectors.base import (
     Answer,
     BuildContext,
@@ -11,10 +12,12 @@ from .connectors.base import (
     Cause,
     Cleaned,
     Connector,
+    Field,
     NotSendable,
     Stage,
     StageState,
     Statement,
+    Stored,
     TestReport,
     Verdict,
 )
@@ -100,6 +103,7 @@ __all__ = [
     "DeliveryRejected",
     "DeliveryState",
     "EditConflict",
+    "Field",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
@@ -118,6 +122,7 @@ __all__ = [
     "Page",
     "Participant",
     "Recorded",
+    "Refused",
     "Reply",
     "ResultRecorded",
     "Score",
@@ -132,6 +137,7 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Stored",
     "TestReport",
     "TooManyTests",
     "Transport",
