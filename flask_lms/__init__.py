@@ -43,6 +43,7 @@ from .errors import (
     NotFound,
     SecretUnreadable,
     SetupError,
+    TooManyTests,
 )
 from .events import (
     AlertSent,
@@ -142,6 +143,7 @@ __all__ = [
     "StepResult",
     "Stored",
     "TestReport",
+    "TooManyTests",
     "Transport",
     "Unreachable",
     "Verdict",

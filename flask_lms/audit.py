@@ -13,7 +13,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -99,25 +99,27 @@ def write(
         changes=dict(changes or {}),
     )
     session.add(row)
-    event = AuditEvent(
-        organization_id=organization_id,
+    session.info.setdefault(_UNTOLD, []).append((row, _event(row)))
+    return row
+
+
+def _event(row: Audit) -> AuditEvent:
+    return AuditEvent(
+        organization_id=row.organization_id,
         configuration_id=row.configuration_id,
         administrator_id=row.administrator_id,
-        action=action,
-        at=at,
+        action=row.action,
+        at=row.at,
         changes=row.changes,
     )
-    session.info.setdefault(_UNTOLD, []).append((row, event))
-    return row
 
 
 def amend(session: Session | scoped_session[Session], row: Audit, **facts: Any) -> None:
     """Add facts to a row that is written already, before the host is told of it."""
+    row = session.merge(row)  # the host may have ended the session that wrote it
     row.changes = {**row.changes, **facts}
-    session.info[_UNTOLD] = [
-        (one, replace(event, changes=row.changes) if one is row else event)
-        for one, event in session.info.get(_UNTOLD, ())
-    ]
+    untold = [pair for pair in session.info.get(_UNTOLD, ()) if pair[0] is not row]
+    session.info[_UNTOLD] = [(row, _event(row)), *untold]
 
 
 def tell(state: AppState) -> None:

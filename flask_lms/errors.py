@@ -85,6 +85,19 @@ class EditConflict(LMSError):
         )
 
 
+class TooManyTests(LMSError):
+    """A connection test has to wait for others. Nothing was asked of the LMS.
+
+    :param sentence: what people read.
+    :param seconds: to wait.
+    """
+
+    def __init__(self, sentence: str, seconds: int) -> None:
+        self.sentence: str = sentence
+        self.seconds: int = seconds
+        super().__init__(sentence)
+
+
 class SecretUnreadable(LMSError):
     """A stored secret can't be decrypted with any key in use, so nothing is sent with it."""
 

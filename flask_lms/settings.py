@@ -151,6 +151,12 @@ class Settings:
     total_timeout_seconds: float = _key(
         number(0.2, 80), "How long a whole request to an LMS may take.", 75.0
     )
+    tests_at_once: int = _key(
+        whole(1, 64),
+        "How many connection tests may be under way at a time; each holds a thread of your web "
+        "server for up to 12 seconds, so keep it below their number.",
+        2,
+    )
     batch_statements: int = _key(
         whole(1, 500),
         "Maximum number of statements per request. Requests begin with at most 50 and grow while "

@@ -19,6 +19,7 @@ from . import (
     objectives,
     pages,
     probe,
+    tasks,
     toolbox,
 )
 
@@ -57,6 +58,8 @@ PAGES = (
     _Page("/deliveries/<uuid:delivery_id>", "delivery", deliveries.one),
     _Page(f"{_ONE}/deliveries", "configuration_deliveries", deliveries.of_configuration),
     _Page(f"{_ONE}/alerts", "alerts", alerts.page, "GET POST"),
+    _Page("/tasks/<uuid:task_id>", "task", tasks.page),
+    _Page("/tasks/<uuid:task_id>/stop", "stop_task", tasks.stop, "GET POST"),
     _Page("/history", "history", history.page),
     _Page("/history.csv", "history_csv", history.as_csv),
     _Page("/help", "help", help.page),

@@ -15,8 +15,9 @@ from ..connectors.base import TRANSPORT_CAUSES, Cause
 from ..database.models import Configuration, DeliveryState
 from ..delivery.decide import NOT_VERIFIED
 from ..i18n import N_, gettext, ngettext
-from ..services.deliveries import Deliveries, DeliveryFilter
-from . import csv_files, pages, wording
+from ..services.deliveries import Deliveries, DeliveryFilter, asked_of
+from ..services.steps import MOST_AT_ONCE
+from . import csv_files, pages, tasks, wording
 from .forms import ActForm
 from .pages import as_uuid, clean_text
 
@@ -79,6 +80,7 @@ def _page(configuration: Configuration | None) -> ResponseReturnValue:
         configuration=configuration,
         configurations=[one for one in everything if one.deleted_at is None],
         by_id={one.id: one for one in everything},
+        under_way=tasks.under_way(),
         rows=found.items,
         next=found.next,
         searched_to=found.searched_to,
@@ -158,6 +160,7 @@ class _Act:
     """An act on deliveries.
 
     :param question: in words, for how many. :param facts: sentences on what follows.
+    :param task: what a worker is asked when it is about many.
     :param do: does it and says what was done.
     """
 
@@ -166,6 +169,7 @@ class _Act:
     facts: tuple[str, ...]
     nothing: str
     count: Callable[..., int]
+    task: str
     do: Callable[[Deliveries, DeliveryFilter], str]
     is_danger: bool = False
 
@@ -192,6 +196,7 @@ _ACTS = {
         ),
         nothing=N_("None of these can be sent again: they wait already, or were never built."),
         count=Deliveries.count_sendable,
+        task="send_again",
         do=lambda service, chosen: ngettext(
             "%(n)s result is being sent again.",
             "%(n)s results are being sent again.",
@@ -207,6 +212,7 @@ _ACTS = {
         ),
         nothing=N_("There is nothing to check again."),
         count=Deliveries.count_checkable,
+        task="check_again",
         do=_check_again,
     ),
     "cancel": _Act(
@@ -218,6 +224,7 @@ _ACTS = {
         ),
         nothing=N_("Nothing here waits to be sent."),
         count=Deliveries.count_cancellable,
+        task="cancel",
         do=lambda service, chosen: ngettext(
             "%(n)s result was cancelled.",
             "%(n)s results were cancelled.",
@@ -252,6 +259,14 @@ def confirm_act(act: str) -> ResponseReturnValue:
         return pages.go("deliveries", **carried)
 
     def do() -> ResponseReturnValue:
+        if count > MOST_AT_ONCE:
+            asked = asked_of(pages.state(), pages.organization_id(), spec.task, chosen)
+            return tasks.hand_over(
+                spec.task,
+                asked,
+                configuration_id=as_uuid(str(chosen.get("configuration_id"))),
+                total=count,
+            )
         pages.notice(spec.do(service, chosen))
         if len(ticked) == 1:
             return pages.go("delivery", delivery_id=ticked[0])

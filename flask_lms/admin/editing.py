@@ -8,6 +8,8 @@ all at once, and all is checked then.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 from flask import Response, request
 from flask.typing import ResponseReturnValue
@@ -15,10 +17,10 @@ from flask_wtf import FlaskForm
 
 from .. import checks
 from ..checks import Errors
-from ..connectors.base import Connector, Preview, TestReport
-from ..errors import EditConflict, InvalidConfiguration
-from ..i18n import date, date_time, gettext, language
-from ..services import configurations, connection_test
+from ..connectors.base import Connector, Preview, Stage, TestReport
+from ..errors import EditConflict, InvalidConfiguration, TooManyTests
+from ..i18n import date, date_time, gettext, language, translate
+from ..services import configurations
 from ..services.configurations import Configurations
 from . import pages, probe
 from .forms import BasicsForm, carried, connector_form, show_errors, take_post, typed
@@ -75,9 +77,9 @@ def connection(type: str) -> ResponseReturnValue:
     service = Configurations(state, pages.organization_id())
     try:
         if act == "test":
-            is_limited = connection_test.is_limited(state, by)
-            report = None if is_limited else service.test_settings(type, settings, by=by)
-            return _show_connection(connector, first, second, report, is_limited)
+            remarks = probe.remarks(connector, settings, service)
+            steps = service.start_test_of_settings(type, settings, by=by)
+            return _show_connection(connector, first, second, steps, remarks=remarks)
         configuration = service.create(
             pages.organization_id(),
             first.name.data or "",
@@ -92,14 +94,16 @@ def connection(type: str) -> ResponseReturnValue:
         if any(name not in second for name in error.errors):
             return _show_basics(first, second)
         return _show_connection(connector, first, second)
+    except TooManyTests as error:
+        return _show_connection(connector, first, second, wait=translate(error.sentence))
     if act == "save_test":
         return go_on_posting("test", configuration_id=configuration.id)
     found = probe.remarks(connector, settings, service, configuration.id)
     odd = [
         *found.hints,
         *(
-            gettext("“%(name)s” sends to the same address with the same key.", name=other.name)
-            for other in found.same
+            gettext("“%(name)s” sends to the same address with the same key.", name=name)
+            for _, name in found.same
         ),
     ]
     done = gettext("“%(name)s” was created.", name=configuration.name)
@@ -123,26 +127,23 @@ def _show_connection(
     connector: Connector,
     first: BasicsForm,
     second: FlaskForm,
-    report: TestReport | None = None,
-    is_limited: bool = False,
-) -> Response:
-    remarks = probe.Remarks()
-    if report is not None:
-        service = Configurations(pages.state(), pages.organization_id())
-        remarks = probe.remarks(connector, typed(second), service)
-    return render(
-        "wizard_connection.html",
-        form=second,
-        forms=[second],
-        connector=connector,
-        basics=first,
-        hidden=list(carried(first)),
-        previews=_previews(connector, second),
-        is_preview=request.form.get("act") == "preview",
-        report=report and probe.present(report, connector.type),
-        is_limited=is_limited,
-        remarks=remarks,
-    )
+    steps: Iterator[Stage | TestReport] | None = None,
+    **more: Any,
+) -> ResponseReturnValue:
+    shown: dict[str, Any] = {
+        "form": second,
+        "forms": [second],
+        "connector": connector,
+        "basics": first,
+        "hidden": list(carried(first)),
+        "previews": _previews(connector, second),
+        "is_preview": request.form.get("act") == "preview",
+        "wait": None,
+        **more,
+    }
+    if steps is not None:
+        return probe.stream("wizard_connection.html", connector.type, steps, **shown)
+    return render("wizard_connection.html", **shown)
 
 
 def _previews(connector: Connector, form: FlaskForm) -> list[Preview]:
@@ -168,19 +169,17 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
     )
     first.offer(state.registry)
     second = connector_form(connector, configuration.settings) if connector else None
-    report: TestReport | None = None
-    is_limited, conflict, code = False, None, 200
+    steps: Iterator[Stage | TestReport] | None = None
+    wait, conflict, code = None, None, 200
     is_preview = request.form.get("act") == "preview"
     if request.method == "POST" and take_post(first) and not is_preview:
         settings = typed(second) if second is not None else None
         version = request.form.get("lms_version", "")
         try:
             if request.form.get("act") == "test" and settings is not None:
-                is_limited = connection_test.is_limited(state, pages.administrator())
-                if not is_limited:
-                    report = service.test_settings(
-                        configuration.type, settings, configuration_id, pages.administrator()
-                    )
+                steps = service.start_test_of_settings(
+                    configuration.type, settings, configuration_id, pages.administrator()
+                )
             else:
                 service.update(
                     configuration_id,
@@ -194,6 +193,8 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
                 return go_on_posting("test", configuration_id=configuration_id)
         except InvalidConfiguration as error:
             show_errors(error, *([first] if second is None else [first, second]))
+        except TooManyTests as error:
+            wait = translate(error.sentence)
         except EditConflict as error:
             # What was typed stays, and a second save goes over it knowingly.
             configuration, code = service.get(configuration_id), 409
@@ -216,17 +217,17 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
         how = gettext("Leave it blank to keep it. Type a new one to replace it.")
         for name in connector.secret_fields:
             second[name].description = f"{known} {how}"
-    return render(
-        "edit.html",
-        code=code,
-        configuration=configuration,
-        connector=connector,
-        basics=first,
-        form=second,
-        forms=[first] if second is None else [first, second],
-        previews=connector and second is not None and _previews(connector, second),
-        is_preview=is_preview,
-        report=report and probe.present(report, configuration.type),
-        is_limited=is_limited,
-        conflict=conflict,
-    )
+    shown: dict[str, Any] = {
+        "configuration": configuration,
+        "connector": connector,
+        "basics": first,
+        "form": second,
+        "forms": [first] if second is None else [first, second],
+        "previews": connector and second is not None and _previews(connector, second),
+        "is_preview": is_preview,
+        "wait": wait,
+        "conflict": conflict,
+    }
+    if steps is not None:
+        return probe.stream("edit.html", configuration.type, steps, **shown)
+    return render("edit.html", code=code, **shown)

@@ -12,13 +12,16 @@ from flask.typing import ResponseReturnValue
 from ..database.models import DeliveryState
 from ..errors import NotFound
 from ..i18n import date, gettext, ngettext
-from . import pages, wording
+from ..services.steps import MOST_AT_ONCE
+from . import pages, tasks, wording
 from .forms import ActForm
 from .pages import clean_text
 
 _LIMIT = 50
 #: For more than these, waiting results are not counted objective by objective.
 _FEW = 5
+#: Past results are counted up to so many while somebody waits.
+_MOST_COUNTED = 2000
 #: What a question carries on from the page that led to it.
 _CARRIED = ("ids", "all", "q", "past", "since")
 
@@ -63,7 +66,14 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
     form = ActForm()
     problem = None
     if request.method == "POST" and form.validate_on_submit():
-        if chosen := _posted():
+        chosen = _posted()
+        if len(chosen) > MOST_AT_ONCE:
+            if _since_posted() is not None:
+                return pages.go_on_posting("backfill", configuration_id=configuration_id)
+            return tasks.hand_over(
+                "attach", {"ids": chosen}, configuration_id=configuration_id, total=len(chosen)
+            )
+        if chosen:
             count = service.attach_many(configuration_id, chosen, pages.administrator())
             if not count:  # attached already; if there is no such objective, this is a 404
                 service.attach(configuration_id, chosen[0], pages.administrator())
@@ -101,6 +111,7 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
         form=form,
         forms=[form],
         problem=problem,
+        under_way=tasks.under_way(configuration_id),
         can_backfill=objectives.can_backfill(),
         today=pages.now().date(),
     )
@@ -113,10 +124,19 @@ def backfill(configuration_id: uuid.UUID) -> ResponseReturnValue:
     chosen, since = _posted(), _since_posted()
     if not chosen or since is None:
         return pages.go("attach", configuration_id=configuration_id)
-    linked = {link.objective_id for link in service.links(configuration_id)}
-    ids = [one for one in chosen if one in linked]
+    are_many = len(chosen) > MOST_AT_ONCE
+    if are_many:  # those that aren't attached yet are attached by the worker
+        ids, count = list(chosen), None
+    else:
+        linked = {link.objective_id for link in service.links(configuration_id)}
+        ids = [one for one in chosen if one in linked]
+        count = objectives.count_past_of(ids, since, _MOST_COUNTED + 1)
 
     def act() -> ResponseReturnValue:
+        if count is None or count > MOST_AT_ONCE:
+            asked = {"objectives": ids, "since": since.isoformat()}
+            asked |= {"ids": ids} if are_many else {}
+            return tasks.hand_over("backfill", asked, configuration_id=configuration_id)
         queued = not_sent = 0
         for objective_id in ids:
             done = objectives.backfill(configuration_id, objective_id, since, pages.administrator())
@@ -133,20 +153,26 @@ def backfill(configuration_id: uuid.UUID) -> ResponseReturnValue:
         pages.notice(text, "warn" if not_sent else "ok")
         return pages.go("attach", configuration_id=configuration_id, show="attached")
 
-    count = sum(objectives.count_past(objective_id, since) for objective_id in ids)
+    facts = [
+        ngettext(
+            "Of %(n)s objective, since %(date)s.",
+            "Of %(n)s objectives, since %(date)s.",
+            len(ids),
+            date=date(since),
+        ),
+        gettext("Results that were sent before are not sent twice."),
+    ]
+    if count is None:
+        facts[:0] = [gettext("This attaches these objectives and sends their past results.")]
+    elif count > _MOST_COUNTED:
+        facts[:0] = [gettext("This sends more than %(n)s results.", n=_MOST_COUNTED)]
+    else:
+        sends = ngettext("This sends %(n)s result.", "This sends %(n)s results.", count)
+        facts[:0] = [sends]
     return pages.confirm(
         act,
         title=gettext("Send past results to “%(name)s”?", name=configuration.name),
-        facts=[
-            ngettext("This sends %(n)s result.", "This sends %(n)s results.", count),
-            ngettext(
-                "Of %(n)s objective, since %(date)s.",
-                "Of %(n)s objectives, since %(date)s.",
-                len(ids),
-                date=date(since),
-            ),
-            gettext("Results that were sent before are not sent twice."),
-        ],
+        facts=facts,
         button=gettext("Send past results"),
         back=pages.url("attach", configuration_id=configuration_id, show="attached"),
         carried=_CARRIED,
@@ -166,6 +192,11 @@ def detach(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
     def act() -> ResponseReturnValue:
         cancels = request.form.get("waiting") == "cancel"
+        if len(ids) > MOST_AT_ONCE:
+            asked = {"ids": ids, "cancels": cancels}
+            return tasks.hand_over(
+                "detach", asked, configuration_id=configuration_id, total=len(ids)
+            )
         cancelled = sum(
             service.detach(configuration_id, one, cancels, pages.administrator()) for one in ids
         )

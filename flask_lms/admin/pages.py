@@ -7,8 +7,9 @@ everything shown or changed is that administrator's, and nothing else's.
 from __future__ import annotations
 
 import functools
+import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, ParamSpec, cast
 
@@ -20,11 +21,13 @@ from flask import (
     redirect,
     render_template,
     request,
+    stream_with_context,
     url_for,
 )
 from flask import session as cookie
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
+from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from ..app_state import AppState
@@ -173,6 +176,8 @@ class View:
 
     #: Asked for by every page; the host's Jinja may be strict about what is undefined.
     forms: Sequence[Any] = ()
+    #: Where :func:`stream` puts its pieces.
+    stream: Markup | None = None
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values)
@@ -183,6 +188,28 @@ def render(template: str, *, code: int = 200, **values: Any) -> Response:
     response = make_response(render_template(f"lms/{template}", lms=View(values)), code)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def stream(template: str, pieces: Iterator[str], **values: Any) -> Response:
+    """:func:`render`, with the pieces where the template has ``lms.stream``, each as it comes.
+
+    The layout is rendered once and cut there. Nothing is changed in the cookie any more then.
+    """
+    mark = f"<!-- {secrets.token_hex(16)} -->"
+    response = render(template, stream=Markup(mark), **values)  # noqa: S704  # nosec B704
+    head, _, tail = response.get_data(as_text=True).partition(mark)
+
+    def parts() -> Iterator[str]:
+        # No transaction is open while others are waited for, if Flask kept the page's session.
+        state().session.commit()
+        yield head
+        yield from pieces
+        yield tail
+
+    del response.headers["Content-Length"]
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it all until the end
+    response.response = stream_with_context(parts())
     return response
 
 

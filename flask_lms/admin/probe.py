@@ -1,20 +1,18 @@
-"""Connection test: each stage with its outcome, what the LMS said, and what to do."""
+"""Connection test: each stage as it ends, what the LMS said, and what to do."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import request
+from flask import get_template_attribute, request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import Connector, Stage, TestReport
-from ..database.models import Configuration
-from ..errors import InvalidConfiguration, NotFound
+from ..connectors.base import Connector, Stage, StageState, TestReport
+from ..errors import InvalidConfiguration, NotFound, TooManyTests
 from ..i18n import gettext, translate
-from ..services import connection_test
 from ..services.configurations import Configurations
 from . import pages
 from .forms import ActForm, connector_form, typed
@@ -22,51 +20,51 @@ from .wording import Badge
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """A test report in words.
-
-    :param lead: the outcome in a sentence.
-    """
-
-    is_connected: bool
-    lead: str
-    stages: Sequence[tuple[Stage, Badge]]
-    remedies: Sequence[str] = ()
-    words: str | None = None
-    stored: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Remarks:
     """What is odd but allowed in settings.
 
     :param hints: sentences.
-    :param same: other configurations with the same address and key.
+    :param same: id and name of other configurations with the same address and key.
     """
 
     hints: Sequence[str] = ()
-    same: Sequence[Configuration] = ()
+    same: Sequence[tuple[uuid.UUID, str]] = ()
 
 
-def present(report: TestReport, type: str, done: str = "") -> Report:
-    """The report as the page shows it.
+def stream(
+    template: str,
+    type: str,
+    steps: Iterator[Stage | TestReport],
+    done: str = "",
+    **values: Any,
+) -> ResponseReturnValue:
+    """The page of a test that has begun: each stage as it ends, then what came of it.
 
     :param done: the sentence when all went well; default: that of a connection test.
     """
     badges = {
-        "ok": Badge(tone="ok", icon="check", label=gettext("OK")),
-        "failed": Badge(tone="bad", icon="cross", label=gettext("Failed")),
-        "skipped": Badge(tone="off", icon="minus", label=gettext("Skipped")),
+        StageState.OK: Badge(tone="ok", icon="check", label=gettext("OK")),
+        StageState.FAILED: Badge(tone="bad", icon="cross", label=gettext("Failed")),
+        StageState.SKIPPED: Badge(tone="off", icon="minus", label=gettext("Skipped")),
     }
-    lead, remedies = pages.state().registry.explain(type, report.cause, report.facts)
-    return Report(
-        is_connected=report.is_connected,
-        lead=lead or done or gettext("Connected. Nothing was stored in your LMS."),
-        stages=[(stage, badges[stage.state.value]) for stage in report.stages],
-        remedies=remedies,
-        words=None if report.words in [stage.words for stage in report.stages] else report.words,
-        stored=report.stored,
-    )
+    show_stage = get_template_attribute("lms/_test.html", "stage")
+    show_outcome = get_template_attribute("lms/_test.html", "outcome")
+
+    def pieces() -> Iterator[str]:
+        said = []
+        yield '<ol class="flms-timeline">'
+        for step in steps:
+            if isinstance(step, Stage):
+                said.append(step.words)
+                yield show_stage(step, badges[step.state])
+                continue
+            lead, remedies = pages.state().registry.explain(type, step.cause, step.facts)
+            lead = lead or done or gettext("Connected. Nothing was stored in your LMS.")
+            words = None if step.is_connected or step.words in said else step.words
+            yield "</ol>"
+            yield show_outcome(step.is_connected, lead, remedies, words, step.stored, values)
+
+    return pages.stream(template, pieces(), **values)
 
 
 def remarks(
@@ -83,7 +81,10 @@ def remarks(
     except InvalidConfiguration:
         return Remarks()
     same = service.same_target(pages.organization_id(), connector.type, cleaned.settings, except_id)
-    return Remarks(hints=[translate(hint) for hint in cleaned.hints], same=same)
+    return Remarks(
+        hints=[translate(hint) for hint in cleaned.hints],
+        same=[(one.id, one.name) for one in same],
+    )
 
 
 def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
@@ -93,29 +94,30 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
     configuration = service.get(configuration_id)
     connector = state.registry.get(configuration.type)
     form = ActForm()
-    report, is_limited, odd = None, False, Remarks()
+    shown: dict[str, Any] = {
+        "form": form,
+        "forms": [form],
+        "configuration": configuration,
+        "configuration_id": configuration_id,
+        "was_saved": "act" in request.form,
+        "has_sample": connector is not None and connector.has_sample,
+        "wait": None,
+    }
     if request.method == "POST" and form.validate_on_submit():
-        is_limited = connection_test.is_limited(state, pages.administrator())
-        if not is_limited:
-            done = service.test(configuration_id, pages.administrator())
-            report = present(done, configuration.type)
-            configuration = service.get(configuration_id)
+        type = configuration.type
         if connector is not None:
             # "Save and test" posts on to here, so what was typed is at hand.
-            was_saved = "act" in request.form
-            values = typed(connector_form(connector)) if was_saved else None
-            odd = remarks(connector, values or configuration.settings, service, configuration.id)
-    return pages.render(
-        "test.html",
-        form=form,
-        forms=[form],
-        configuration=configuration,
-        report=report,
-        is_limited=is_limited,
-        was_saved="act" in request.form,
-        remarks=odd,
-        has_sample=connector is not None and connector.has_sample,
-    )
+            values = typed(connector_form(connector)) if shown["was_saved"] else None
+            shown["remarks"] = remarks(
+                connector, values or configuration.settings, service, configuration_id
+            )
+        try:
+            steps = service.start_test(configuration_id, pages.administrator())
+        except TooManyTests as error:
+            shown["wait"] = translate(error.sentence)
+        else:
+            return stream("test.html", type, steps, **shown)
+    return pages.render("test.html", **shown)
 
 
 def sample(configuration_id: uuid.UUID) -> ResponseReturnValue:
@@ -123,31 +125,33 @@ def sample(configuration_id: uuid.UUID) -> ResponseReturnValue:
     state = pages.state()
     service = Configurations(state, pages.organization_id())
     configuration = service.get(configuration_id)
-    connector = state.registry.get(configuration.type)
+    type, name = configuration.type, configuration.name
+    connector = state.registry.get(type)
     if connector is None or not connector.has_sample:
         raise NotFound("This LMS type has no sample result.")
 
     def act() -> ResponseReturnValue:
-        report = None
-        is_limited = connection_test.is_limited(state, pages.administrator())
-        if not is_limited:
-            done = gettext("Your LMS took the sample result.")
-            found = service.send_sample(configuration_id, pages.administrator())
-            report = present(found, configuration.type, done)
-        return pages.render(
-            "test.html",
-            form=ActForm(),
-            configuration=service.get(configuration_id),
-            report=report,
-            is_limited=is_limited,
-            was_saved=False,
-            remarks=Remarks(),
-            has_sample=True,
-        )
+        form = ActForm()
+        shown: dict[str, Any] = {
+            "form": form,
+            "forms": [form],
+            "configuration": configuration,
+            "configuration_id": configuration_id,
+            "was_saved": False,
+            "has_sample": True,
+            "wait": None,
+        }
+        try:
+            steps = service.start_sample(configuration_id, pages.administrator())
+        except TooManyTests as error:
+            shown["wait"] = translate(error.sentence)
+            return pages.render("test.html", **shown)
+        done = gettext("Your LMS took the sample result.")
+        return stream("test.html", type, steps, done, **shown)
 
     return pages.confirm(
         act,
-        title=gettext("Send a sample result to “%(name)s”?", name=configuration.name),
+        title=gettext("Send a sample result to “%(name)s”?", name=name),
         facts=[
             gettext("Your LMS gets one result of an invented person, Jane Doe, marked as a test."),
             gettext("It is read back, to show how your LMS stored it, and then taken back."),

@@ -11,16 +11,19 @@ from typing import Any, TypeVar
 import click
 from flask.cli import AppGroup, ScriptInfo
 
+from ..audit import as_id
 from ..connectors.base import StageState
-from ..database.models import DeliveryState
+from ..database.models import DeliveryState, Task
 from ..delivery import retention
 from ..delivery.worker import run
 from ..errors import InvalidConfiguration, LMSError
+from ..services import tasks
 from ..services.configurations import Configurations
-from ..services.deliveries import Deliveries, DeliveryFilter
+from ..services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, asked_of
 from ..services.objectives import Objectives
 from ..services.overview import Overview
 from ..services.overview import health as health_of
+from ..services.steps import MOST_AT_ONCE
 from . import diagnostics
 from .diagnostics import Finding, Level
 from .keys import rekey
@@ -259,10 +262,17 @@ def requeue(
         click.echo(f"This sends {count(sendable, 'result')} again and checks {checkable} again.")
     if sendable + checkable and not yes:
         click.confirm("Continue?", abort=True, err=True)
-    with progress("results", sendable) as show:
-        sent = service.send_again(by=OPERATOR, on_progress=show, **which)
-    with progress("results", checkable) as show:
-        checked = service.check_again(by=OPERATOR, on_progress=show, **which)
+    owner = about.organization_id if about else organization
+    if owner is not None and sendable > MOST_AT_ONCE:
+        sent = _by_task(owner, "send_again", which, sendable).counts.get("deliveries", 0)
+    else:
+        with progress("results", sendable) as show:
+            sent = service.send_again(by=OPERATOR, on_progress=show, **which)
+    if owner is not None and checkable > MOST_AT_ONCE:
+        checked = CheckedAgain(**_by_task(owner, "check_again", which, checkable).counts)
+    else:
+        with progress("results", checkable) as show:
+            checked = service.check_again(by=OPERATOR, on_progress=show, **which)
     if as_json:
         echo_json({"sent_again": sent, "checked_again": asdict(checked)})
         return
@@ -272,6 +282,33 @@ def requeue(
             f"{checked.still_not_sent} still can't be sent: correct them in the host, as the page "
             "Deliveries says, then run this again."
         )
+
+
+def _by_task(owner: str, act: str, which: DeliveryFilter, total: int) -> Task:
+    """Many of one organization: in steps that survive a kill."""
+    state = current_state()
+    asked = asked_of(state, owner, act, which)
+    about = which.get("configuration_id")
+    return _finish(
+        tasks.ask(
+            state,
+            owner,
+            act,
+            asked,
+            by=OPERATOR,
+            configuration_id=as_id(about) if about else None,
+            total=total,
+        )
+    )
+
+
+def _finish(task: Task) -> Task:
+    """Carry it out here and show its progress; if this is ended, a worker goes on with it."""
+    with progress("results", task.total) as show:
+        done = tasks.follow(current_state(), task.id, task.organization_id, show)
+    if done.failure or done.stopped_by is not None:
+        raise click.ClickException(done.failure or f"{done.stopped_by} stopped it.")
+    return done
 
 
 @click.argument("name")
@@ -296,20 +333,34 @@ def backfill(
         click.echo(f"This sends {count(total, 'result')} to {configuration.name}.")
     if total and not yes:
         click.confirm("Continue?", abort=True, err=True)
-    with progress("results", total) as show:
-        done = service.backfill(id, objective, since, by=OPERATOR, on_progress=show)
-    counts = {
-        "queued": done.queued,
-        "not_sent": len(done.not_sent),
-        "duplicates": done.duplicates,
-    }
+    service.check_attached(id, objective)
+    if total > MOST_AT_ONCE:
+        counts = _finish(
+            tasks.ask(
+                current_state(),
+                configuration.organization_id,
+                "backfill",
+                {"objectives": [objective], "since": iso(since)},
+                by=OPERATOR,
+                configuration_id=id,
+                total=total,
+            )
+        ).counts
+    else:
+        with progress("results", total) as show:
+            done = service.backfill(id, objective, since, by=OPERATOR, on_progress=show)
+        counts = {
+            "queued": done.queued,
+            "not_sent": len(done.not_sent),
+            "duplicates": done.duplicates,
+        }
     if as_json:
         echo_json(counts)
         return
     click.echo(
         "{queued} queued, {not_sent} not sent, {duplicates} were there already.".format(**counts)
     )
-    if done.not_sent:
+    if counts["not_sent"]:
         click.echo("The page Deliveries tells for each why it isn't sent, and what to do.")
 
 

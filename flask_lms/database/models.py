@@ -413,6 +413,48 @@ class Audit(Base):
     changes: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
 
 
+class Task(Base):
+    """An act on many rows that a worker carries out step by step: what was asked, and how far it
+    is.
+    """
+
+    __tablename__ = "lms_task"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("id", name="pk_lms_task"),
+        sa.Index("ix_lms_task_open", "ended_at", "claimed_until"),
+        sa.Index("ix_lms_task_page", "organization_id", "ended_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
+    organization_id: Mapped[str] = mapped_column(_HOST_ID)
+    configuration_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
+    #: ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again`` or ``cancel``.
+    act: Mapped[str] = mapped_column(sa.String(20))
+    #: To which rows, as its steps read it: ids or filters.
+    asked: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    #: How many rows it is about; NULL: not counted yet.
+    total: Mapped[int | None] = mapped_column(sa.Integer)
+    done: Mapped[int] = mapped_column(sa.Integer, default=0)
+    #: Where to go on; written in the transaction of each step.
+    position: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    #: What came of it so far, in numbers.
+    counts: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Host id and name of the administrator; both NULL: automatic.
+    administrator_id: Mapped[str | None] = mapped_column(_HOST_ID)
+    administrator_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: The fence: grows with each step and each claim.
+    version: Mapped[int] = mapped_column(sa.Integer, default=0)
+    #: Until then it is some worker's, or put off.
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Faults in a row.
+    failures: Mapped[int] = mapped_column(sa.Integer, default=0)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: Why it ended early: a fault, or somebody stopped it.
+    failure: Mapped[str | None] = mapped_column(sa.String(500))
+    stopped_by: Mapped[str | None] = mapped_column(sa.String(255))
+
+
 class Worker(Base):
     """The heartbeat of one `flask lms worker`."""
 

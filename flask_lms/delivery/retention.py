@@ -23,6 +23,7 @@ from ..database.models import (
     DeliveryState,
     Incident,
     Mail,
+    Task,
     Worker,
 )
 
@@ -154,6 +155,7 @@ def purge(
         Mail,
         report,
     )
+    _in_chunks(state, sa.select(Task.id).where(Task.ended_at < old), sa.delete(Task), Task, report)
     state.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(days=1)))
     state.session.commit()
     return Purged(

@@ -2,10 +2,11 @@
 
 It supervises its parts and restarts what dies. *Deliverers* are RQ workers whose jobs hand
 configurations to the streams of their process. One *keeper* has the ticker (the net under RQ: it
-finds in the database what Redis lost), RQ's scheduler and the mailer. These three are threads, not
-processes: each is a loop around rows that stay, so whatever ends the process (no memory, a fault in
-C) costs the others no more than the second until the supervisor has started it again; an exception
-ends one turn of one loop; and one that hangs (a mail server) holds up none of the others.
+finds in the database what Redis lost), RQ's scheduler, the mailer and the tasks. These four are
+threads, not processes: each is a loop around rows that stay, so whatever ends the process (no
+memory, a fault in C) costs the others no more than the second until the supervisor has started it
+again; an exception ends one turn of one loop; and one that hangs (a mail server) holds up none of
+the others.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from rq.serializers import JSONSerializer
 from ..alerts import outages, sending
 from ..app_state import AppState
 from ..errors import SetupError
+from ..services import tasks
 from . import lease
 from .deliver import Deliverer
 from .streams import STOP_SECONDS, OriginPlaces, Streams
@@ -96,11 +98,15 @@ def run(
 
 
 def work_off(app: Flask) -> BurstReport:
-    """Deliver all that is due, in this process, without Redis; then send due mails."""
+    """End all tasks and deliver all that is due, in this process, without Redis; then send due
+    mails.
+    """
     delivered = rejected = requests = 0
     with app.app_context():
         state: AppState = app.extensions["lms_state"]
         done: set[object] = set()
+        while tasks.work(state):
+            pass
         deliverer = Deliverer(state)
         while True:
             ids = [
@@ -276,12 +282,13 @@ def _deliver(app: Flask, streams: Streams) -> None:
 
 
 def _keep(app: Flask, streams: Streams) -> None:
-    """Ticker, scheduler and mailer; a thread that ends nevertheless begins again."""
+    """Ticker, scheduler, mailer and tasks; a thread that ends nevertheless begins again."""
     state: AppState = app.extensions["lms_state"]
     loops: dict[str, Callable[[], None]] = {
         "lms-ticker": Ticker(app=app, state=state, streams=streams).run,
         "lms-scheduler": lambda: _schedule(state),
         "lms-mailer": lambda: _mail(app, state),
+        "lms-tasks": lambda: tasks.run(app),
     }
     threads: dict[str, threading.Thread] = {}
     while True:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
 from ..app_state import AppState
-from ..audit import By, change
+from ..audit import By, Change, change
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import exactly, update
 from ..errors import NotFound
+from .steps import STEP, TaskStep, Work
 
 #: Up to so many are looked up one by one; for more the host's list is walked.
 _FEW = 20
 _WALK = 500
+#: Each is a condition of its own.
+_DETACHED_AT_ONCE = 50
 
 
 def attach(
@@ -79,6 +83,83 @@ def detach(
         named = _named(state, configuration.organization_id, objective_id)
         made.note("detached", configuration, {"objective": named, "cancelled": cancelled})
     return cancelled
+
+
+def steps_to_attach(state: AppState, work: Work) -> Iterator[TaskStep]:
+    """The steps of a task that attaches ``asked["ids"]``; those that the host doesn't have are left
+    out.
+    """
+    assert work.configuration_id is not None
+    ids, at = work.asked["ids"], work.position.get("attached", 0)
+    known = _known(state, work.organization_id, ids[at:])
+    work.keep()
+    for start in range(at, len(ids), STEP):
+        part = [one for one in ids[start : start + STEP] if one in known]
+        yield TaskStep(
+            do=partial(_attach_some, state, work, part),
+            done=min(start + STEP, len(ids)),
+            position={"attached": start + STEP},
+            total=None if "objectives" in work.asked else len(ids),
+        )
+
+
+def _attach_some(state: AppState, work: Work, ids: Sequence[str], made: Change) -> dict[str, int]:
+    configuration_id = work.configuration_id
+    assert configuration_id is not None
+    there = _find(state, configuration_id, ids)
+    new = [one for one in ids if one not in there]
+    made.session.add_all(
+        ObjectiveLink(
+            organization_id=work.organization_id,
+            configuration_id=configuration_id,
+            objective_id=one,
+            attached_at=made.now,
+            attached_by=made.by_name,
+        )
+        for one in new
+    )
+    made.session.flush()
+    return {"objectives": len(new)}
+
+
+def steps_to_detach(state: AppState, work: Work) -> Iterator[TaskStep]:
+    """The steps of a task that detaches ``asked["ids"]`` and, with ``asked["cancels"]``, cancels
+    what waits.
+    """
+    ids = work.asked["ids"]
+    for start in range(work.position.get("detached", 0), len(ids), _DETACHED_AT_ONCE):
+        end = min(start + _DETACHED_AT_ONCE, len(ids))
+        yield TaskStep(
+            do=partial(_detach_some, state, work, ids[start:end]),
+            done=end,
+            position={"detached": end},
+            total=len(ids),
+        )
+
+
+def _detach_some(state: AppState, work: Work, ids: Sequence[str], made: Change) -> dict[str, int]:
+    configuration_id = work.configuration_id
+    assert configuration_id is not None
+    found = _find(state, configuration_id, ids)
+    links = [found[one].id for one in ids if one in found]
+    counts = {
+        "objectives": update(
+            made.session, sa.delete(ObjectiveLink).where(ObjectiveLink.id.in_(links))
+        )
+    }
+    if work.asked["cancels"]:
+        counts["cancelled"] = update(
+            made.session,
+            sa.update(Delivery)
+            .where(
+                Delivery.configuration_id == configuration_id,
+                Delivery.objective_id.in_(ids),
+                sa.or_(*(exactly(Delivery.objective_id, one) for one in ids)),
+                Delivery.state == DeliveryState.PENDING,
+            )
+            .values(state=DeliveryState.CANCELLED, settled_at=made.now, settled_by=made.by_name),
+        )
+    return counts
 
 
 def of_configuration(state: AppState, configuration: Configuration) -> Sequence[ObjectiveLink]:

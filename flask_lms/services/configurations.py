@@ -6,17 +6,17 @@ address moves.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from .. import audit, checks, status
+from .. import checks, status
 from ..app_state import AppState
 from ..audit import By, Change, as_id, change
 from ..checks import Errors, name_key, name_taken
-from ..connectors.base import Connector, TestReport
+from ..connectors.base import Connector, Stage, TestReport
 from ..database.models import (
     Audit,
     Configuration,
@@ -444,15 +444,23 @@ class Configurations:
     def test(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
         """Test the connection from end to end and let its status follow, unless it was edited
         meanwhile. Works while paused.
+
+        :raises TooManyTests: it has to wait for others.
         """
+        return connection_test.report_of(self.start_test(configuration_id, by))
+
+    def start_test(
+        self, configuration_id: uuid.UUID | str, by: By = None
+    ) -> Iterator[Stage | TestReport]:
+        """:meth:`test`, begun at once: each stage as it ends, then the report."""
         state, configuration = self._state, self.get(configuration_id)
         id, version, token = configuration.id, configuration.version, configuration.secrets
         type, settings = configuration.type, dict(configuration.settings)
-        row = connection_test.begin(
+        test = connection_test.begin(
             state, configuration.organization_id, by, configuration, action="tested"
         )
-        report = connection_test.run(state, type, settings, {}, token)
-        with change(state, by) as made:
+
+        def settle(made: Change, report: TestReport) -> None:
             found = made.session.get(Configuration, id, populate_existing=True)
             if found is not None and found.deleted_at is None and found.version == version:
                 old, cause = found.health.status, state.registry.cause(type, report.cause)
@@ -462,27 +470,34 @@ class Configurations:
                     made.status_events.append(event)
                 if report.is_connected:
                     made.to_wake.add(found.id)
-            audit.amend(made.session, row, outcome=report.cause or "connected")
-        return report
+
+        steps = connection_test.run(state, type, settings, {}, token)
+        return connection_test.carry_out(state, test, steps, by, settle)
 
     def send_sample(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
         """Send a result of an invented person, marked as a test; read it back and void it. The
         status stays as it is.
+
+        :raises TooManyTests: it has to wait.
+        """
+        return connection_test.report_of(self.start_sample(configuration_id, by))
+
+    def start_sample(
+        self, configuration_id: uuid.UUID | str, by: By = None
+    ) -> Iterator[Stage | TestReport]:
+        """:meth:`send_sample`, stage by stage.
+
+        :raises TooManyTests: it has to wait.
         """
         state, configuration = self._state, self.get(configuration_id)
-        token, type, settings = (
-            configuration.secrets,
-            configuration.type,
-            dict(configuration.settings),
-        )
+        token, type = configuration.secrets, configuration.type
+        settings = dict(configuration.settings)
         context = state.build_context(state.clock.now(state.session()))
-        row = connection_test.begin(
+        test = connection_test.begin(
             state, configuration.organization_id, by, configuration, action="sample_sent"
         )
-        report = connection_test.run(state, type, settings, {}, token, sample=context)
-        with change(state) as made:
-            audit.amend(made.session, row, outcome=report.cause or "connected")
-        return report
+        steps = connection_test.run(state, type, settings, {}, token, sample=context)
+        return connection_test.carry_out(state, test, steps)
 
     def test_settings(
         self,
@@ -498,6 +513,22 @@ class Configurations:
         :param settings: what was entered, secrets included.
         :param configuration_id: the configuration being edited, whose secret a blank one means.
         :raises InvalidConfiguration: field by field.
+        :raises TooManyTests: it has to wait for others.
+        """
+        steps = self.start_test_of_settings(type, settings, configuration_id, by)
+        return connection_test.report_of(steps)
+
+    def start_test_of_settings(
+        self,
+        type: str,
+        settings: Mapping[str, Any],
+        configuration_id: uuid.UUID | str | None = None,
+        by: By = None,
+    ) -> Iterator[Stage | TestReport]:
+        """:meth:`test_settings`, begun at once: each stage as it ends, then the report.
+
+        :param type: of LMS, as ``xapi``.
+        :raises TooManyTests: it has to wait.
         """
         state, errors = self._state, Errors()
         owner, configuration, token = self._organization_id, None, None
@@ -523,11 +554,9 @@ class Configurations:
         if owner is None or connector is None:
             return connection_test.run(state, type, values, given, token)
         facts = {"destination": connector.destination(values)}
-        row = connection_test.begin(state, owner, by, configuration, facts, action="tested")
-        report = connection_test.run(state, type, values, given, token)
-        with change(state) as made:
-            audit.amend(made.session, row, outcome=report.cause or "connected")
-        return report
+        test = connection_test.begin(state, owner, by, configuration, facts, action="tested")
+        steps = connection_test.run(state, type, values, given, token)
+        return connection_test.carry_out(state, test, steps)
 
     # -- objectives ----------------------------------------------------------------------------
 

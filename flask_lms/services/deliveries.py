@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+from types import MappingProxyType
 from typing import Any, TypedDict, cast
 
 import sqlalchemy as sa
@@ -19,13 +21,14 @@ from sqlalchemy.orm import defer
 from sqlalchemy.sql.elements import ColumnElement
 
 from ..app_state import AppState
-from ..audit import By, Change, Slice, as_id, change, tell
+from ..audit import By, Change, Slice, as_id, change
 from ..connectors.base import Statement
 from ..database.models import SKELETON, Attempt, Configuration, Delivery, DeliveryState
 from ..database.types import by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
 from ..errors import InvalidValue, NotFound
 from ..recording import record
+from .steps import TaskStep, Work
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
@@ -373,11 +376,13 @@ class Deliveries:
         for owner in self._owners(act, said):
             here = CheckedAgain()
             for ids in self._chunks(owner, act, said, _FEW):
-                here += self._build_anew(ids)
+                with change(self._state) as made:
+                    here += self._build_anew(ids, made)
                 if on_progress:
                     on_progress((total + here).checked)
             if here.checked:
-                self._note(owner, act, said, asdict(here), by)
+                with change(self._state, by) as made:
+                    _note(made, owner, act, said, asdict(here))
             total += here
         return total
 
@@ -465,15 +470,32 @@ class Deliveries:
             {row.organization_id for row in self._state.session.execute(query.distinct())}
         )
 
+    def _last(self, owner: str, act: Act, said: DeliveryFilter) -> uuid.UUID | None:
+        """The newest that matches: what is recorded after it is left alone."""
+        matching = self._matching(act, said, owner)
+        found: uuid.UUID | None = self._state.session.scalar(
+            matching.with_only_columns(sa.func.max(Delivery.id))
+        )
+        return found
+
     def _chunks(
-        self, owner: str, act: Act, said: DeliveryFilter, size: int
+        self,
+        owner: str,
+        act: Act,
+        said: DeliveryFilter,
+        size: int,
+        *,
+        after: uuid.UUID | None = None,
+        last: uuid.UUID | None = None,
     ) -> Iterator[Sequence[uuid.UUID]]:
-        """The ids that match now, oldest first; what is recorded meanwhile is left alone."""
-        session, matching = self._state.session, self._matching(act, said, owner)
-        end = session.scalar(matching.with_only_columns(sa.func.max(Delivery.id)))
-        if end is not None:
-            ids = matching.with_only_columns(Delivery.id).where(Delivery.id <= end)
-            for rows in by_id(session, ids, Delivery.id, size):
+        """The ids that match, oldest first, up to the last one."""
+        last = last or self._last(owner, act, said)
+        if last is not None:
+            ids = self._matching(act, said, owner).with_only_columns(Delivery.id)
+            ids = ids.where(Delivery.id <= last)
+            if after is not None:
+                ids = ids.where(Delivery.id > after)
+            for rows in by_id(self._state.session, ids, Delivery.id, size):
                 yield [row[0] for row in rows]
 
     # -- acts ----------------------------------------------------------------------------------
@@ -489,13 +511,9 @@ class Deliveries:
             try:
                 for ids in self._chunks(owner, act, said, CHUNK):
                     made = Change(self._state, by)
-                    these = sa.and_(Delivery.id.in_(ids), Delivery.state.in_(act.states))
-                    if act.wakes:
-                        of = sa.select(Delivery.configuration_id).where(these).distinct()
-                        touched.update(session.scalars(of))
-                    values = act.values(made)
-                    rows = update(session, sa.update(Delivery).where(these).values(**values))
+                    rows = _do(act, ids, made)
                     session.commit()
+                    touched |= made.to_wake
                     changed += rows
                     if on_progress:
                         on_progress(total + changed)
@@ -503,67 +521,141 @@ class Deliveries:
                 session.rollback()
                 if changed:
                     session.expire_all()
-                    self._note(owner, act, said, {"deliveries": changed}, by)
+                    with change(self._state, by) as made:
+                        _note(made, owner, act, said, {"deliveries": changed})
                 if touched:
                     self._state.wake.now(touched)
             total += changed
         return total
 
-    def _note(
-        self, owner: str, act: Act, said: DeliveryFilter, facts: Mapping[str, Any], by: By
-    ) -> None:
-        """One audit row: about the chosen configuration, else about the organization."""
-        made, changes, about = Change(self._state, by), dict(facts), None
-        for name, value in said.items():
-            if name == "configuration_id":
-                about = made.session.get(Configuration, as_id(str(value)))
-                if about is not None and about.organization_id != owner:
-                    about = None
-            elif name == "ids":
-                changes["filter_ids"] = len(said["ids"] or ())
-            elif name not in ("state", "states"):
-                changes[f"filter_{name}"] = str(value)
-        states = _states(said)
-        if states and set(states) != set(DeliveryState):
-            changes["filter_states"] = [state.value for state in states]
-        made.note(act.action, about, changes, organization_id=owner)
-        made.session.commit()
-        tell(self._state)
-
-    def _build_anew(self, ids: Sequence[uuid.UUID]) -> CheckedAgain:
-        """Build these anew and commit; those settled meanwhile stay as they are."""
+    def _build_anew(self, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
+        """Build these anew; those settled meanwhile stay as they are."""
         queued = still = not_wanted = 0
-        with change(self._state) as made:
-            rows = made.session.scalars(
-                sa.select(Delivery)
-                .join(Configuration, Configuration.id == Delivery.configuration_id)
-                .where(
-                    Delivery.id.in_(ids),
-                    Delivery.state == DeliveryState.NOT_SENT,
-                    Configuration.deleted_at.is_(None),
-                )
-                .order_by(Delivery.id)
-            ).all()
-            for delivery in rows:
-                try:
-                    built = record.rebuild(self._state, delivery)
-                except InvalidValue:
-                    still += 1
-                    continue
-                if built.statements:
-                    queued += 1
-                    _queue(delivery, built.statements, made)
-                    made.to_wake.add(delivery.configuration_id)
-                elif built.not_sendable:
-                    still += 1
-                    delivery.reason = built.not_sendable.reason
-                    delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
-                else:  # the configuration doesn't want such results any more
-                    not_wanted += 1
-                    delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
-                    delivery.reason, delivery.reason_words = "not_wanted", None
-                    delivery.result = None
+        rows = made.session.scalars(
+            sa.select(Delivery)
+            .join(Configuration, Configuration.id == Delivery.configuration_id)
+            .where(
+                Delivery.id.in_(ids),
+                Delivery.state == DeliveryState.NOT_SENT,
+                Configuration.deleted_at.is_(None),
+            )
+            .order_by(Delivery.id)
+        ).all()
+        for delivery in rows:
+            try:
+                built = record.rebuild(self._state, delivery)
+            except InvalidValue:
+                still += 1
+                continue
+            if built.statements:
+                queued += 1
+                _queue(delivery, built.statements, made)
+                made.to_wake.add(delivery.configuration_id)
+            elif built.not_sendable:
+                still += 1
+                delivery.reason = built.not_sendable.reason
+                delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
+            else:  # the configuration doesn't want such results any more
+                not_wanted += 1
+                delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
+                delivery.reason, delivery.reason_words = "not_wanted", None
+                delivery.result = None
         return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
+
+
+def _do(act: Act, ids: Sequence[uuid.UUID], made: Change) -> int:
+    """An act on these, in the transaction of the change; returns to how many."""
+    these = sa.and_(Delivery.id.in_(ids), Delivery.state.in_(act.states))
+    if act.wakes:
+        of = sa.select(Delivery.configuration_id).where(these).distinct()
+        made.to_wake.update(made.session.scalars(of))
+    return update(made.session, sa.update(Delivery).where(these).values(**act.values(made)))
+
+
+def _note(
+    made: Change, owner: str, act: Act, said: DeliveryFilter, facts: Mapping[str, Any]
+) -> None:
+    """One audit row: about the chosen configuration, else about the organization."""
+    changes, about = dict(facts), None
+    for name, value in said.items():
+        if name == "configuration_id":
+            about = made.session.get(Configuration, as_id(str(value)))
+            if about is not None and about.organization_id != owner:
+                about = None
+        elif name == "ids":
+            changes["filter_ids"] = len(said["ids"] or ())
+        elif name not in ("state", "states"):
+            changes[f"filter_{name}"] = str(value)
+    states = _states(said)
+    if states and set(states) != set(DeliveryState):
+        changes["filter_states"] = [state.value for state in states]
+    made.note(act.action, about, changes, organization_id=owner)
+
+
+# -- as the steps of a task ------------------------------------------------------------------------
+
+#: By the name of the task.
+ACTS: Mapping[str, Act] = MappingProxyType(
+    {"send_again": SEND_AGAIN, "check_again": CHECK_AGAIN, "cancel": CANCEL}
+)
+
+
+def asked_of(
+    state: AppState, organization_id: str, act: str, which: DeliveryFilter
+) -> dict[str, Any]:
+    """What a task is asked: the filters as JSON, and the newest row that they match now."""
+    said = _said(which, needed=True)
+    last = Deliveries(state, organization_id)._last(organization_id, ACTS[act], said)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        if isinstance(value, list | tuple):
+            return [plain(one) for one in value]
+        return value.value if isinstance(value, DeliveryState) else str(value)
+
+    return {
+        "which": {name: plain(value) for name, value in said.items()},
+        "last": last and last.hex,
+    }
+
+
+def _said_by(work: Work) -> DeliveryFilter:
+    said = dict(work.asked["which"])
+    for name in ("since", "until"):
+        if name in said:
+            said[name] = datetime.fromisoformat(said[name])
+    return _said(said)
+
+
+def steps_of_act(state: AppState, work: Work) -> Iterator[TaskStep]:
+    """The steps of a task that sends again, checks again or cancels."""
+    if work.asked["last"] is None:
+        return
+    act, service = ACTS[work.act], Deliveries(state, work.organization_id)
+    size = _FEW if act is CHECK_AGAIN else CHUNK
+
+    def do(ids: Sequence[uuid.UUID], made: Change) -> dict[str, int]:
+        if act is CHECK_AGAIN:
+            return asdict(service._build_anew(ids, made))
+        return {"deliveries": _do(act, ids, made)}
+
+    after, done = work.position.get("after"), work.done
+    for ids in service._chunks(
+        work.organization_id,
+        act,
+        _said_by(work),
+        size,
+        after=after and uuid.UUID(after),
+        last=uuid.UUID(work.asked["last"]),
+    ):
+        done += len(ids)
+        yield TaskStep(do=partial(do, ids), done=done, position={"after": ids[-1].hex})
+
+
+def note_of_act(state: AppState, work: Work, made: Change) -> None:
+    """What the history says of such a task in the end."""
+    _note(made, work.organization_id, ACTS[work.act], _said_by(work), work.counts)
 
 
 def _first_id(moment: datetime) -> uuid.UUID:

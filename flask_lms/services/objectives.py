@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from ..app_state import AppState
-from ..audit import By, change
+from ..audit import By, Change, change
 from ..connectors.base import Preview
 from ..database.models import ObjectiveLink
 from ..errors import NotFound
@@ -18,6 +21,7 @@ from ..recording.record import NotSent, Recorded
 from ..values import Objective, ObjectiveResult, Page
 from . import attachments
 from .configurations import Configurations
+from .steps import STEP, TaskStep, Work
 
 _WALK = 500
 _CHUNK = 200
@@ -101,6 +105,16 @@ class Objectives:
         context = self._state.build_context(self._state.clock.now(self._state.session()))
         return connector.previews(configuration.settings, context, objective)
 
+    def count_past_of(self, objective_ids: Iterable[str], since: datetime | None, most: int) -> int:
+        """:meth:`count_past` of several.
+
+        :param objective_ids: of the host.
+        :param since: aware; None: from the beginning.
+        :param most: no further is counted.
+        """
+        past = (self._past(one, since) for one in objective_ids)
+        return sum(1 for _ in itertools.islice(itertools.chain.from_iterable(past), most))
+
     def can_backfill(self) -> bool:
         """Whether the host can tell past results."""
         return self._state.callbacks.has("past_results_loader")
@@ -112,6 +126,11 @@ class Objectives:
         """
         self.get(objective_id)
         return sum(1 for _ in self._past(objective_id, since))
+
+    def check_attached(self, configuration_id: uuid.UUID | str, objective_id: str) -> None:
+        """:raises NotFound: the objective isn't attached to this configuration."""
+        if objective_id not in {link.objective_id for link in self._links_of(configuration_id)}:
+            raise NotFound("This objective is not attached to this LMS configuration.")
 
     def backfill(
         self,
@@ -130,8 +149,7 @@ class Objectives:
         """
         configurations = Configurations(self._state, self._organization_id)
         configuration = configurations.get(configuration_id)
-        if objective_id not in {link.objective_id for link in self._links_of(configuration.id)}:
-            raise NotFound("This objective is not attached to this LMS configuration.")
+        self.check_attached(configuration.id, objective_id)
         target, queued, duplicates, done = configuration.id, 0, 0, 0
         not_sent: list[NotSent] = []
         past = self._past(objective_id, since)
@@ -210,3 +228,75 @@ class Objectives:
             offset += len(page.items)
             if not page.items or offset >= page.total:
                 return
+
+
+def steps_to_backfill(state: AppState, work: Work) -> Iterator[TaskStep]:
+    """The steps of a task that records past results of ``asked["objectives"]`` since
+    ``asked["since"]``; with ``asked["ids"]`` it attaches these first.
+
+    The host's loader promises no order. So the position holds how many results were seen and a
+    digest of their ids: when the loader yields the same ones again, they are passed over; when it
+    doesn't, all are recorded once more, which changes nothing for those that are there.
+    """
+    if "ids" in work.asked:
+        for step in attachments.steps_to_attach(state, work):
+            yield replace(step, done=0)
+    services = Objectives(state, work.organization_id)
+    since = work.asked["since"] and datetime.fromisoformat(work.asked["since"])
+    chosen, attached = work.asked["objectives"], {"attached": work.position.get("attached", 0)}
+
+    def past(objective_id: str) -> Iterator[ObjectiveResult]:
+        for number, one in enumerate(services._past(objective_id, since)):
+            if number % STEP == 0:
+                work.keep()
+            yield one
+
+    if work.total is None:
+        total = sum(1 for one in chosen for _ in past(one))
+        yield TaskStep(do=lambda made: {}, done=0, position=attached, total=total)
+    configuration_id = work.configuration_id
+    assert configuration_id is not None
+    Configurations(state, work.organization_id).get(configuration_id)  # or it is deleted
+    before = work.position.get("before", 0)
+    for at in range(work.position.get("at", 0), len(chosen)):
+        seen, digest = 0, ""
+        results = past(chosen[at])
+        if work.position.get("at") == at and work.position["seen"]:
+            for one in itertools.islice(results, work.position["seen"]):
+                seen, digest = seen + 1, _digest(digest, [one])
+            if digest != work.position["digest"]:
+                seen, digest, results = 0, "", past(chosen[at])
+        while chunk := list(itertools.islice(results, STEP)):
+            seen, digest = seen + len(chunk), _digest(digest, chunk)
+            yield TaskStep(
+                do=partial(_record, state, configuration_id, chunk),
+                done=before + seen,
+                position={
+                    **attached,
+                    "before": before,
+                    "at": at,
+                    "seen": seen,
+                    "digest": digest,
+                },
+            )
+        before += seen
+
+
+def _record(
+    state: AppState, only: uuid.UUID, chunk: Sequence[ObjectiveResult], made: Change
+) -> dict[str, int]:
+    """In the transaction of the change, as that has written already."""
+    done = record.record(state, chunk, only=only)
+    return {
+        "queued": done.queued,
+        "not_sent": len(done.not_sent),
+        "duplicates": done.duplicates,
+    }
+
+
+def _digest(before: str, results: Iterable[ObjectiveResult]) -> str:
+    """Of the ids and revisions of all results so far, in their order."""
+    for one in results:
+        text = json.dumps([before, one.id, one.revision])
+        before = hashlib.sha256(text.encode()).hexdigest()
+    return before

@@ -10,13 +10,16 @@ import base64
 import contextlib
 import copy
 import logging
+import math
 import os
+import queue
 import socket
 import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -28,7 +31,7 @@ import ssrfguard
 from cryptography import x509
 from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from ssrfguard import Address, Decision, SSRFGuardError, Target
+from ssrfguard import Address, Decision, Policy, SSRFGuardError, Target
 from ssrfguard.requests import SafeAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
@@ -87,6 +90,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._policy = AddressPolicy.of(settings)
+        self._deadline = math.inf
         self._proxies = (
             {"http": settings.proxy_url, "https": settings.proxy_url} if settings.proxy_url else {}
         )
@@ -94,6 +98,18 @@ class Transport:
 
     def __repr__(self) -> str:
         return "<Transport>"
+
+    def limited_to(self, seconds: float) -> Transport:
+        """The same connections, for requests that all together take no longer than this, nor
+        longer than what this one is limited to.
+
+        :param seconds: from now on.
+        """
+        if self._pid != os.getpid():
+            self._open()
+        limited = copy.copy(self)
+        limited._deadline = min(self._deadline, time.monotonic() + seconds)
+        return limited
 
     def within(
         self, connect_seconds: float, read_seconds: float, total_seconds: float
@@ -140,7 +156,8 @@ class Transport:
         if auth is not None:
             token = base64.b64encode(":".join(auth).encode()).decode("ascii")
             headers["Authorization"] = f"Basic {token}"
-        return self._carry(_Exchange(self._settings), method, url, headers, body, ca_pem)
+        exchange = _Exchange(self._settings, self._deadline)
+        return self._carry(exchange, method, url, headers, body, ca_pem)
 
     def connect_stages(self, url: str, *, ca_pem: str | None = None) -> Iterator[tuple[str, int]]:
         """Connect as a request would, send nothing, hang up.
@@ -149,17 +166,22 @@ class Transport:
 
         :param url: absolute, http or https.
         :param ca_pem: certificates of authorities to trust besides the usual ones.
-        :returns: ``("address" | "dns" | "connect" | "tls", milliseconds)`` of each that ended well.
+        :returns: ``("address" | "dns" | "connect" | "tls", milliseconds)`` of each that ends well,
+            as it ends.
         :raises Unreachable: the next stage failed.
         """
-        exchange = _Exchange(self._settings, is_test=True)
-        try:
-            self._carry(exchange, "GET", url, {}, None, ca_pem)
-        except _Connected:
-            yield from exchange.stages.items()
-        except Unreachable:
-            yield from exchange.stages.items()
-            raise
+        told: queue.SimpleQueue[tuple[str, int] | Future[Reply]] = queue.SimpleQueue()
+        exchange = _Exchange(
+            self._settings, self._deadline, on_stage=lambda *stage: told.put(stage)
+        )
+        # In a thread of its own, as what connects can't wait for whoever reads this.
+        pool = ThreadPoolExecutor(1, "lms-connect")
+        pool.submit(self._carry, exchange, "GET", url, {}, None, ca_pem).add_done_callback(told.put)
+        pool.shutdown(wait=False)
+        while isinstance(stage := told.get(), tuple):
+            yield stage
+        with contextlib.suppress(_Connected):
+            stage.result()
 
     def close(self) -> None:
         """Close idle connections. The next request opens new ones."""
@@ -200,7 +222,7 @@ class Transport:
         adapter = self._adapters[self._policy.is_listed(target.host)]
         reset = _current.set(exchange)
         try:
-            exchange.context = self._context(ca_pem)
+            exchange.context, exchange.policy = self._context(ca_pem), adapter.policy
             if self._proxies:
                 # A name that this machine can't look up is the proxy's to refuse.
                 with contextlib.suppress(OSError, ValueError):
@@ -253,9 +275,9 @@ class Transport:
         else:
             cause = cause_of(error, exchange.phase, is_proxied=bool(self._proxies))
         if cause == "connect_timeout" or (cause == "timeout" and exchange.phase != "sent"):
-            facts["seconds"] = self._settings.connect_timeout_seconds
+            facts["seconds"] = exchange.patience(self._settings.connect_timeout_seconds)
         elif cause == "timeout":
-            facts["seconds"] = exchange.patience
+            facts["seconds"] = exchange.patience(self._settings.read_timeout_seconds)
         elif cause == "proxy":
             facts["proxy"] = urlsplit(self._settings.proxy_url or "").hostname
         elif cause == "tls_expired" and exchange.peer is not None:
@@ -346,38 +368,48 @@ class _Exchange:
     """What one exchange may take, and how far it has come.
 
     :param settings: the time limits: in all, for connecting, and between two bytes.
-    :param is_test: connect anew, and send nothing.
+    :param deadline: it ends then at the latest (monotonic).
+    :param on_stage: it is a test: connect anew, send nothing, and tell each stage of connecting
+        that ended well, with its milliseconds.
     """
 
-    def __init__(self, settings: Settings, *, is_test: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        deadline: float,
+        *,
+        on_stage: Callable[[str, int], None] | None = None,
+    ) -> None:
         self.settings = settings
-        self.is_test = self.must_connect = is_test
+        self.on_stage = on_stage
+        self.must_connect = on_stage is not None
         self.began = self.stage_began = time.monotonic()
-        #: Milliseconds of the stages of connecting that ended well.
-        self.stages: dict[str, int] = {}
+        self.ends = min(self.began + settings.total_timeout_seconds, deadline)
         self.phase: Phase = "connect"
         self.was_sent = self.is_reused = False
         #: None: the head is read.
         self.header_bytes: int | None = 0
         self.context: ssl.SSLContext | None = None
+        self.policy: Policy | None = None
         self.connection: HTTPConnection | None = None
         #: What the policy said of the addresses.
         self.outcomes: set[str] = set()
         self.peer: Address | None = None
 
-    @property
-    def patience(self) -> float:
-        """The limit that was reached while waiting for the answer, in seconds."""
-        limit = self.settings.total_timeout_seconds
-        is_over = time.monotonic() >= self.began + limit
-        return limit if is_over else min(self.settings.read_timeout_seconds, limit)
+    def patience(self, limit: float) -> float:
+        """The limit that was reached, in seconds: ``limit``, or what was given to the whole."""
+        total = self.settings.total_timeout_seconds
+        if time.monotonic() < self.ends:
+            return min(limit, total)
+        # A deadline leaves some odd time.
+        return total if self.ends == self.began + total else max(1, round(self.ends - self.began))
 
     def left(self, most: float) -> float:
         """Seconds for the next step, at most ``most``.
 
         :raises TimeoutError: nothing is left.
         """
-        left = self.began + self.settings.total_timeout_seconds - time.monotonic()
+        left = self.ends - time.monotonic()
         if left <= 0:
             raise TimeoutError("the exchange took too long")
         return min(left, most)
@@ -385,7 +417,8 @@ class _Exchange:
     def ended(self, stage: str) -> None:
         """A stage of connecting ended well, and the next one begins."""
         now = time.monotonic()
-        self.stages[stage] = round((now - self.stage_began) * 1000)
+        if self.on_stage is not None:
+            self.on_stage(stage, round((now - self.stage_began) * 1000))
         self.stage_began = now
 
     def look_up(self, *question: Any) -> list[Any]:
@@ -411,7 +444,7 @@ class _Exchange:
         if not answer:
             raise socket.gaierror(socket.EAI_AGAIN, "the look-up took too long")
         if self.connection is not None:
-            if not question[5] & socket.AI_NUMERICHOST:
+            if not question[5] & socket.AI_NUMERICHOST and self._are_allowed(answer[0]):
                 self.ended("dns")
             # ssrfguard waits that long for each address it tries; they share one limit.
             tried = min(len(answer[0]), AddressPolicy.max_connection_attempts)
@@ -419,12 +452,20 @@ class _Exchange:
             self.connection.timeout = seconds / max(tried, 1)
         return answer[0]
 
+    def _are_allowed(self, answer: list[Any]) -> bool:
+        """A look-up that leads to a forbidden address has not ended well."""
+        assert self.policy is not None
+        try:
+            for row in answer:
+                self.policy.check_address(row[4][0])
+        except (SSRFGuardError, ValueError):
+            return False
+        return True
+
     def observe(self, decision: Decision) -> None:
         """The observer for ssrfguard: what it decided about addresses, and who answered."""
         if decision.stage == "address":
             self.outcomes.add(decision.outcome)
-            if decision.outcome == "refused":
-                self.stages.pop("dns", None)  # a look-up that ended badly
         elif decision.stage == "peer" and decision.address is not None:
             ip, port = decision.address, decision.port
             family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
@@ -502,7 +543,7 @@ class _TimedConnection(HTTPConnection):
         exchange = _current.get()
         if self.sock is None:
             self.connect()
-        if exchange.is_test:
+        if exchange.on_stage is not None:
             raise _Connected
         exchange.is_reused = self._used_at > 0
         exchange.phase, exchange.was_sent = "sent", True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import uuid
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -269,8 +270,10 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[TestReport]:
     """What the next connection tests report, the last one for all that follow."""
     found = [OK]
 
-    def run(*args: object, **values: object) -> TestReport:
-        return found.pop(0) if len(found) > 1 else found[0]
+    def run(*args: object, **values: object) -> Iterator[Stage | TestReport]:
+        report = found.pop(0) if len(found) > 1 else found[0]
+        yield from report.stages
+        yield report
 
     monkeypatch.setattr(connection_test, "run", run)
     return found

@@ -76,6 +76,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("LMS_MAIL_TIMEOUT_SECONDS", 0, "number"),
     ("LMS_OPERATOR_EMAILS", 7, "list of e-mail addresses"),
     ("LMS_HEALTH_TOKEN", b"x", "Enter a text."),
+    ("LMS_TESTS_AT_ONCE", 0, "whole number from 1 to 64"),
     ("LMS_WORKER_PROCESSES", 0, "whole number from 1 to 64"),
     ("LMS_WORKER_STREAMS", 3, "whole number from 4 to 256"),
     ("LMS_REQUESTS_AT_ONCE", 0, "whole number from 1 to 64"),

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from flask_lms.alerts import unsubscribe
 from flask_lms.database.models import Audit, Configuration, Delivery, DeliveryState
+from flask_lms.services import tasks
 from tests.pages.site import ANA, BEN, SETTINGS, fill
 from tests.world import World
 
@@ -42,6 +43,7 @@ class Ids:
     deliveries: tuple[uuid.UUID, ...]
     objectives: tuple[str, ...]
     emails: tuple[str, ...]
+    tasks: tuple[uuid.UUID, ...] = ()
 
 
 def seed(world: World) -> tuple[Ids, Ids]:
@@ -66,8 +68,14 @@ def seed(world: World) -> tuple[Ids, Ids]:
             per_state += session.scalars(
                 sa.select(Delivery.id).where(Delivery.state == state).limit(2)
             )
+        task = tasks.ask(
+            world.state, "harbor", "attach", {"ids": ["harbor-1"]}, by=ANA,
+            configuration_id=made["connected"],
+        )  # fmt: skip
         all_of_them = (*made.values(), gone.id)
-        victim = Ids("harbor", all_of_them, tuple(per_state), ("harbor-1",), (str(ANA.email),))
+        victim = Ids(
+            "harbor", all_of_them, tuple(per_state), ("harbor-1",), (str(ANA.email),), (task.id,)
+        )
         mine = Ids("dock", (own.id,), (), ("dock-0",), (str(BEN.email),))
         session.commit()
     return victim, mine
@@ -101,6 +109,7 @@ def addresses(world: World, rule: Rule, path: Ids) -> Iterator[str]:
         "objective_id": path.objectives,
         "type": ("xapi", "nonsense"),
         "act": ("send-again", "check-again", "cancel"),
+        "task_id": path.tasks or (uuid.uuid4(),),
         "filename": ("lms.css",),
         "token": (_token(world, path), "forged"),
     }

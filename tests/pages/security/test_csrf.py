@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +15,7 @@ from flask_wtf import CSRFProtect
 from flask_lms import ObjectiveResult, Participant
 from flask_lms.alerts import unsubscribe
 from flask_lms.database.models import DeliveryState
-from flask_lms.services.configurations import Configurations
+from flask_lms.services import connection_test, tasks
 from tests.pages.security.support import routes, rows_of
 from tests.pages.site import BEN, create, deliver, make_site
 from tests.pages.support import form_of
@@ -107,6 +106,13 @@ def _objective(world: World, client: FlaskClient) -> Post:
     return "/lms/objectives/harbor-1", {"configuration_id": str(create(world, url=URL))}
 
 
+def _task(world: World, client: FlaskClient) -> Post:
+    with world.app.app_context():
+        asked = {"ids": ["harbor-1"], "cancels": False}
+        task = tasks.ask(world.state, "harbor", "detach", asked, by="operator")
+        return f"/lms/tasks/{task.id}/stop", {"confirmed": "1"}
+
+
 _EDITED = {
     "name": "Renamed", "contact_emails": "a@harbor.example", "language": "en", "lms_version": "1",
 }  # fmt: skip
@@ -126,6 +132,7 @@ POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "objective": _objective,
     "delivery_act": _delivery("send-again", DeliveryState.REJECTED),
     "delivery_act cancel": _delivery("cancel", DeliveryState.PENDING),
+    "stop_task": _task,
     "alerts": _configuration("/alerts", act="mute", email="ana.ruiz@harbor.example"),
     "alerts test": _configuration("/alerts", act="test"),
 }
@@ -192,21 +199,22 @@ def test_the_link_of_a_mail_needs_no_session_and_no_csrf_token(world: World) -> 
 def test_a_configuration_is_tested_five_times_a_minute_and_not_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tested: list[uuid.UUID] = []
-    real = Configurations.test
+    tested: list[str] = []
+    real = connection_test.run
 
-    def counting(self: Configurations, id: uuid.UUID, by: Any = None) -> Any:
-        tested.append(id)
-        return real(self, id, by)
+    def counting(state: Any, type: str, *rest: Any) -> Any:
+        tested.append(type)
+        return real(state, type, *rest)
 
-    monkeypatch.setattr(Configurations, "test", counting)
+    monkeypatch.setattr(connection_test, "run", counting)
     id = create(world, url=URL)
     client = world.client()
     form = {"csrf_token": token_of(client)}
     for _ in range(8):
-        assert client.post(f"/lms/{id}/test", data=form).status_code == 200
+        page = client.post(f"/lms/{id}/test", data=form)
+        assert page.status_code == 200
+        assert page.text  # it is tested while this is read
     assert len(tested) == 5
     unsaved = {**_EDITED, **SETTINGS, "act": "test", **form}
-    monkeypatch.setattr(Configurations, "test_settings", counting)
     assert client.post(f"/lms/{id}/edit", data=unsaved).status_code == 200
     assert len(tested) == 5

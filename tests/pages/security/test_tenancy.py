@@ -38,6 +38,7 @@ EXPECTED = {
     "pause": NOT_FOUND, "resume": NOT_FOUND, "delete": NOT_FOUND, "restore": NOT_FOUND,
     "attach": NOT_FOUND, "backfill": NOT_FOUND, "detach": NOT_FOUND, "objective": NOT_FOUND,
     "delivery": NOT_FOUND, "configuration_deliveries": NOT_FOUND, "alerts": NOT_FOUND,
+    "task": NOT_FOUND, "stop_task": NOT_FOUND,
 }  # fmt: skip
 GUARDED = sorted(name for name in EXPECTED if name not in PUBLIC)
 

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from flask_lms import ObjectiveResult, Participant
-from flask_lms.database.models import DeliveryState, Status
+from flask_lms.database.models import Delivery, DeliveryState, Status, Task
 from flask_lms.encryption import Encryption
 from flask_lms.testing import FakeLRS
 from tests.world import World, result
@@ -224,6 +225,36 @@ def test_backfill_without_its_callback_names_the_decorator(world: World, run: Ru
     done = run("backfill", "Corporate LMS", "ppe", "--yes")
     assert done.exit_code == 1
     assert "@lms.past_results_loader" in done.output
+
+
+def test_many_are_a_task_with_its_progress_which_a_worker_would_end(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world.attach()
+    world.lms.past_results_loader(
+        lambda organization_id, objective_id, since: iter([result(f"r{n}") for n in range(450)])
+    )
+    monkeypatch.setattr(
+        "flask_lms.cli.parts.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    )
+    done = run("backfill", "Corporate LMS", "ppe", "--yes")
+    assert "\r200 of 450 results" in done.output
+    assert "\r450 of 450 results" in done.output
+    assert "450 queued, 0 not sent, 0 were there already." in done.output
+    again = run("backfill", "Corporate LMS", "ppe", "--yes", "--json")
+    counts = {"queued": 0, "not_sent": 0, "duplicates": 450}
+    assert json.loads(again.output[again.output.index("{") :]) == counts
+    assert run("backfill", "Corporate LMS", "fire", "--yes").exit_code == 1
+
+    world.session.execute(sa.update(Delivery).values(state=DeliveryState.REJECTED))
+    world.session.commit()
+    done = run("requeue", "--configuration", "Corporate LMS", "--yes")
+    assert "Now waiting to be sent: 450 results." in done.output
+    assert world.states() == {"pending": 450}
+    assert [row.administrator_name for row in world.history("sent_again")] == ["operator"]
+    found = list(world.session.scalars(sa.select(Task).order_by(Task.id)))
+    assert [one.act for one in found] == ["backfill", "backfill", "send_again"]
+    assert all(one.ended_at and one.configuration_id == made.id for one in found)
 
 
 # -- purge, rekey ---------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from flask_lms import EditConflict, InvalidConfiguration, NotFound
-from flask_lms.connectors.base import TestReport
+from flask_lms import EditConflict, InvalidConfiguration, NotFound, TooManyTests
 from flask_lms.database.models import (
     Audit,
     Configuration,
@@ -18,7 +17,6 @@ from flask_lms.database.models import (
     Status,
 )
 from flask_lms.i18n import Words
-from flask_lms.services import connection_test
 from flask_lms.services.configurations import Configurations
 from flask_lms.testing import FakeLRS
 from tests.world import ANA, BEN, SETTINGS, World
@@ -470,23 +468,20 @@ def test_five_tests_of_one_administrator_in_a_minute_are_the_limit_wherever_they
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = world.configuration(settings=lrs.settings)
-    during: list[bool] = []
-
-    def run(*args: object, **kwargs: object) -> TestReport:
-        during.append(connection_test.is_limited(world.state, ANA))
-        return TestReport(stages=[], cause=None, facts={})
-
-    monkeypatch.setattr(connection_test, "run", run)
     for _ in range(2):
         world.configurations.test(made.id, by=ANA)
         world.configurations.test_settings("xapi", lrs.settings, by=ANA)
-    world.configurations.test_settings("xapi", lrs.settings, made.id, by=ANA)
-    # It counts from its beginning, so one that hangs counts too.
-    assert during == [False, False, False, False, True]
-    assert connection_test.is_limited(world.state, ANA)
-    assert not connection_test.is_limited(world.state, BEN)
-    world.clock.advance(seconds=60)
-    assert not connection_test.is_limited(world.state, ANA)
+    world.clock.advance(seconds=18)
+    # It counts from its beginning, so one that nobody waited for counts too.
+    world.configurations.start_test_of_settings("xapi", lrs.settings, made.id, by=ANA)
+    world.clock.advance(seconds=21)
+    requests = lrs.requests
+    with pytest.raises(TooManyTests, match=r"five times in a minute\. Test again in 21 seconds"):
+        world.configurations.test(made.id, by=ANA)
+    assert lrs.requests == requests
+    assert world.configurations.test(made.id, by=BEN).is_connected
+    world.clock.advance(seconds=21)
+    assert world.configurations.test(made.id, by=ANA).is_connected
 
 
 def test_a_blank_secret_in_an_edit_is_tested_with_the_stored_one(
