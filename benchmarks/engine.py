@@ -352,6 +352,10 @@ def peers_python() -> str:
 PEERS = ("tincan==1.0.0", "edx-event-routing-backends==9.3.8")
 
 
+def _ratio(rates: list[float], other: float | None, name: str) -> str:
+    return f", {quantile(sorted(rates), 0.5) / other:.2g} × {name}" if other else ""
+
+
 def quantile(values: list[float], share: float) -> float:
     return values[min(int(len(values) * share), len(values) - 1)]
 
@@ -477,9 +481,10 @@ def measure(table: Table, url: str, options: argparse.Namespace) -> None:
             rates,
             f"≥ 3.5 × raw{f' ({3.5 * raw:,.0f}/s)' if raw else ''} and ≥ 1.2 × ERB's Celery",
             least=max(3.5 * raw, 1.2 * 4139) if raw else None,
-            note=note,
+            note=f"{note}{_ratio(rates, raw, 'raw')}",
         )
         erb = table.median("ERB transform + bulk, at once")
+        at_once = table.median("raw keep-alive loop, at once")
         with bench() as b:
             rates, note = b.backlog(1, options.statements, 0, rounds)
         table.add(
@@ -488,7 +493,7 @@ def measure(table: Table, url: str, options: argparse.Namespace) -> None:
             rates,
             f"≥ 8 × ERB transform + bulk{f' ({8 * erb:,.0f}/s)' if erb else ''}",
             least=8 * erb if erb else None,
-            note=note,
+            note=f"{note}{_ratio(rates, erb, 'ERB')}{_ratio(rates, at_once, 'raw')}",
         )
     if part("16"):
         with bench() as b:
