@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import sqlalchemy as sa
 from flask import Flask
@@ -22,14 +24,41 @@ _ROOT = Path(__file__).parent.parent
 
 def create_app() -> Flask:
     """The host that the test made, in a process of its own."""
-    config = {
-        key.removeprefix("TEST_"): value
+    config: dict[str, Any] = {
+        key.removeprefix("TEST_"): float(value) if re.fullmatch(r"[\d.]+", value) else value
         for key, value in os.environ.items()
         if key.startswith("TEST_LMS_")
     }
-    seconds = {k: float(v) if "SECONDS" in k else int(v) for k, v in config.items()}
+    config = {k: int(v) if isinstance(v, float) and v % 1 == 0 else v for k, v in config.items()}
     database_url, redis_url = os.environ["TEST_DATABASE_URL"], os.environ["TEST_REDIS_URL"]
-    return build_world(database_url, redis_url=redis_url, **seconds).app
+    app = build_world(database_url, redis_url=redis_url, **config).app
+    if ahead := float(os.environ.get("TEST_CLOCK_AHEAD_SECONDS", "0")):
+        _put_clock_ahead(ahead)
+    return app
+
+
+def _put_clock_ahead(seconds: float) -> None:
+    """A machine with a wrong clock: what Flask-LMS and RQ ask for the time is told another one."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
+
+    class Alike(type):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, datetime)
+
+    class Wrong(datetime, metaclass=Alike):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+        @classmethod
+        def utcnow(cls) -> datetime:  # type: ignore[override]
+            return datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(seconds=seconds)
+
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in ("rq", "flask_lms") and vars(module).get("datetime") is datetime:
+            vars(module)["datetime"] = Wrong
 
 
 @contextmanager
@@ -45,19 +74,27 @@ def worker(
 
 
 def start_worker(
-    database_url: str, redis_url: str, *arguments: str, **config: Any
+    database_url: str,
+    redis_url: str,
+    *arguments: str,
+    folder: Path = _ROOT,
+    stderr: int | IO[bytes] | None = None,
+    **config: Any,
 ) -> subprocess.Popen[bytes]:
+    """:param folder: with the code of Flask-LMS, ours or that of another version."""
     environment = {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), str(_ROOT), os.environ.get("PYTHONPATH", "")]),
         "TEST_DATABASE_URL": database_url,
         "TEST_REDIS_URL": redis_url,
         **{f"TEST_{key}": str(value) for key, value in config.items()},
     }
     return subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "tests.worker_app", "lms", "worker", *arguments],
-        cwd=_ROOT,
+        cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
+        stderr=stderr,
     )
 
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.chaos.run import Plan, run
 
 
 @pytest.mark.timeout(200)
-def test_kills_flushes_and_cuts_at_random_lose_nothing(
-    database_url: str, capsys: pytest.CaptureFixture[str]
+def test_whatever_dies_at_random_nothing_is_lost(
+    database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = Plan(
-        statements=800, destinations=4, workers=2, kills=10, flushes=1, stops=0, seconds=8, whole=0
+        statements=800,
+        destinations=4,
+        seconds=8,
+        kills=10,
+        whole=0,
+        flushes=1,
+        away_seconds=1,
+        commits=3,
+        pause_seconds=3,
+        hangs=1,
+        answers=2,
+        edits=4,
+        others=60,
     )
-    outcome = run(database_url, plan)
+    with (tmp_path / "workers.log").open("wb") as log:
+        outcome = run(database_url, plan, print, log)
     with capsys.disabled():
         print(f"\n{outcome.as_table()}")
-    assert outcome.statements == 800
-    assert outcome.lost == 0
+    assert outcome.is_good, outcome
+    assert (outcome.statements, outcome.others) == (800, 60)
+    assert outcome.taken_over
