@@ -74,6 +74,16 @@ def _network(entry: str) -> str:
     return entry.lower()
 
 
+def _ancestor(source: str) -> str:
+    """A source of CSP's ``frame-ancestors``; the two words with or without their quotes."""
+    word = source.strip("'").lower()
+    if word in ("self", "none"):
+        return f"'{word}'"
+    if not re.fullmatch(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:([0-9]{1,5}|\*))?", word):
+        raise Refused("Enter 'self', 'none' or origins, such as 'https://portal.example'.")
+    return word
+
+
 def _key(check: Check[Any], about: str, default: Any = None, *, is_secret: bool = False) -> Any:
     metadata = {"check": check, "about": about}
     return field(default=default, metadata=metadata, repr=not is_secret)
@@ -132,6 +142,12 @@ class Settings:
         "lms",
     )
     bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
+    frame_ancestors: tuple[str, ...] = _key(
+        _each(_ancestor, "origins, such as ['self', 'https://portal.example']"),
+        "Which sites may show the pages in a frame, when the host's own "
+        "Content-Security-Policy doesn't say it. Default: the host's own site.",
+        (),
+    )
     allowed_networks: tuple[str, ...] = _key(
         _each(_network, "networks or host names, such as ['10.1.0.0/16', 'lms.intranet']"),
         "Private networks and hosts that may be called, for self-hosted LMSs.",

@@ -59,6 +59,8 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("LMS_REDIS_URL", "localhost:6379", "redis://"),
     ("LMS_ENCRYPTION_KEYS", ["short"], "Fernet.generate_key()"),
     ("LMS_BIND_KEY", 1, "Enter a text."),
+    ("LMS_FRAME_ANCESTORS", ["portal.example"], "'self', 'none' or origins"),
+    ("LMS_FRAME_ANCESTORS", "https://a.example; script-src", "'self', 'none' or origins"),
     ("LMS_ALLOWED_NETWORKS", ["intra net/24"], "10.1.0.0/16"),
     ("LMS_ALLOWED_NETWORKS", ["?"], "neither a network nor a host name"),
     ("LMS_ALLOW_HTTP", "yes", "True or False"),
