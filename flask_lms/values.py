@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,13 @@ def _iri(value: object) -> str:
     if not isinstance(value, str) or not is_absolute_iri(value):
         raise Refused("must be an absolute IRI without spaces, such as https://host.example/a")
     return value
+
+
+def _web(value: object) -> str:
+    """An IRI that LMSs show as a link: never one that runs or holds something itself."""
+    if not is_absolute_iri(value) or not re.match(r"https?://", str(value), re.IGNORECASE):
+        raise Refused("must be an absolute http(s) URL without spaces")
+    return str(value)
 
 
 def _instance(kind: type[T]) -> Check[T]:
@@ -204,7 +212,7 @@ class Objective(Checked):
             id=identifier,
             name=_needed,
             description=optional(lambda value: _line(value, 2000)),
-            url=optional(_iri),
+            url=optional(_web),
             language=language,
             enabled=flag,
             activity_id=optional(_iri),
@@ -219,7 +227,7 @@ class Objective(Checked):
 class Participant(Checked):
     """Who played. ``email`` if given, else ``id`` if it is an address, identifies the learner.
 
-    :param account_home_page: absolute IRI of the system in which ``account_name`` is unique.
+    :param account_home_page: http(s) URL of the system in which ``account_name`` is unique.
     """
 
     id: str
@@ -233,7 +241,7 @@ class Participant(Checked):
             id=identifier,
             email=_address,
             name=_name,
-            account_home_page=optional(_iri),
+            account_home_page=optional(_web),
             account_name=_name,
         )
         if (self.account_home_page is None) != (self.account_name is None):
