@@ -63,13 +63,25 @@ class Encryption:
 
 
 def derive_keys(config: Mapping[str, Any]) -> list[bytes]:
-    """Fernet keys from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS`` (HKDF, RFC 5869)."""
-    secrets = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
-    derived = (
-        HKDF(SHA256(), length=32, salt=None, info=b"flask-lms secrets v1").derive(
-            secret.encode() if isinstance(secret, str) else secret
-        )
-        for secret in secrets
-        if secret
-    )
+    """Fernet keys from ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, the newest first."""
+    derived = (_derive(secret, b"flask-lms secrets v1") for secret in _secret_keys(config))
     return [base64.urlsafe_b64encode(key) for key in derived]
+
+
+def signing_keys(config: Mapping[str, Any], encryption_keys: Sequence[str]) -> list[bytes]:
+    """Keys that sign links, the newest last: from Flask's keys, and from ours for hosts that have
+    none of those.
+    """
+    sources = [*_secret_keys(config), *encryption_keys]
+    return [_derive(source, b"flask-lms links v1") for source in reversed(sources)]
+
+
+def _secret_keys(config: Mapping[str, Any]) -> list[str | bytes]:
+    keys = [config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())]
+    return [key for key in keys if key]
+
+
+def _derive(secret: str | bytes, purpose: bytes) -> bytes:
+    """A key for one purpose (HKDF, RFC 5869): none of them tells another."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    return HKDF(SHA256(), length=32, salt=None, info=purpose).derive(raw)

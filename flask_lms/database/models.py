@@ -131,6 +131,10 @@ class Configuration(Base):
     def is_paused(self) -> bool:
         return self.paused_at is not None
 
+    def is_contact(self, address: str) -> bool:
+        """Whether this address is told of trouble with it, unless it is muted."""
+        return address.casefold() in {contact.casefold() for contact in self.contact_emails or ()}
+
     def is_muted(self, address: str) -> bool:
         """Whether this address asked not to be mailed about it."""
         return address.casefold() in {muted.casefold() for muted in self.muted_emails or ()}

@@ -52,7 +52,7 @@ def test_another_site_shows_no_page_in_a_frame(chromium: Any, tmp_path: Path) ->
     ):
         id = create(world)
         with world.app.app_context():
-            token = unsubscribe.make(world.state, id, "ana.ruiz@harbor.example")
+            token = unsubscribe.make(world.state, id, "ana.ruiz@harbor.example", world.now)
         for path in ("/", f"/{id}/delete", f"/{id}/alerts"):
             assert not shown_in_frame(chromium, elsewhere, f"{here}/lms{path}")
             assert shown_in_frame(chromium, here, f"{here}/lms{path}")  # else this proved nothing

@@ -75,6 +75,6 @@ def test_the_page_that_needs_no_sign_in_is_never_shown_in_a_frame(
     if own:
         with_header(world, CSP, own)
     with world.app.app_context():
-        token = unsubscribe.make(world.state, id, "ana.ruiz@harbor.example")
+        token = unsubscribe.make(world.state, id, "ana.ruiz@harbor.example", world.now)
     for path in (f"/mute/{token}", "/mute/forged"):
         assert policies(world, path) == [*([own] if own else []), "frame-ancestors 'none'"]
