@@ -392,6 +392,7 @@ def build_world(
             "LMS_PLATFORM_NAME": "Harbor Training",
             "LMS_REDIS_URL": redis_url,
             "LMS_ALLOWED_NETWORKS": ["127.0.0.0/8"],
+            "LMS_SHOW_PRIVATE_ANSWERS": True,
             "LMS_ALLOW_HTTP": True,
             "LMS_MAIL_SENDER": "Harbor Training <no-reply@harbor.example>",
             "TESTING": True,

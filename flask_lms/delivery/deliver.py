@@ -25,6 +25,7 @@ from ..app_state import AppState
 from ..connectors.base import Answer, Connector, Statement, Verdict
 from ..database.models import Configuration, Delivery, DeliveryState
 from ..errors import SecretUnreadable
+from ..transport import Transport
 from . import decide, lease
 from .decide import Pace, Plan, conflict, plan
 from .settle import Request, Settled, settle
@@ -60,6 +61,7 @@ class DeliverReport:
 class Load:
     """The rows of one request and what is needed to send them; nothing of a session.
 
+    :param transport: the way out for its organization; None: the host couldn't say which it is.
     :param number: counts the walk's requests.
     :param version: of the configuration, when its settings were read.
     :param has_more: there is probably enough for another request.
@@ -71,6 +73,7 @@ class Load:
     settings: Mapping[str, Any]
     connector: Connector | None
     secrets: dict[str, str] | None = field(repr=False)
+    transport: Transport | None
     rows: Sequence[Any]
     statements: Sequence[Statement] = field(repr=False)
     number: int
@@ -290,12 +293,20 @@ class Deliverer:
             secrets = state.encryption.decrypt(configuration.secrets)
         except SecretUnreadable:
             secrets = None
+        transport: Transport | None
+        try:
+            transport = state.transport_for(configuration.organization_id)
+        except Exception:  # a callback of the host: nothing is called then, and nothing stops
+            _log.exception("@lms.egress_policy failed; what is due waits")
+            session.rollback()
+            transport = None
         load = Load(
             configuration_id=walk.configuration_id,
             type=configuration.type,
             settings=settings,
             connector=connector,
             secrets=secrets,
+            transport=transport,
             rows=[found[index] for index in chosen],
             statements=[_statement(found[index]) for index in chosen],
             number=walk.requests + 1,
@@ -342,9 +353,10 @@ class Deliverer:
             # After a conflict on one: the same statement is stored already, or another one is.
             assert load.connector is not None
             assert load.secrets is not None
+            assert load.transport is not None
             try:
                 same = load.connector.compare(
-                    load.statements[0], load.settings, load.secrets, self.state.transport
+                    load.statements[0], load.settings, load.secrets, load.transport
                 )
                 decided = conflict(answer.words) if same is False else Plan(delivered=(0,))
             except Exception:
@@ -398,7 +410,10 @@ class Deliverer:
             return Answer(verdict=Verdict.FAILED, cause="unknown_type", facts=facts)
         if load.secrets is None:
             return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
-        transport = self.state.transport
+        transport = load.transport
+        if transport is None:
+            facts = {"type": load.type}
+            return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
         if not load.is_patient:
             transport = transport.within(*_SHORT_SECONDS)
         try:

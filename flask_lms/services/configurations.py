@@ -428,8 +428,9 @@ class Configurations:
         state, configuration = self._state, self.get(configuration_id)
         id, version, token = configuration.id, configuration.version, configuration.secrets
         type, settings = configuration.type, dict(configuration.settings)
-        row = connection_test.begin(state, configuration.organization_id, by, configuration)
-        report = connection_test.run(state, type, settings, {}, token)
+        owner = configuration.organization_id
+        row = connection_test.begin(state, owner, by, configuration)
+        report = connection_test.run(state, owner, type, settings, {}, token)
         with change(state, by) as made:
             found = made.session.get(Configuration, id, populate_existing=True)
             if found is not None and found.deleted_at is None and found.version == version:
@@ -478,10 +479,10 @@ class Configurations:
             errors.check()
             connector = state.registry.get(type)
         if owner is None or connector is None:
-            return connection_test.run(state, type, values, given, token)
+            return connection_test.run(state, owner, type, values, given, token)
         facts = {"destination": connector.destination(values)}
         row = connection_test.begin(state, owner, by, configuration, facts)
-        report = connection_test.run(state, type, values, given, token)
+        report = connection_test.run(state, owner, type, values, given, token)
         with change(state) as made:
             audit.amend(made.session, row, outcome=report.cause or "connected")
         return report

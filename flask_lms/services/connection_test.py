@@ -68,6 +68,7 @@ def begin(
 
 def run(
     state: AppState,
+    organization_id: str | None,
     type: str,
     settings: Mapping[str, Any],
     given: Mapping[str, str],
@@ -75,6 +76,7 @@ def run(
 ) -> TestReport:
     """Test these settings; nothing is written.
 
+    :param organization_id: None: it isn't known of which, so what all may call is called.
     :param given: secrets entered just now.
     :param token: the stored ones, for those not entered.
     """
@@ -87,8 +89,9 @@ def run(
             secrets = {**state.encryption.decrypt(token), **given}
         except SecretUnreadable:
             return _report_of_cause("secret_unreadable", {})
+    transport = state.transport_for(organization_id)
     stages: list[Stage] = []
-    for step in connector.test(settings, secrets, state.transport):
+    for step in connector.test(settings, secrets, transport):
         if isinstance(step, TestReport):
             return step
         stages.append(step)

@@ -60,6 +60,7 @@ class Received:
     :param url: where the request went, for people and to resolve a redirect.
     :param headers: with any spelling of their names.
     :param sent: the ids in the request's order.
+    :param is_private: its words are nobody's to read.
     """
 
     status: int
@@ -69,6 +70,7 @@ class Received:
     is_truncated: bool
     url: str
     sent: Sequence[uuid.UUID]
+    is_private: bool = False
 
     def header(self, name: str) -> str | None:
         for key, value in self.headers.items():
@@ -162,6 +164,8 @@ class _Reader:
 
     @cached_property
     def words(self) -> str | None:
+        if self.received.is_private:
+            return None
         is_cut = self.received.is_truncated or not self.received.is_complete
         return self.redactor.words(self.received.body, is_cut=is_cut)
 
@@ -282,12 +286,14 @@ class _Reader:
         return {named[0]: self.words or str(self.received.status)} if len(named) == 1 else {}
 
     def _words_of(self, error: Any) -> str:
+        if self.received.is_private:
+            return str(self.received.status)
         body = json.dumps(error, ensure_ascii=False).encode("utf-8", "replace")
         return self.redactor.words(body) or str(self.received.status)
 
     def redirect_target(self) -> str:
         """The address without user, query and fragment: those may hold a session."""
-        location = self.received.header("Location")
+        location = None if self.received.is_private else self.received.header("Location")
         try:
             parts = urlsplit(urljoin(self.received.url, location or ""))
             host = parts.netloc.rpartition("@")[2]

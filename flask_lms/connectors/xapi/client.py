@@ -113,6 +113,7 @@ def received(reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received
         is_truncated=reply.is_truncated,
         url=url,
         sent=tuple(sent),
+        is_private=reply.is_private,
     )
 
 

@@ -8,6 +8,7 @@ works.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def _about(settings: Mapping[str, Any], secrets: Mapping[str, str], transport: T
         value = None
     found = value.get("version") if isinstance(value, dict) else None
     some = found[:20] if isinstance(found, list) else []
-    versions = [item[:20] for item in some if isinstance(item, str)]
+    versions = [item for item in some if re.fullmatch(r"\d{1,3}(\.\d{1,3}){1,3}", str(item))]
     if not versions:
         words = Words("Your LMS doesn't describe itself. That is no fault.")
     elif settings["version"] in versions:
