@@ -204,6 +204,12 @@ class Settings:
     batch_bytes: int = _key(
         whole(1_000, 10_000_000), "Maximum size of a request, in bytes.", 512_000
     )
+    max_configurations: int = _key(
+        whole(1, 10_000), "How many LMS configurations an organization may have.", 50
+    )
+    max_attached: int = _key(
+        whole(1, 1_000), "How many LMS configurations may be attached to one objective.", 10
+    )
     retention_days: int = _key(
         whole(1, 3650), "How many days deliveries are kept after they were sent.", 90
     )

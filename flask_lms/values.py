@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from .errors import InvalidValue
 T = TypeVar("T")
 
 _LONGEST_DURATION_MS = 10 * 365 * 24 * 3600 * 1000
+
+MOST_EXTENSION_BYTES = 20_000
 
 StepOutcome = Literal["succeeded", "failed", "not_reached"]
 _OUTCOMES = typing.get_args(StepOutcome)
@@ -113,7 +116,10 @@ def _extensions(value: object) -> dict[str, Any]:
             raise Refused("must have absolute IRIs as keys")
         if not is_json(item):
             raise Refused("must have JSON values (no NaN, no other types)")
-    return {iri: plain(item) for iri, item in value.items()}
+    taken = {iri: plain(item) for iri, item in value.items()}
+    if len(json.dumps(taken, ensure_ascii=False).encode()) > MOST_EXTENSION_BYTES:
+        raise Refused("must be at most 20 kB as JSON")
+    return taken
 
 
 def _needed(value: object) -> str:

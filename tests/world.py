@@ -394,6 +394,8 @@ def build_world(
             "LMS_ALLOWED_NETWORKS": ["127.0.0.0/8"],
             "LMS_SHOW_PRIVATE_ANSWERS": True,
             "LMS_ALLOW_HTTP": True,
+            "LMS_MAX_CONFIGURATIONS": 10_000,
+            "LMS_MAX_ATTACHED": 1_000,
             "LMS_MAIL_SENDER": "Harbor Training <no-reply@harbor.example>",
             "TESTING": True,
             **config,

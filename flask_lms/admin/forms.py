@@ -145,6 +145,12 @@ def show_errors(error: InvalidConfiguration, *forms: FlaskForm) -> None:
         target.errors = [*target.errors, *(translate(sentence) for sentence in sentences)]
 
 
+def told(error: InvalidConfiguration, most: int = 3) -> str:
+    """The sentences of an error that belongs to no form, in the reader's language."""
+    sentences = [translate(one) for several in error.errors.values() for one in several]
+    return " ".join(sentences[:most])
+
+
 def take_post(form: FlaskForm) -> bool:
     """Whether the form was posted with its token; only the error of that one is kept."""
     form.validate_on_submit()

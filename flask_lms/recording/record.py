@@ -32,6 +32,8 @@ from . import after_commit
 
 #: Reason of a row that stands for a result which another transaction is recording (see ``_write``).
 PARKED = "recording"
+#: What one result may take in the outbox of one configuration.
+MOST_BYTES = 100_000
 #: How long MariaDB is asked again for a lock before a result is parked.
 _TRIES, _TRY_SECONDS = 6, 0.02
 #: Advisory locks of one organization; two results that share one may park each other.
@@ -109,7 +111,8 @@ def record(
         ``db.session``: the result is written there and commits and disappears with its
         transaction, which the host ends in any case.
     :param only: for this configuration alone (back-fill).
-    :raises InvalidValue: an objective doesn't exist; nothing was written.
+    :raises InvalidValue: an objective doesn't exist, or a result is too large; nothing was
+        written.
     """
     for result in results:
         if not isinstance(result, ObjectiveResult):
@@ -178,7 +181,8 @@ def record_parked(state: AppState, limit: int = 200) -> int:
             sa.delete(Delivery).where(Delivery.id == row.id, Delivery.reason == PARKED)
         )
         if taken.rowcount == 1:  # type: ignore[attr-defined]
-            _, ids, events = _write(state, session, [from_json(row.result)], row.configuration_id)
+            results = [from_json(row.result)]
+            _, ids, events = _write(state, session, results, row.configuration_id, is_checked=True)
             after_commit.add(session, state, ids, events)
         session.commit()
     return len(parked)
@@ -218,6 +222,8 @@ def _write(
     session: Session,
     results: Sequence[ObjectiveResult],
     only: uuid.UUID | None,
+    *,
+    is_checked: bool = False,
 ) -> tuple[Recorded, set[uuid.UUID], list[ResultRecorded]]:
     """Write the rows; whose configurations wait for a worker, and what to tell after the commit.
 
@@ -241,6 +247,9 @@ def _write(
                 built = _build(state, target, whole, targets.now, targets.sendable.get(key))
                 targets.note(key, result.revision, is_sendable=built.not_sendable is None)
                 if of_one := _rows(target, whole, built, targets.now):
+                    if not is_checked and sum(map(_bytes_of, of_one)) > MOST_BYTES:
+                        rule = "must be at most 100 kB as statements: leave something out"
+                        raise InvalidValue("ObjectiveResult", whole, rule)
                     is_held = (whole.organization_id, whole.id) in targets.held
                     made.append((whole, [_parked(whole, of_one[0])] if is_held else of_one))
         rows = [row for _, of_one in made for row in of_one]
@@ -454,6 +463,11 @@ def waiting(statement: Statement, now: datetime) -> dict[str, Any]:
         "settled_at": None,
         "settled_by": None,
     }
+
+
+def _bytes_of(row: Mapping[str, Any]) -> int:
+    """What a row keeps: its statement, or the result while it can't be sent."""
+    return len(json.dumps(row["result"])) if row["result"] else int(row["size"])
 
 
 def _parked(result: ObjectiveResult, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,26 @@ def check_name_is_free(
         errors.add("name", name_taken(taken))
 
 
+def check_quota(state: AppState, organization_id: str, errors: Errors) -> None:
+    """An error of field ``name`` when the organization has as many as it may have."""
+    most = state.settings.max_configurations
+    count = state.session.scalar(
+        sa.select(sa.func.count()).where(
+            exactly(Configuration.organization_id, organization_id),
+            Configuration.deleted_at.is_(None),
+        )
+    )
+    if (count or 0) >= most:
+        errors.add(
+            "name",
+            Words(
+                "Your organization has %(most)s LMS configurations, which is the limit. Delete "
+                "one that is no longer used, or ask your platform's operator for more.",
+                most=most,
+            ),
+        )
+
+
 def _flush(made: Change, name: str) -> None:
     """Write; whoever took the name between check and write is noticed here."""
     try:
@@ -202,6 +222,7 @@ class Configurations:
             errors.add_all(error.errors)
         if clean_name is not None:
             check_name_is_free(state, owner, clean_name, None, errors)
+        check_quota(state, owner, errors)
         errors.check()
         assert clean_name is not None
         assert cleaned is not None
@@ -352,7 +373,8 @@ class Configurations:
     def restore(self, configuration_id: uuid.UUID | str, by: By = None) -> Configuration:
         """Bring a deleted one back, with its objectives and waiting results.
 
-        :raises InvalidConfiguration: its name was taken meanwhile: rename the other one first.
+        :raises InvalidConfiguration: its name was taken meanwhile: rename the other one first; or
+            the organization has as many as it may have.
         """
         configuration = self.get(configuration_id, with_deleted=True)
         if configuration.deleted_at is None:
@@ -361,6 +383,7 @@ class Configurations:
         check_name_is_free(
             self._state, configuration.organization_id, configuration.name, configuration.id, errors
         )
+        check_quota(self._state, configuration.organization_id, errors)
         errors.check()
         with change(self._state, by) as made:
             configuration.deleted_at = configuration.deleted_by = None

@@ -75,6 +75,8 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("LMS_TOTAL_TIMEOUT_SECONDS", 1000, "number"),
     ("LMS_BATCH_STATEMENTS", 501, "whole number from 1 to 500"),
     ("LMS_BATCH_BYTES", 1.5, "whole number"),
+    ("LMS_MAX_CONFIGURATIONS", 0, "whole number"),
+    ("LMS_MAX_ATTACHED", 0, "whole number"),
     ("LMS_RETENTION_DAYS", 0, "whole number"),
     ("LMS_CONTENT_RETENTION_DAYS", -1, "whole number"),
     ("LMS_MAIL_SENDER", "a@b\r\nBcc: c@d", "Enter an address"),
