@@ -27,6 +27,7 @@ from .database.models import (
     ObjectiveLink,
     Status,
 )
+from .encryption import Secret
 from .errors import (
     ConfigurationError,
     EditConflict,
@@ -120,6 +121,7 @@ __all__ = [
     "Reply",
     "ResultRecorded",
     "Score",
+    "Secret",
     "SecretUnreadable",
     "SetupError",
     "Slice",

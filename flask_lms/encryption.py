@@ -3,15 +3,72 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from .checks import Refused
 from .errors import SecretUnreadable
+
+
+class Secret:
+    """A secret that shows itself nowhere: not in a log, a traceback with its variables, a pickle.
+
+    From the form, and from the database, to where it is needed. ``reveal()`` only in the very
+    expression that needs it, never into a variable: whatever keeps the variables of a failing
+    function keeps those too.
+
+    >>> Secret("word"), str(Secret("word")), Secret("word") == "word"
+    (<Secret>, '•••', True)
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str | Secret) -> None:
+        if isinstance(value, Secret):
+            value = value.reveal()
+        if not isinstance(value, str):
+            raise TypeError("a secret must be a str")
+        self.__value = value
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self.__value
+
+    def checked(self, check: Callable[[str], str]) -> Secret:
+        """What a check makes of it.
+
+        :raises Refused: as the check does.
+        """
+        try:
+            return Secret(check(self.__value) or "")
+        except Refused as error:
+            refused = Refused(*error.sentences)
+        raise refused
+
+    def __bool__(self) -> bool:
+        return bool(self.__value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, str | Secret):
+            return NotImplemented
+        return hmac.compare_digest(self.__value.encode(), Secret(other).reveal().encode())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "<Secret>"
+
+    def __str__(self) -> str:
+        return "•••"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret is not pickled or copied")
 
 
 class Encryption:
@@ -27,11 +84,13 @@ class Encryption:
     def __repr__(self) -> str:
         return f"<Encryption with {len(self._fernets)} keys>"
 
-    def encrypt(self, secrets: Mapping[str, str]) -> str:
+    def encrypt(self, secrets: Mapping[str, Secret | str]) -> str:
         """The secrets as one encrypted token."""
-        return self._fernet.encrypt(json.dumps(dict(secrets)).encode()).decode()
+        return self._fernet.encrypt(
+            json.dumps({name: Secret(one).reveal() for name, one in secrets.items()}).encode()
+        ).decode()
 
-    def decrypt(self, token: str | None) -> dict[str, str]:
+    def decrypt(self, token: str | None) -> dict[str, Secret]:
         """The secrets in a token.
 
         :raises SecretUnreadable: no key fits, or the token is damaged.
@@ -39,12 +98,13 @@ class Encryption:
         if not token:
             return {}
         try:
-            secrets = json.loads(self._fernet.decrypt(token.encode()))
-        except (InvalidToken, ValueError):
-            raise SecretUnreadable from None
-        if not isinstance(secrets, dict) or any(not isinstance(v, str) for v in secrets.values()):
-            raise SecretUnreadable
-        return secrets
+            return {
+                name: Secret(one)
+                for name, one in json.loads(self._fernet.decrypt(token.encode())).items()
+            }
+        except (InvalidToken, ValueError, TypeError, AttributeError):
+            pass
+        raise SecretUnreadable
 
     def is_current(self, token: str) -> bool:
         """Whether the newest key encrypted this token."""

@@ -178,6 +178,7 @@ def test_broad_excepts_are_at_the_borders_only(path):
         "events.py", "extension.py", "recording/record.py", "recording/after_commit.py",
         "delivery/wake.py", "delivery/ticker.py", "delivery/worker.py", "delivery/deliver.py",
         "delivery/streams.py",
+        "transport/http.py",  # what passes through it shows its variables
     }  # fmt: skip
     broad = [
         f"line {node.lineno}"

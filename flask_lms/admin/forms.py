@@ -23,6 +23,7 @@ from wtforms.validators import Optional
 
 from ..connectors.base import Connector, Field
 from ..connectors.registry import Registry
+from ..encryption import Secret
 from ..errors import InvalidConfiguration
 from ..i18n import N_, available, gettext, translate
 
@@ -119,7 +120,11 @@ def typed(form: FlaskForm) -> dict[str, Any]:
     """What was typed into a connector's form."""
     return {
         # Letters where a number belongs go on as they are: the connector says it in its own words.
-        field.short_name: field.raw_data[0] if field.process_errors else field.data
+        field.short_name: field.raw_data[0]
+        if field.process_errors
+        else Secret(field.data or "")
+        if isinstance(field, PasswordField)
+        else field.data
         for field in form
         if not isinstance(field, CSRFTokenField)
     }

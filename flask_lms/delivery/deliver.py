@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from ..app_state import AppState
 from ..connectors.base import Answer, Connector, Statement, Verdict
 from ..database.models import Configuration, Delivery, DeliveryState
+from ..encryption import Secret
 from ..errors import SecretUnreadable
 from ..transport import Transport
 from . import decide, lease
@@ -72,7 +73,7 @@ class Load:
     type: str
     settings: Mapping[str, Any]
     connector: Connector | None
-    secrets: dict[str, str] | None = field(repr=False)
+    secrets: Mapping[str, Secret] | None = field(repr=False)
     transport: Transport | None
     rows: Sequence[Any]
     statements: Sequence[Statement] = field(repr=False)

@@ -16,7 +16,7 @@ from .. import audit, checks, status
 from ..app_state import AppState
 from ..audit import By, Change, as_id, change
 from ..checks import Errors, name_key, name_taken
-from ..connectors.base import Connector, TestReport
+from ..connectors.base import Connector, TestReport, hidden
 from ..database.models import (
     Audit,
     Configuration,
@@ -28,6 +28,7 @@ from ..database.models import (
 )
 from ..database.types import exactly, update
 from ..delivery import decide
+from ..encryption import Secret
 from ..errors import EditConflict, InvalidConfiguration, NotFound, SecretUnreadable
 from ..i18n import Words
 from . import attachments, connection_test
@@ -212,6 +213,7 @@ class Configurations:
         emails = errors.take("contact_emails", checks.emails, contact_emails)
         tag = errors.take("language", checks.language, language)
         connector = connector_of(state, type, errors)
+        settings = self._hidden(type, settings)
         cleaned = None
         try:
             if connector is not None:
@@ -278,6 +280,7 @@ class Configurations:
         """
         state, errors = self._state, Errors()
         configuration = self.get(configuration_id)
+        settings = self._hidden(configuration.type, settings)
         owner, read = configuration.organization_id, configuration.version
         if version is not None and version != read:
             raise self._conflict(configuration, version)
@@ -290,7 +293,7 @@ class Configurations:
             new["contact_emails"] = errors.take("contact_emails", checks.emails, contact_emails)
         if language is not None:
             new["language"] = errors.take("language", checks.language, language)
-        secrets: Mapping[str, str] = {}
+        secrets: Mapping[str, Secret] = {}
         if settings is not None:
             new["settings"], secrets = self._clean_again(configuration, settings, errors)
         errors.check()
@@ -487,6 +490,7 @@ class Configurations:
             connector = connector_of(state, type, errors)
             errors.check()
             assert connector is not None
+            settings = self._hidden(type, settings) or {}
             cleaned = connector.clean(
                 settings, allow_http=state.settings.allow_http, has_secrets=False
             )
@@ -498,6 +502,7 @@ class Configurations:
                 configuration.type,
                 configuration.secrets,
             )
+            settings = self._hidden(type, settings) or {}
             values, given = self._clean_again(configuration, settings, errors)
             errors.check()
             connector = state.registry.get(type)
@@ -554,9 +559,16 @@ class Configurations:
             raise NotFound("There is no such organization.")
         return self._organization_id or organization_id
 
+    def _hidden(self, type: str, settings: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Settings whose secrets show themselves to nobody."""
+        connector = self._state.registry.get(type)
+        if settings is None or connector is None:
+            return settings
+        return hidden(settings, connector.secret_fields)
+
     def _clean_again(
         self, configuration: Configuration, settings: Mapping[str, Any], errors: Errors
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+    ) -> tuple[dict[str, Any], Mapping[str, Secret]]:
         """The stored settings with the new ones over them, and the secrets given with these.
 
         A stored secret goes only to the scheme, host and port it was entered for: when that
@@ -588,9 +600,9 @@ class Configurations:
         return dict(cleaned.settings), cleaned.secrets
 
     def _encrypt(
-        self, configuration: Configuration, secrets: Mapping[str, str], made: Change
+        self, configuration: Configuration, secrets: Mapping[str, Secret], made: Change
     ) -> None:
-        stored: Mapping[str, str]
+        stored: Mapping[str, Secret]
         try:
             stored = self._state.encryption.decrypt(configuration.secrets)
         except SecretUnreadable:

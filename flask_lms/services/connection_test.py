@@ -19,6 +19,7 @@ from ..audit import By
 from ..connectors.base import TRANSPORT_CAUSES, Stage, StageState, TestReport
 from ..database.models import Audit, Configuration
 from ..database.types import exactly
+from ..encryption import Secret
 from ..errors import SecretUnreadable
 from ..i18n import N_
 from ..values import Administrator
@@ -71,7 +72,7 @@ def run(
     organization_id: str | None,
     type: str,
     settings: Mapping[str, Any],
-    given: Mapping[str, str],
+    given: Mapping[str, Secret],
     token: str | None = None,
 ) -> TestReport:
     """Test these settings; nothing is written.

@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -35,6 +36,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.poolmanager import PoolManager
 from urllib3.response import HTTPResponse
 
+from ..encryption import Secret
 from ..settings import Settings
 from .faults import Phase, TooMuchHeader, Unreachable, cause_of
 from .policy import AddressPolicy, is_public
@@ -119,7 +121,7 @@ class Transport:
         *,
         headers: Mapping[str, str],
         body: bytes | None = None,
-        auth: tuple[str, str] | None = None,
+        auth: tuple[str, Secret | str] | None = None,
         ca_pem: str | None = None,
     ) -> Reply:
         """Send one request.
@@ -130,8 +132,10 @@ class Transport:
         """
         headers = {"Accept-Encoding": "identity", **headers}
         if auth is not None:
-            token = base64.b64encode(":".join(auth).encode()).decode("ascii")
-            headers["Authorization"] = f"Basic {token}"
+            headers["Authorization"] = _Hidden(
+                "Basic "
+                + base64.b64encode(f"{auth[0]}:{Secret(auth[1]).reveal()}".encode()).decode("ascii")
+            )
         return self._carry(_Exchange(self._settings), method, url, headers, body, ca_pem)
 
     def connect_stages(self, url: str, *, ca_pem: str | None = None) -> Iterator[tuple[str, int]]:
@@ -235,10 +239,18 @@ class Transport:
                         raise
                     exchange.must_connect, exchange.is_reused = True, False
             return _read(raw, exchange)
+        except _Connected:
+            raise
         except (Unreachable, *_FAULTS) as error:
-            raise self._fault(error, target, policy, exchange) from None
+            fault: Exception = self._fault(error, target, policy, exchange)
+        except Exception as error:
+            # A mistake of ours or of the layers below. Told without their variables, among which
+            # the header stands.
+            _log.error("a request failed\n%s", "".join(traceback.format_exception(error)))
+            fault = RuntimeError(f"a request failed: {type(error).__name__}")
         finally:
             _current.reset(reset)
+        raise fault
 
     def _fault(
         self, error: Exception, target: Target, policy: AddressPolicy, exchange: _Exchange
@@ -338,6 +350,13 @@ def _read(raw: HTTPResponse, exchange: _Exchange) -> Reply:
         duration_ms=round((time.monotonic() - exchange.began) * 1000),
         is_private=exchange.is_private and not exchange.settings.show_private_answers,
     )
+
+
+class _Hidden(str):
+    """The value of a header that shows itself to nobody but the other end."""
+
+    def __repr__(self) -> str:
+        return "'•••'"
 
 
 class _Connected(Exception):

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from ...encryption import Secret
 from ...transport import Unreachable
 from ..base import Answer, Statement, Verdict, place
 from .answers import Received, read_answer, read_unreachable
@@ -39,7 +40,7 @@ def body(statements: Sequence[Statement]) -> bytes:
 def send(
     statements: Sequence[Statement],
     settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Secret],
     transport: Transport,
 ) -> Answer:
     """Send them in one request and read the answer."""
@@ -57,7 +58,7 @@ def send(
 def compare(
     statement: Statement,
     settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Secret],
     transport: Transport,
 ) -> bool | None:
     """Is the stored statement the same? None: the LRS doesn't let us read, or has none."""
@@ -79,7 +80,7 @@ def request(
     method: str,
     url: str,
     settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Secret],
     content: bytes | None = None,
 ) -> Reply:
     """One authorised request with xAPI's headers.
@@ -117,7 +118,7 @@ def received(reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received
     )
 
 
-def redactor(settings: Mapping[str, Any], secrets: Mapping[str, str]) -> Redactor:
+def redactor(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> Redactor:
     """Hides this configuration's secrets."""
     return Redactor(settings["key"], secrets.get("secret", ""))
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...encryption import Secret
 from ...i18n import N_, Words
 from ...transport import Unreachable
 from ..base import (
@@ -37,7 +38,7 @@ _LET_IN = (400, 409, 413, 422)
 
 
 def check(
-    settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
+    settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
 ) -> Iterator[Stage | TestReport]:
     """Each stage as it ends, then the report."""
     stages: list[Stage] = []
@@ -61,7 +62,7 @@ def check(
 
 
 def _walk(
-    settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
+    settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
 ) -> Iterator[Stage | Answer]:
     """The stages until one fails; then the answer that says why."""
     url = settings["url"]
@@ -98,7 +99,9 @@ def _walk(
         yield answer
 
 
-def _about(settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport) -> Stage:
+def _about(
+    settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
+) -> Stage:
     """The LRS's own description (Communication 2.8): OK when an LRS gave it."""
     try:
         reply = client.request(transport, "GET", f"{settings['url']}/about", settings, secrets)
