@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -84,42 +85,63 @@ class Encryption:
     def __repr__(self) -> str:
         return f"<Encryption with {len(self._fernets)} keys>"
 
-    def encrypt(self, secrets: Mapping[str, Secret | str]) -> str:
-        """The secrets as one encrypted token."""
+    def encrypt(self, secrets: Mapping[str, Secret | str], bound_to: str = "") -> str:
+        """The secrets as one encrypted token.
+
+        :param bound_to: what they belong to (:func:`binding`); nothing else reads them.
+        """
         return self._fernet.encrypt(
-            json.dumps({name: Secret(one).reveal() for name, one in secrets.items()}).encode()
+            json.dumps(
+                [bound_to, {name: Secret(one).reveal() for name, one in secrets.items()}]
+            ).encode()
         ).decode()
 
-    def decrypt(self, token: str | None) -> dict[str, Secret]:
+    def decrypt(self, token: str | None, bound_to: str | None = None) -> dict[str, Secret]:
         """The secrets in a token.
 
-        :raises SecretUnreadable: no key fits, or the token is damaged.
+        :param bound_to: what they must belong to; None isn't asked.
+        :raises SecretUnreadable: no key fits, the token is damaged, or it belongs elsewhere.
         """
         if not token:
             return {}
         try:
-            return {
-                name: Secret(one)
-                for name, one in json.loads(self._fernet.decrypt(token.encode())).items()
-            }
+            found, secrets = self._read(token)
         except (InvalidToken, ValueError, TypeError, AttributeError):
-            pass
-        raise SecretUnreadable
+            found, secrets = None, {}
+        if found is None or (bound_to is not None and found not in ("", bound_to)):
+            raise SecretUnreadable
+        return secrets
+
+    def _read(self, token: str) -> tuple[str, dict[str, Secret]]:
+        """What a token is bound to, empty: nothing; and the secrets."""
+        found = json.loads(
+            self._fernet.decrypt(token.encode()),
+            object_hook=lambda plain: {name: Secret(one) for name, one in plain.items()},
+        )
+        bound_to, secrets = found if isinstance(found, list) else ("", found)
+        return str(bound_to), dict(secrets.items())
 
     def is_current(self, token: str) -> bool:
-        """Whether the newest key encrypted this token."""
+        """Whether the newest key encrypted this token, and it is bound as new ones are."""
         try:
-            self._fernets[0].decrypt(token.encode())
+            return self._fernets[0].decrypt(token.encode()).startswith(b"[")
         except InvalidToken:
             return False
-        return True
 
-    def rotate(self, token: str) -> str:
+    def rotate(self, token: str, bound_to: str = "") -> str:
         """The same secrets under the newest key.
 
-        :raises SecretUnreadable: no key fits.
+        :param bound_to: what they must belong to, and belong to from now on.
+        :raises SecretUnreadable: no key fits, or they belong elsewhere.
         """
-        return self.encrypt(self.decrypt(token))
+        return self.encrypt(self.decrypt(token, bound_to or None), bound_to)
+
+
+def binding(configuration_id: uuid.UUID, origin: str) -> str:
+    """What a configuration's secrets are bound to: a token that is copied to another row, or whose
+    address is changed in the database, is read by nobody.
+    """
+    return f"{configuration_id.hex} {origin}"
 
 
 def derive_keys(config: Mapping[str, Any]) -> list[bytes]:

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from ..app_state import AppState
 from ..connectors.base import Answer, Connector, Statement, Verdict
 from ..database.models import Configuration, Delivery, DeliveryState
-from ..encryption import Secret
+from ..encryption import Secret, binding
 from ..errors import SecretUnreadable
 from ..transport import Transport
 from . import decide, lease
@@ -291,7 +291,10 @@ class Deliverer:
             left = set(range(len(found))) - set(chosen)
             walk.again.appendleft([found[index] for index in sorted(left)])
         try:
-            secrets = state.encryption.decrypt(configuration.secrets)
+            bound_to = None
+            if connector is not None:
+                bound_to = binding(configuration.id, connector.origin(settings))
+            secrets = state.encryption.decrypt(configuration.secrets, bound_to)
         except SecretUnreadable:
             secrets = None
         transport: Transport | None

@@ -26,9 +26,9 @@ from ..database.models import (
     ObjectiveLink,
     Status,
 )
-from ..database.types import exactly, update
+from ..database.types import exactly, new_id, update
 from ..delivery import decide
-from ..encryption import Secret
+from ..encryption import Secret, binding
 from ..errors import EditConflict, InvalidConfiguration, NotFound, SecretUnreadable
 from ..i18n import Words
 from . import attachments, connection_test
@@ -230,6 +230,7 @@ class Configurations:
         assert cleaned is not None
         with change(state, by) as made:
             configuration = Configuration(
+                id=new_id(),
                 organization_id=owner,
                 name=clean_name,
                 name_key=name_key(owner, clean_name),
@@ -456,7 +457,7 @@ class Configurations:
         type, settings = configuration.type, dict(configuration.settings)
         owner = configuration.organization_id
         row = connection_test.begin(state, owner, by, configuration)
-        report = connection_test.run(state, owner, type, settings, {}, token)
+        report = connection_test.run(state, owner, type, settings, {}, token, id)
         with change(state, by) as made:
             found = made.session.get(Configuration, id, populate_existing=True)
             if found is not None and found.deleted_at is None and found.version == version:
@@ -484,7 +485,7 @@ class Configurations:
         :raises InvalidConfiguration: field by field.
         """
         state, errors = self._state, Errors()
-        owner, configuration, token = self._organization_id, None, None
+        owner, configuration, token, id = self._organization_id, None, None, None
         values: Mapping[str, Any]
         if configuration_id is None:
             connector = connector_of(state, type, errors)
@@ -497,20 +498,21 @@ class Configurations:
             values, given = cleaned.settings, cleaned.secrets
         else:
             configuration = self.get(configuration_id)
-            owner, type, token = (
+            owner, type, token, id = (
                 configuration.organization_id,
                 configuration.type,
                 configuration.secrets,
+                configuration.id,
             )
             settings = self._hidden(type, settings) or {}
             values, given = self._clean_again(configuration, settings, errors)
             errors.check()
             connector = state.registry.get(type)
         if owner is None or connector is None:
-            return connection_test.run(state, owner, type, values, given, token)
+            return connection_test.run(state, owner, type, values, given, token, id)
         facts = {"destination": connector.destination(values)}
         row = connection_test.begin(state, owner, by, configuration, facts)
-        report = connection_test.run(state, owner, type, values, given, token)
+        report = connection_test.run(state, owner, type, values, given, token, id)
         with change(state) as made:
             audit.amend(made.session, row, outcome=report.cause or "connected")
         return report
@@ -602,12 +604,15 @@ class Configurations:
     def _encrypt(
         self, configuration: Configuration, secrets: Mapping[str, Secret], made: Change
     ) -> None:
+        connector = self._state.registry.get(configuration.type)
+        assert connector is not None
+        bound_to = binding(configuration.id, connector.origin(configuration.settings))
         stored: Mapping[str, Secret]
         try:
-            stored = self._state.encryption.decrypt(configuration.secrets)
+            stored = self._state.encryption.decrypt(configuration.secrets, bound_to)
         except SecretUnreadable:
             stored = {}
-        configuration.secrets = self._state.encryption.encrypt({**stored, **secrets})
+        configuration.secrets = self._state.encryption.encrypt({**stored, **secrets}, bound_to)
         configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
 
     def _conflict(self, configuration: Configuration, version: int) -> EditConflict:

@@ -7,6 +7,7 @@ limited, over all processes.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from ..audit import By
 from ..connectors.base import TRANSPORT_CAUSES, Stage, StageState, TestReport
 from ..database.models import Audit, Configuration
 from ..database.types import exactly
-from ..encryption import Secret
+from ..encryption import Secret, binding
 from ..errors import SecretUnreadable
 from ..i18n import N_
 from ..values import Administrator
@@ -74,12 +75,14 @@ def run(
     settings: Mapping[str, Any],
     given: Mapping[str, Secret],
     token: str | None = None,
+    configuration_id: uuid.UUID | None = None,
 ) -> TestReport:
     """Test these settings; nothing is written.
 
     :param organization_id: None: it isn't known of which, so what all may call is called.
     :param given: secrets entered just now.
     :param token: the stored ones, for those not entered.
+    :param configuration_id: whose they must be.
     """
     connector = state.registry.get(type)
     if connector is None:
@@ -87,7 +90,10 @@ def run(
     secrets = dict(given)
     if any(field not in secrets for field in connector.secret_fields):
         try:
-            secrets = {**state.encryption.decrypt(token), **given}
+            bound_to = (
+                binding(configuration_id, connector.origin(settings)) if configuration_id else None
+            )
+            secrets = {**state.encryption.decrypt(token, bound_to), **given}
         except SecretUnreadable:
             return _report_of_cause("secret_unreadable", {})
     transport = state.transport_for(organization_id)
