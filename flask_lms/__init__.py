@@ -63,6 +63,7 @@ from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
+from .services.participants import Forgotten
 from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
@@ -100,6 +101,7 @@ __all__ = [
     "DeliveryRejected",
     "DeliveryState",
     "EditConflict",
+    "Forgotten",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",

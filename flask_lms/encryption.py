@@ -81,6 +81,7 @@ class Encryption:
     def __init__(self, keys: Sequence[str | bytes]) -> None:
         self._fernets = [Fernet(key) for key in keys]
         self._fernet = MultiFernet(self._fernets)
+        self._hash_keys = [_derive(key, b"flask-lms digests v1") for key in keys]
 
     def __repr__(self) -> str:
         return f"<Encryption with {len(self._fernets)} keys>"
@@ -120,6 +121,15 @@ class Encryption:
         )
         bound_to, secrets = found if isinstance(found, list) else ("", found)
         return str(bound_to), dict(secrets.items())
+
+    def digests(self, text: str) -> list[str]:
+        """What stands for a text that is forgotten, by each key, the newest first. Nobody without
+        a key can tell whether it stands for a certain text.
+        """
+        return [
+            "forgotten-" + hmac.digest(key, text.encode(), "sha256").hex()
+            for key in self._hash_keys
+        ]
 
     def is_current(self, token: str) -> bool:
         """Whether the newest key encrypted this token, and it is bound as new ones are."""

@@ -213,6 +213,10 @@ class Settings:
     retention_days: int = _key(
         whole(1, 3650), "How many days deliveries are kept after they were sent.", 90
     )
+    undelivered_retention_days: int = _key(
+        whole(1, 3650), "How many days what was rejected, not sent or cancelled is kept.", 365
+    )
+    audit_retention_days: int = _key(whole(1, 3650), "How many days the history is kept.", 1095)
     content_retention_days: int = _key(
         whole(1, 3650), "How many days their statements and the LMS's answers are kept.", 30
     )

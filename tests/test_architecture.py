@@ -30,7 +30,8 @@ status.py
 delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py delivery/retention.py
 delivery/streams.py delivery/ticker.py delivery/worker.py
 services/attachments.py services/connection_test.py services/configurations.py
-services/objectives.py services/deliveries.py services/overview.py services/organization.py
+services/objectives.py services/participants.py services/deliveries.py services/overview.py
+services/organization.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
 admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
 admin/probe.py admin/deliveries.py admin/configurations.py admin/history.py admin/editing.py

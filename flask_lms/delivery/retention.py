@@ -1,4 +1,4 @@
-"""Forgetting what is done. What isn't delivered, or cancelled by a person, is never forgotten."""
+"""Forgetting what is done. What waits is never forgotten."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ..app_state import AppState
 from ..database.models import (
     Attempt,
+    Audit,
     Base,
     Configuration,
     Delivery,
@@ -25,6 +26,7 @@ _CHUNK = 1000
 #: A deleted configuration can be restored for so long.
 DELETED_DAYS = 30
 _DONE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+_UNDELIVERED = (DeliveryState.NOT_SENT, DeliveryState.REJECTED, DeliveryState.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,16 @@ class Purged:
     incidents: int
     mails: int
     cancelled: int
+    audits: int = 0
 
 
 def purge(
     state: AppState, now: datetime, on_progress: Callable[[int], None] | None = None
 ) -> Purged:
-    """Forget what ``LMS_RETENTION_DAYS`` and ``LMS_CONTENT_RETENTION_DAYS`` say; commits in chunks.
+    """Forget what the keys ``LMS_…RETENTION_DAYS`` say; commits in chunks.
+
+    Rows of forgotten participants stay: they tell of nobody, and keep what is handed in once more
+    from being recorded again.
 
     :param now: aware UTC.
     :param on_progress: called with the rows of each chunk.
@@ -90,11 +96,27 @@ def purge(
         Delivery,
         report,
     )
-    deliveries = _in_chunks(
+    deliveries = 0
+    undelivered = now - timedelta(days=state.settings.undelivered_retention_days)
+    for states, before in (([DeliveryState.DELIVERED], old), (_UNDELIVERED, undelivered)):
+        deliveries += _in_chunks(
+            state,
+            sa.select(Delivery.id).where(
+                Delivery.state.in_(states),
+                Delivery.settled_at < before,
+                Delivery.participant_id.not_like("forgotten-%"),
+            ),
+            sa.delete(Delivery),
+            Delivery,
+            report,
+        )
+    audits = _in_chunks(
         state,
-        sa.select(Delivery.id).where(Delivery.state.in_(_DONE), Delivery.settled_at < old),
-        sa.delete(Delivery),
-        Delivery,
+        sa.select(Audit.id).where(
+            Audit.at < now - timedelta(days=state.settings.audit_retention_days)
+        ),
+        sa.delete(Audit),
+        Audit,
         report,
     )
     attempts = _in_chunks(
@@ -127,6 +149,7 @@ def purge(
         incidents=incidents,
         mails=mails,
         cancelled=cancelled,
+        audits=audits,
     )
 
 

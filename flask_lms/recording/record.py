@@ -88,6 +88,8 @@ class _Targets:
     sendable: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
     #: (organization, result id) that another open transaction is recording.
     held: set[tuple[str, str]] = field(default_factory=set)
+    #: (configuration, result id) of participants who were forgotten since.
+    forgotten: set[tuple[uuid.UUID, str]] = field(default_factory=set)
 
     def note(self, key: tuple[uuid.UUID, str], revision: int, *, is_sendable: bool) -> None:
         self.revisions[key] = max(revision, self.revisions.get(key, -1))
@@ -240,7 +242,8 @@ def _write(
             whole = _resolve(state, result) if attached else result
             for target in attached.values():
                 key = (target.id, result.id)
-                if result.revision <= targets.revisions.get(key, -1):
+                is_known = result.revision <= targets.revisions.get(key, -1)
+                if is_known or key in targets.forgotten:
                     duplicates += 1
                     continue
                 assert targets.now is not None
@@ -290,13 +293,18 @@ def _write(
 def _find_targets(
     state: AppState,
     session: Session,
-    results: Iterable[ObjectiveResult],
+    results: Sequence[ObjectiveResult],
     only: uuid.UUID | None,
 ) -> _Targets:
     keys = sorted({(result.organization_id, result.id) for result in results})
     is_postgresql = session.get_bind(sa.inspect(Delivery)).dialect.name == "postgresql"
     organizations = {result.organization_id for result in results}
     objectives = {_objective_id(result) for result in results}
+    hashed = {
+        digest: result.id
+        for result in results
+        for digest in state.encryption.digests(f"result {result.id}")
+    }
     query = (
         sa.select(
             ObjectiveLink.organization_id,
@@ -317,7 +325,7 @@ def _find_targets(
             sa.and_(
                 Delivery.configuration_id == Configuration.id,
                 Delivery.organization_id == ObjectiveLink.organization_id,
-                Delivery.result_id.in_([result.id for result in results]),
+                Delivery.result_id.in_([*(result.id for result in results), *hashed]),
             ),
         )
         .where(
@@ -338,7 +346,9 @@ def _find_targets(
         target = _Target(id=row.id, type=row.type, settings=row.settings)
         attached = found.by_objective.setdefault((row.organization_id, row.objective_id), {})
         attached[row.id] = target
-        if row.result_id is not None:
+        if row.result_id in hashed:
+            found.forgotten.add((row.id, hashed[row.result_id]))
+        elif row.result_id is not None:
             is_sendable = row.state is not DeliveryState.NOT_SENT
             found.note((row.id, row.result_id), row.revision, is_sendable=is_sendable)
     return found

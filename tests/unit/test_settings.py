@@ -78,6 +78,8 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("LMS_MAX_CONFIGURATIONS", 0, "whole number"),
     ("LMS_MAX_ATTACHED", 0, "whole number"),
     ("LMS_RETENTION_DAYS", 0, "whole number"),
+    ("LMS_UNDELIVERED_RETENTION_DAYS", 0, "whole number"),
+    ("LMS_AUDIT_RETENTION_DAYS", 0, "whole number"),
     ("LMS_CONTENT_RETENTION_DAYS", -1, "whole number"),
     ("LMS_MAIL_SENDER", "a@b\r\nBcc: c@d", "Enter an address"),
     ("LMS_MAIL_TIMEOUT_SECONDS", 0, "number"),
