@@ -242,7 +242,8 @@ def _a_fault_of_our_own(run: Run, worker: Any, monkeypatch: pytest.MonkeyPatch) 
             run.world.lms.configurations.send_waiting(id)
         worker.work(burst=True, logging_level="DEBUG")
     held = [_dump(run.redis, key) for key in run.redis.scan_iter()]
-    assert any(b"out of order" in text for text in held)
+    assert any(b"RuntimeError: see the worker's log" in text for text in held)
+    assert not any(b"out of order" in text for text in held)
 
 
 def _record(text: str) -> logging.LogRecord:
