@@ -4,6 +4,7 @@ Every name that its calls take or return can be imported from here.
 """
 
 from .audit import Slice
+from .checks import Refused
 from .connectors.base import (
     Answer,
     BuildContext,
@@ -11,10 +12,12 @@ from .connectors.base import (
     Cause,
     Cleaned,
     Connector,
+    Field,
     NotSendable,
     Stage,
     StageState,
     Statement,
+    Stored,
     TestReport,
     Verdict,
 )
@@ -101,6 +104,7 @@ __all__ = [
     "DeliveryRejected",
     "DeliveryState",
     "EditConflict",
+    "Field",
     "Forgotten",
     "Health",
     "InvalidConfiguration",
@@ -120,6 +124,7 @@ __all__ = [
     "Page",
     "Participant",
     "Recorded",
+    "Refused",
     "Reply",
     "ResultRecorded",
     "Score",
@@ -135,6 +140,7 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Stored",
     "TestReport",
     "Transport",
     "Unreachable",

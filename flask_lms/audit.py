@@ -40,6 +40,7 @@ _UNTOLD = "lms_untold_audit"
 class Slice(Generic[T]):
     """A part of a list, newest first.
 
+    :param items: this part.
     :param next: pass it as ``before`` for the next slice; None: there is none.
     :param searched_to: set when the search stopped before it had a full slice, to stay quick:
         everything since this time was looked at, older ones from ``next`` on were not.
@@ -208,7 +209,7 @@ class Change:
         self.now = state.clock.now(self.session)
         self.by = by
         self.by_name = name_of(by)
-        self.to_ring: set[uuid.UUID] = set()
+        self.to_wake: set[uuid.UUID] = set()
         self.status_events: list[StatusChanged] = []
 
     def note(
@@ -246,8 +247,8 @@ def change(state: AppState, by: By = None) -> Iterator[Change]:
     tell(state)
     for event in made.status_events:
         events.tell(events.configuration_status_changed, state.app, event)
-    if made.to_ring:
-        state.wake.now(made.to_ring)
+    if made.to_wake:
+        state.wake.now(made.to_wake)
 
 
 def as_id(value: uuid.UUID | str) -> uuid.UUID:

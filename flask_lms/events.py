@@ -35,6 +35,12 @@ objective_completed: NamedSignal = _signals.signal("lms-objective-completed")
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecorded:
+    """A result became deliveries.
+
+    :param delivery_ids: one for each statement and configuration.
+    :param not_sent: how many of them can't be sent as they are.
+    """
+
     organization_id: str
     result_id: str
     delivery_ids: tuple[uuid.UUID, ...]
@@ -43,6 +49,8 @@ class ResultRecorded:
 
 @dataclass(frozen=True, kw_only=True)
 class StatementDelivered:
+    """An LMS stored a statement."""
+
     organization_id: str
     configuration_id: uuid.UUID
     delivery_id: uuid.UUID
@@ -53,6 +61,12 @@ class StatementDelivered:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryRejected:
+    """An LMS refused a statement for good.
+
+    :param reason: a code, such as ``rejected``.
+    :param words: what the LMS said, redacted, at most 2,000 characters. May name the learner.
+    """
+
     organization_id: str
     configuration_id: uuid.UUID
     delivery_id: uuid.UUID
@@ -65,6 +79,14 @@ class DeliveryRejected:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusChanged:
+    """A configuration's status changed.
+
+    :param name: of the configuration.
+    :param old: a :class:`Status`, as text.
+    :param new: a :class:`Status`, as text.
+    :param cause: a code, such as ``dns``; None: all is well.
+    """
+
     organization_id: str
     configuration_id: uuid.UUID
     name: str
@@ -76,6 +98,14 @@ class StatusChanged:
 
 @dataclass(frozen=True, kw_only=True)
 class AlertSent:
+    """An alert left for one address. ``organization_id`` and ``configuration_id`` are None when it
+    is about the installation itself.
+
+    :param kind: such as ``error`` or ``recovered``.
+    :param recipient: the address.
+    :param mail_id: of the row in ``lms_mail``.
+    """
+
     organization_id: str | None
     configuration_id: uuid.UUID | None
     kind: str
@@ -86,6 +116,13 @@ class AlertSent:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEvent:
+    """Somebody, or the system, changed something.
+
+    :param administrator_id: None: the system, an operator or code did it.
+    :param action: past tense, such as ``edited``.
+    :param changes: field → ``[from, to]``, ``"replaced"`` for a secret, or a plain fact.
+    """
+
     organization_id: str
     configuration_id: uuid.UUID | None
     administrator_id: str | None

@@ -71,6 +71,7 @@ class LMS(CallbackDecorators):
     def init_app(self, app: Flask) -> None:
         """Check the configuration, attach tables, pages and commands. Creates and connects nothing.
 
+        :param app: SQLAlchemy was initialised on it before.
         :raises ConfigurationError: listing all faults of the ``LMS_*`` keys.
         :raises SetupError: called twice for this app, or before SQLAlchemy.
         """
@@ -117,6 +118,8 @@ class LMS(CallbackDecorators):
         The function is called as ``function(sender, **what_was_sent)`` and returns an
         :class:`ObjectiveResult`, a list of them, or None for "not one of ours". Whatever it raises
         is logged; the host's own signal goes on.
+
+        :param signal: any blinker signal.
         """
 
         def decorate(function: F) -> F:
@@ -151,6 +154,7 @@ class LMS(CallbackDecorators):
         In the host's open write transaction it commits and disappears with that; otherwise it
         commits by itself. One SELECT, one INSERT, no network.
 
+        :param result: what was achieved.
         :param session: your own SQLAlchemy session or connection, when you don't write through
             ``db.session``: the result belongs to its transaction, which you end.
         :raises InvalidValue: nothing was written.
@@ -163,7 +167,12 @@ class LMS(CallbackDecorators):
         *,
         session: Session | scoped_session[Any] | Connection | None = None,
     ) -> Recorded:
-        """:meth:`record` for several results at once, at the same cost."""
+        """:meth:`record` for several results at once, at the same cost.
+
+        :param results: of any organizations.
+        :param session: as for :meth:`record`.
+        :raises InvalidValue: nothing was written.
+        """
         return record.record(self._state, list(results), session=session)
 
     # -- services ------------------------------------------------------------------------------

@@ -43,7 +43,12 @@ class Words(str):
 
     @classmethod
     def many(cls, singular: str, plural: str, n: int, /, **values: Any) -> Words:
-        """A sentence whose form depends on ``n``, available in it as ``%(n)s``."""
+        """A sentence whose form depends on ``n``, available in it as ``%(n)s``.
+
+        :param singular: message id for one.
+        :param plural: message id for any other number.
+        :param n: the number.
+        """
         values = {"n": n, **values}
         words = super().__new__(cls, (singular if n == 1 else plural) % values)
         words.message, words.plural, words.values = singular, plural, values

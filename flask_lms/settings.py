@@ -125,7 +125,7 @@ class Settings:
     )
     public_url: str = _key(
         _url,
-        "The host's address in administrators' browsers, for links in mails. "
+        "The host's address as administrators see it, for links in mails. "
         "Default: `SERVER_NAME`, or the origin of `LMS_ACTIVITY_BASE_URL`.",
         "",
     )
@@ -158,8 +158,8 @@ class Settings:
             r"[A-Za-z0-9_.-]{1,40}",
             "Enter up to 40 letters, digits, dots, hyphens and underscores.",
         ),
-        "Name of the RQ queue and beginning of our Redis keys: give each installation on one Redis "
-        "its own.",
+        "Name of the RQ queue and prefix of our Redis keys; installations that share a Redis need "
+        "different ones.",
         "lms",
     )
     bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
@@ -184,7 +184,7 @@ class Settings:
     allow_http: bool = _key(flag, "Accept unencrypted `http://` addresses of LMSs.", False)
     proxy_url: str | None = _key(_url, "HTTP proxy through which LMSs are called.", None)
     ca_bundle: str | None = _key(
-        _text, "PEM file of the certificate authorities to trust in place of the public ones.", None
+        _text, "PEM file of the certificate authorities to trust instead of the public ones.", None
     )
     connect_timeout_seconds: float = _key(
         number(0.1, 60), "How long to wait for a connection to an LMS.", 5.0
@@ -197,7 +197,7 @@ class Settings:
     )
     batch_statements: int = _key(
         whole(1, 500),
-        "Maximum number of statements per request. The first have at most 50; they grow while "
+        "Maximum number of statements per request. Requests begin with at most 50 and grow while "
         "answers are quick.",
         200,
     )
@@ -233,7 +233,7 @@ class Settings:
     )
     operator_emails: tuple[str, ...] = _key(
         _each(email, "e-mail addresses"),
-        "Addresses told about problems with the installation itself.",
+        "Addresses that are told about problems with the installation itself.",
         (),
     )
     health_token: str | None = _key(
@@ -247,10 +247,10 @@ class Settings:
         "How many processes of one `flask lms worker` deliver. Default: one per core, at most 2.",
     )
     worker_streams: int = _key(
-        whole(4, 256), "How many requests each of these has under way at a time.", 32
+        whole(4, 256), "How many requests each of these processes has under way at once.", 32
     )
     requests_at_once: int = _key(
-        whole(1, 64), "How many requests at most are under way to one LMS that is well.", 4
+        whole(1, 64), "The most requests that are under way at once to one LMS that is well.", 4
     )
 
     @classmethod

@@ -2,15 +2,16 @@
 
 A host's test from end to end::
 
-    >>> from flask_lms.testing import FakeLRS, deliver
-    >>> with FakeLRS() as lrs:                                             # a real HTTP server
+    >>> from flask_lms.testing import FakeAnswer, FakeLRS, deliver
+    >>> with FakeLRS() as lrs:  # a real HTTP server
     ...     with app.app_context():
-    ...         configuration = lms.configurations.create(
-    ...             "acme", "Test LMS", ["ana@acme.example"], settings=lrs.settings
+    ...         acme = lms.for_organization("acme")
+    ...         made = acme.configurations.create(
+    ...             name="Test LMS", contact_emails=["ana@acme.example"], settings=lrs.settings
     ...         )
-    ...         _ = lms.configurations.attach(configuration.id, "fire-safety")
+    ...         _ = acme.configurations.attach(made.id, "fire-safety")
     ...         _ = lms.record(result)
-    ...     _ = deliver(app)                                               # no Redis, no worker
+    ...     _ = deliver(app)  # no Redis, no worker
     ...     [statement] = lrs.statements
     >>> statement["verb"]["id"]
     'http://adlnet.gov/expapi/verbs/passed'
@@ -20,7 +21,7 @@ The app must allow what is refused in production: ``LMS_ALLOW_HTTP = True`` and
 looks to the host is tested with the switches::
 
     >>> with FakeLRS() as lrs:
-    ...     lrs.answer(Answer(503), Answer(200, {"Content-Type": "text/html"}, b"<h1>Hello</h1>"))
+    ...     lrs.answer(FakeAnswer(503), FakeAnswer(200, body=b"<h1>Hello</h1>"))
     ...     lrs.delay_seconds = 0.1     # before each answer
     ...     lrs.refuse()                # connections are refused, until:
     ...     lrs.accept()
@@ -49,6 +50,7 @@ from .delivery.worker import BurstReport, run
 if TYPE_CHECKING:
     from flask import Flask
 
+__all__ = ["CONFIG", "BurstReport", "FakeAnswer", "FakeLRS", "ReceivedRequest", "deliver"]
 
 #: What a test's app needs besides its own configuration.
 CONFIG: Mapping[str, Any] = {
@@ -66,6 +68,10 @@ _VOIDED = "http://adlnet.gov/expapi/verbs/voided"
 class FakeAnswer:
     """What the LRS answers instead of its own answer.
 
+    :param status: the HTTP status.
+    :param headers: of the answer.
+    :param body: of the answer.
+    :param delay_seconds: waited before this answer.
     :param stores: it stores the statements nevertheless, as one does whose answer gets lost.
     :param cut: it closes the connection: ``before`` the status line, or ``after`` the headers.
     """
@@ -80,7 +86,14 @@ class FakeAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedRequest:
-    """A request as it came in."""
+    """A request as it came in.
+
+    :param method: such as ``POST``.
+    :param path: with its query.
+    :param headers: as they were sent.
+    :param body: as it was sent.
+    :param status: what was answered.
+    """
 
     method: str
     path: str
@@ -101,6 +114,8 @@ class FakeLRS:
     answers to everybody, all else asks for key and secret. Use it as a context manager, or call
     :meth:`start` and :meth:`stop`.
 
+    :param key: the only key that it lets in.
+    :param secret: the secret of that key.
     :param port: 0: any free one.
     :ivar delay_seconds: waited before each answer.
     """
@@ -200,12 +215,18 @@ class FakeLRS:
     # -- switches ------------------------------------------------------------------------------
 
     def answer(self, *answers: FakeAnswer) -> None:
-        """Answer the next requests (but ``GET /about``) so, one each; then as an LRS again."""
+        """Answer the next requests (but ``GET /about``) so, one each; then as an LRS again.
+
+        :param answers: the first one is for the next request.
+        """
         with self._lock:
             self._script.extend(answers)
 
     def answer_always(self, answer: FakeAnswer | None) -> None:
-        """Answer every request so, until called with None."""
+        """Answer every request so, whatever its path: it then stands for any HTTP server.
+
+        :param answer: None: as an LRS again.
+        """
         self._always = answer
 
     def refuse(self) -> None:
@@ -322,6 +343,8 @@ def deliver(app: Flask) -> BurstReport:
     """Deliver everything that is due, in this process and without Redis, and send due mails.
 
     Call it outside of an application context whose session has open changes.
+
+    :param app: an app that has an :class:`LMS`.
     """
     done = run(app, burst=True)
     assert done is not None

@@ -149,6 +149,10 @@ def plain(value: object) -> Any:
 class Administrator(Checked):
     """Who is on this request, and for which organization.
 
+    :param id: yours.
+    :param organization_id: whose configurations and results this person sees.
+    :param name: for the history.
+    :param email: used when there is no name.
     :raises InvalidValue: a field breaks its rule.
     """
 
@@ -166,6 +170,7 @@ class Activity(Checked):
     """An activity around an objective (xAPI 1.0.3 Data 2.4.4.1): its scene, project or course.
 
     :param id: absolute IRI, or a short id from which one is built under ``LMS_ACTIVITY_BASE_URL``.
+    :param name: as people know it.
     :param type: absolute IRI of the activity type.
     """
 
@@ -182,6 +187,7 @@ class Step(Checked):
     """One step of an objective.
 
     :param number: 1-based.
+    :param name: as people know it.
     :param type: absolute IRI of an activity type; default: a step.
     """
 
@@ -197,8 +203,18 @@ class Step(Checked):
 class Objective(Checked):
     """An activity of the host that a participant completes, fails or passes.
 
+    :param id: yours.
+    :param name: as people know it.
+    :param description: longer, up to 2,000 characters.
+    :param url: absolute address of a page about it.
     :param language: BCP 47 tag of name and description.
+    :param enabled: False: the pages mark it as not in use; results are sent all the same.
     :param activity_id: absolute IRI; default ``<LMS_ACTIVITY_BASE_URL>/objectives/<id>``.
+    :param version: yours, such as ``2`` or ``2026-03``; told to the LMS.
+    :param parent: what it is a part of.
+    :param grouping: what else it belongs to.
+    :param steps: in any order.
+    :raises InvalidValue: a field breaks its rule.
     """
 
     id: str
@@ -233,6 +249,10 @@ class Objective(Checked):
 class Participant(Checked):
     """Who played. ``email`` if given, else ``id`` if it is an address, identifies the learner.
 
+    :param id: yours.
+    :param email: a plain address, such as ``jane.doe@example.com``.
+    :param name: as people know them.
+    :param account_name: the learner's name in ``account_home_page``; both or neither.
     :param account_home_page: http(s) URL of the system in which ``account_name`` is unique.
     """
 
@@ -258,7 +278,10 @@ class Participant(Checked):
 class Score(Checked):
     """A numeric score (xAPI 1.0.3 Data 2.4.5.1). Not for the share of steps done: that is progress.
 
-    :param scaled: −1 to 1.
+    :param scaled: −1 to 1. This or ``raw`` is required.
+    :param raw: the points, from ``min`` to ``max``.
+    :param min: the least points possible.
+    :param max: the most points possible.
     """
 
     scaled: float | None = None
@@ -283,6 +306,8 @@ class Score(Checked):
 class StepResult(Checked):
     """How one step went.
 
+    :param number: that of a :class:`Step`.
+    :param outcome: ``succeeded``, ``failed`` or ``not_reached``.
     :param at: when it ended, aware.
     :param duration_ms: how long it took, milliseconds.
     """
@@ -304,9 +329,20 @@ class ObjectiveResult(Checked):
     """One participant's result of one objective.
 
     :param id: unique in its organization and never reused: it makes the statement id.
+    :param objective: an :class:`Objective`, or its id: your ``objective_loader`` is asked then.
+    :param participant: a :class:`Participant`, or its id: your ``participant_loader``, if there is
+        one, is asked then.
     :param finished_at: aware.
     :param success: passed, failed, or None when there is only completion.
+    :param completed: False: the participant left before the end.
+    :param started_at: aware; not after ``finished_at``.
     :param duration_ms: milliseconds.
+    :param score: None: there are no points.
+    :param steps: one for each step, each number once.
+    :param session_id: what several results belong to, such as a meeting or a sitting.
+    :param session_name: as people know it.
+    :param platform: in place of ``LMS_PLATFORM_NAME``.
+    :param language: BCP 47 tag of what the participant saw.
     :param revision: a correction has a higher one; the old statement is then voided.
     :param is_test: the LMS gets it clearly marked.
     :param extensions: absolute IRI → JSON value.

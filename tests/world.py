@@ -381,7 +381,7 @@ def build_world(
 
     :param app: the host's own, whose configuration counts.
     :param db: the host's own, not yet initialised.
-    :param is_adapted: whether the slots are filled; else that is up to the caller.
+    :param is_adapted: whether the callbacks are registered; else that is up to the caller.
     """
     app = app or Flask("host")
     app.config.from_mapping(

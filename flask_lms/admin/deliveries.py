@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import Cause
+from ..connectors.base import TRANSPORT_CAUSES, Cause
 from ..database.models import Configuration, DeliveryState
+from ..delivery.decide import NOT_VERIFIED
 from ..i18n import N_, gettext, ngettext
 from ..services.deliveries import Deliveries, DeliveryFilter
 from . import csv_files, pages, wording
@@ -69,8 +70,8 @@ def _page(configuration: Configuration | None) -> ResponseReturnValue:
     everything = pages.configurations().list(with_deleted=True)
     objectives = pages.objectives().page(limit=_OBJECTIVES)
     carried = kept(request.args)
-    # Why deliveries can be rejected or not sent, in words without the facts of one case.
-    causes: dict[str, Cause] = {}
+    # What can be said of deliveries, in words without the facts of one case.
+    causes: dict[str, Cause] = {NOT_VERIFIED: TRANSPORT_CAUSES[NOT_VERIFIED]}
     for connector in pages.state().registry:
         causes.update((c.code, c) for c in connector.causes.values() if c.status is None)
     return pages.render(

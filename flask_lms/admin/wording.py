@@ -284,12 +284,14 @@ def status_line(configuration: Configuration, registry: Registry) -> str | None:
 
 
 def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform: str) -> str | None:
-    """Why a delivery is not sent, rejected or cancelled, in one or two sentences."""
+    """Why a delivery is not sent, rejected or cancelled, in one or two sentences; or what is to be
+    known of one that was sent.
+    """
     if delivery.state is DeliveryState.NOT_SENT:
         facts = {**facts_of(delivery.reason_words), "platform": platform}
         sentence, remedies = registry.explain(type, delivery.reason, facts)
         return " ".join(part for part in (sentence, *remedies) if part)
-    if delivery.state is DeliveryState.REJECTED:
+    if delivery.state in (DeliveryState.REJECTED, DeliveryState.DELIVERED):
         return registry.explain(type, delivery.reason, {"words": delivery.reason_words})[0]
     if delivery.state is DeliveryState.CANCELLED:
         if delivery.settled_by:
@@ -309,7 +311,9 @@ def delivery_sentence(
     name = configuration.name
     settled = date_time(delivery.settled_at or now)
     if delivery.state is DeliveryState.DELIVERED:
-        return gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
+        stored = gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
+        reason = delivery_reason(delivery, configuration.type, registry, platform)
+        return f"{stored} {reason}" if reason else stored
     if delivery.state is DeliveryState.NOT_SENT:
         reason = delivery_reason(delivery, configuration.type, registry, platform)
         return gettext("This result was not sent to %(lms)s.", lms=name) + f" {reason}"

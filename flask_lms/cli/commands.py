@@ -1,4 +1,4 @@
-"""``flask lms …``: what operators run. The same services as the pages."""
+"""``flask lms …``: what operators run, by the same services as the pages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "red", Leve
 
 @json_option
 def check_command(as_json: bool) -> None:
-    """Look for faults of the installation; exit code 1 when there is one."""
+    """Check the installation; exit code 1 and a remedy when something is wrong."""
     found: list[Finding] = []
     for finding in diagnostics.check(current_state()):
         found.append(finding)
@@ -134,7 +134,7 @@ def status(organization: str | None, as_json: bool) -> None:
 @organization_option
 @json_option
 def test(name: str, organization: str | None, as_json: bool) -> None:
-    """Test the connection of a configuration (its NAME or id); exit code 1 when it fails."""
+    """Test the connection of a configuration (NAME or id); exit code 1 when it fails."""
     state = current_state()
     configuration = find_configuration(name, organization)
     report = Configurations(state).test(configuration.id, by=OPERATOR)
@@ -162,20 +162,20 @@ def test(name: str, organization: str | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@click.option("--burst", is_flag=True, help="Send what is due, then end; without Redis.")
+@click.option("--burst", is_flag=True, help="Send what is due, without Redis, and exit.")
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
-    help="Processes that deliver; default LMS_WORKER_PROCESSES.",
+    help="Processes that deliver; default: LMS_WORKER_PROCESSES.",
 )
 @click.option(
     "--streams",
     type=click.IntRange(4, 256),
-    help="Requests under way in each of them; default LMS_WORKER_STREAMS.",
+    help="Requests under way in each of them; default: LMS_WORKER_STREAMS.",
 )
 @click.pass_obj
 def worker(info: ScriptInfo, burst: bool, processes: int | None, streams: int | None) -> None:
-    """Send results, retry, mail alerts and clean up; run any number, anywhere."""
+    """Send results, retry, mail alerts and clean up; any number may run, on any machine."""
     try:
         done = run(info.load_app(), burst=burst, processes=processes, streams=streams)
     except LMSError as error:
@@ -191,7 +191,7 @@ def worker(info: ScriptInfo, burst: bool, processes: int | None, streams: int | 
 @organization_option
 @json_option
 def send_waiting(name: str | None, organization: str | None, as_json: bool) -> None:
-    """Try now instead of at the next planned time: one configuration (its NAME or id), or all."""
+    """Send what waits now, not at the next planned try: one configuration (NAME or id) or all."""
     service = Configurations(current_state())
     chosen = [find_configuration(name, organization)] if name else service.list(organization)
     ids = [one.id for one in chosen if not one.is_paused]
@@ -209,15 +209,17 @@ def send_waiting(name: str | None, organization: str | None, as_json: bool) -> N
         click.echo(f"{count(waiting, 'result')} of {told} will be tried now.")
 
 
-@click.option("--id", "ids", metavar="ID", multiple=True, help="One delivery; may be repeated.")
-@click.option("--configuration", metavar="NAME", help="Of one configuration, by name or id.")
+@click.option(
+    "--id", "ids", metavar="ID", multiple=True, help="This delivery; may be given several times."
+)
+@click.option("--configuration", metavar="NAME", help="Of this configuration, by name or id.")
 @organization_option
 @click.option(
     "--state",
     "states",
     multiple=True,
     type=click.Choice(["rejected", "cancelled", "delivered", "not_sent"]),
-    help="In this state; may be repeated. Default: rejected. not_sent ones are checked again.",
+    help="In this state; may be given several times. Default: rejected. For not_sent: check again.",
 )
 @click.option("--objective", metavar="ID", help="Of this objective.")
 @click.option("--participant", metavar="ID", help="Of this participant.")
@@ -239,7 +241,7 @@ def requeue(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Send again what was rejected, cancelled or sent before; the same bytes, the same ids."""
+    """Send rejected, cancelled or delivered results again, with the same bytes and ids."""
     service = Deliveries(current_state(), organization)
     wanted = [DeliveryState(one) for one in states or ("rejected",)]
     about = find_configuration(configuration, organization) if configuration else None
@@ -275,7 +277,7 @@ def requeue(
 
 @click.argument("name")
 @click.argument("objective")
-@click.option("--since", type=Time(), help="Only results since then (UTC).")
+@click.option("--since", type=Time(), help="Only results since this time (UTC).")
 @organization_option
 @yes_option
 @json_option
@@ -287,7 +289,7 @@ def backfill(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Send past results of an attached OBJECTIVE (its id) to a configuration (its NAME or id)."""
+    """Send past results of an attached OBJECTIVE (id) to a configuration (NAME or id)."""
     configuration = find_configuration(name, organization)
     service = Objectives(current_state(), configuration.organization_id)
     id, total = configuration.id, service.count_past(objective, since)
@@ -315,7 +317,7 @@ def backfill(
 @yes_option
 @json_option
 def purge(yes: bool, as_json: bool) -> None:
-    """Forget now what is older than LMS_RETENTION_DAYS and LMS_CONTENT_RETENTION_DAYS."""
+    """Delete now what is older than LMS_RETENTION_DAYS or LMS_CONTENT_RETENTION_DAYS."""
     state = current_state()
     days, content = state.settings.retention_days, state.settings.content_retention_days
     if not yes:
@@ -375,7 +377,7 @@ def export_participant(organization: str, participant: str) -> None:
 
 @json_option
 def rekey_secrets(as_json: bool) -> None:
-    """Encrypt all stored secrets with the newest key; may be stopped and run again."""
+    """Encrypt all stored secrets with the newest key; can be stopped and run again."""
     with progress("secrets") as show:
         done = rekey(current_state(), on_progress=lambda seen, total: show(seen), by=OPERATOR)
     if as_json:

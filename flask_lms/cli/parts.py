@@ -21,12 +21,12 @@ from ..services.configurations import Configurations
 #: Who acts, in the history.
 OPERATOR = "operator"
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON, for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 yes_option = click.option("--yes", is_flag=True, help="Don't ask first.")
 organization_option = click.option(
     "--organization",
     metavar="ID",
-    help="Limit to one organization; needed when a NAME isn't unique.",
+    help="Only this organization; needed when a NAME isn't unique.",
 )
 
 

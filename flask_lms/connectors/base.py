@@ -51,10 +51,24 @@ class Verdict(str, enum.Enum):
     FAILED = "failed"
 
 
+class Stored(enum.Enum):
+    """What an LMS has under a statement's id."""
+
+    #: This very statement: it is delivered.
+    SAME = "same"
+    #: Another one, so that this one can never be stored: it is rejected.
+    DIFFERS = "differs"
+    #: None.
+    ABSENT = "absent"
+    #: It answers, but our key may not read.
+    UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """One request's answer as the connector reads it.
 
+    :param verdict: what it means for the statements.
     :param cause: a code in the connector's ``causes``; set unless accepted.
     :param http_status: None when no status line came back.
     :param words: what the LMS said, redacted, at most 2,000 characters.
@@ -102,6 +116,7 @@ class Cause:
     brackets is left out when one of its facts is missing, or gives way to what stands after ``|``:
     ``[%(host)s|Your LMS] refuses connections[ on port %(port)s].``
 
+    :param code: what ``Answer.cause`` and ``NotSendable.reason`` name; stored, never changes.
     :param status: what the configuration shows; None: it concerns deliveries only.
     :param sentence: what is wrong, one sentence.
     :param remedy: what to do, one to three sentences, each a step.
@@ -119,18 +134,25 @@ class Cause:
     is_local: bool = False
 
     def sentence_for(self, facts: Mapping[str, Any]) -> str:
-        """What is wrong, in the reader's language, by these facts and no others."""
+        """What is wrong, in the reader's language.
+
+        :param facts: name → value; no others are told.
+        """
         return _told(self.sentence, facts) or gettext("Reason: %(code)s.", code=self.code)
 
     def remedies_for(self, facts: Mapping[str, Any]) -> list[str]:
-        """What to do, in the reader's language; a step that lacks a fact is left out."""
+        """What to do, in the reader's language.
+
+        :param facts: name → value; a step that lacks one of its facts is left out.
+        """
         return [step for message in self.remedy if (step := _told(message, facts))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One statement, ready to be frozen.
+    """One statement, ready to be stored; from then on its id and text never change.
 
+    :param id: the same for the same result, however often it is built.
     :param kind: ``result``, ``completed``, ``step``, ``void`` or ``test``.
     :param text: its JSON; UTF-8 of it is what is sent.
     :param is_single: never in one request with others.
@@ -158,7 +180,11 @@ class NotSendable:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """What became of a result; both empty: the configuration doesn't want it (passed only)."""
+    """What became of a result; both empty: the configuration doesn't want it (passed only).
+
+    :param statements: what to send.
+    :param not_sendable: why nothing can be sent.
+    """
 
     statements: Sequence[Statement] = ()
     not_sendable: NotSendable | None = None
@@ -168,9 +194,10 @@ class Built:
 class Field:
     """One field of an LMS type's form, and the setting that it becomes; all of it is said here.
 
-    :param name: of the setting; never changes.
+    :param name: of the setting; stored, never changes.
     :param label: what people call it (a message id, as are ``hint``, ``required`` and the labels of
         ``choices``).
+    :param hint: one line below the field.
     :param kind: how it is entered. A ``url`` is an absolute http(s) one; ``long_text`` has lines.
     :param default: what an empty one means.
     :param required: what is said when it is empty; None: it may be.
@@ -199,7 +226,12 @@ class Field:
     is_secret: bool = False
 
     def clean(self, value: Any, *, may_be_empty: bool = False) -> Any:
-        """:raises Refused: with the sentence for the administrator."""
+        """What was entered, as it is stored.
+
+        :param value: what was entered.
+        :param may_be_empty: even if it is required.
+        :raises Refused: with the sentence for the administrator.
+        """
         if self.kind in ("text", "url", "long_text"):
             value = checks.text(self.most, has_lines=self.kind == "long_text")(value)
         if value is None or value == "":
@@ -244,8 +276,13 @@ def _spaces_removed(field: Field) -> Words:
 
 
 class StageState(str, enum.Enum):
+    """How a stage of a connection test ended."""
+
+    #: It works.
     OK = "ok"
+    #: It doesn't; the stages after it are skipped.
     FAILED = "failed"
+    #: It was not tried, or does not apply.
     SKIPPED = "skipped"
 
 
@@ -254,6 +291,9 @@ class Stage:
     """One stage of a connection test.
 
     :param name: message id, such as "Address".
+    :param state: how it ended.
+    :param duration_ms: milliseconds; None: not measured.
+    :param http_status: None when no status line came back.
     :param words: what was found (``Words``) or what the LMS said, redacted.
     """
 
@@ -268,7 +308,10 @@ class Stage:
 class TestReport:
     """A connection test from end to end.
 
-    :param cause: None: connected.
+    :param stages: in the order in which they were tried.
+    :param cause: a code in the connector's ``causes``; None: connected.
+    :param facts: what fills the cause's sentence.
+    :param words: a sentence for people (``Words``), or what the LMS said, redacted.
     """
 
     __test__ = False  # not a pytest class
@@ -280,6 +323,7 @@ class TestReport:
 
     @property
     def is_connected(self) -> bool:
+        """Whether results would arrive."""
         return self.cause is None
 
 
@@ -287,7 +331,8 @@ class TestReport:
 class BuildContext:
     """What a connector needs besides the result and its settings.
 
-    :param activity_base_url: without a trailing slash.
+    :param activity_base_url: ``LMS_ACTIVITY_BASE_URL`` without a trailing slash.
+    :param platform_name: ``LMS_PLATFORM_NAME``.
     :param now: nothing is later than this (aware UTC).
     :param previous_revision: the revision to void, or None.
     """
@@ -405,6 +450,8 @@ class Connector(ABC):
     def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
         """Check what was entered, from a form or from code, with a hint on what was changed.
 
+        :param values: field name → what was entered.
+        :param allow_http: ``LMS_ALLOW_HTTP``.
         :param has_secrets: stored ones exist, so blank ones are fine.
         :raises InvalidConfiguration: field by field, all at once.
         """
@@ -487,20 +534,36 @@ class Connector(ABC):
     def build(
         self, result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext
     ) -> Built:
-        """A result as statements. Pure. The objective and participant are values, never ids."""
+        """A result as statements. Pure: no network, no database, no clock.
+
+        The same result must give the same statement ids each time. A higher ``result.revision`` is
+        a correction, and needs ids of its own.
+
+        :param result: with its objective and participant as values, never as ids.
+        :param settings: as :meth:`clean` returned them.
+        :param context: what else there is to know.
+        """
 
     def limits(self, settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
-        """Most statements and bytes in a request by this configuration's own settings."""
+        """The most statements and bytes in one request that these settings allow.
+
+        :returns: ``(statements, bytes)``; None: as ``LMS_BATCH_STATEMENTS`` and ``LMS_BATCH_BYTES``
+            say. By default one statement.
+        """
         return 1, None
 
     def requests_at_once(self, settings: Mapping[str, Any]) -> int | None:
-        """Most requests under way at a time by this configuration's own settings; 1: in order."""
+        """The most requests under way at a time that these settings allow; 1: in order.
+
+        :returns: None: as ``LMS_REQUESTS_AT_ONCE`` says.
+        """
         return None
 
     def order_key(self, statement: Statement, settings: Mapping[str, Any]) -> str | None:
-        """Two statements of one key are never under way in two requests at a time; None: of none.
+        """Two statements of one key are never under way in two requests at a time.
 
-        Those of one result never are, whatever this says.
+        :param statement: one that waits.
+        :returns: None: it has no key. Those of one result are kept apart in any case.
         """
         return None
 
@@ -512,7 +575,15 @@ class Connector(ABC):
         secrets: Mapping[str, Secret],
         transport: Transport,
     ) -> Answer:
-        """Send them in one request and read the answer; destination faults don't raise."""
+        """Send them in one request and read the answer.
+
+        A fault of the destination is an :class:`Answer`, too; nothing is raised for it.
+
+        :param statements: at least one, and no more than :meth:`limits` says.
+        :param settings: as :meth:`clean` returned them.
+        :param secrets: field name → secret, decrypted.
+        :param transport: the only way out; see :meth:`Transport.request`.
+        """
 
     def compare(
         self,
@@ -520,9 +591,13 @@ class Connector(ABC):
         settings: Mapping[str, Any],
         secrets: Mapping[str, Secret],
         transport: Transport,
-    ) -> bool | None:
-        """After a conflict on one: is the stored one the same? None: can't be known."""
-        return None
+    ) -> Stored | Answer:
+        """After ``Verdict.CONFLICT``: what the LMS has under this id.
+
+        :param statement: the only one of the request.
+        :returns: an answer: the LMS could not be asked.
+        """
+        return Stored.UNREADABLE
 
     def test(
         self, settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
@@ -554,7 +629,10 @@ class Connector(ABC):
             yield TestReport(stages=stages)
 
     def size(self, statements: Sequence[Statement]) -> int:
-        """Bytes of the request's body: the one as it is, several as a JSON list."""
+        """Bytes of the request's body: the one as it is, several as a JSON list.
+
+        :param statements: those of one request.
+        """
         texts = sum(len(statement.text.encode()) for statement in statements)
         return texts if len(statements) == 1 else texts + len(statements) + 1
 
@@ -564,7 +642,11 @@ class Connector(ABC):
         context: BuildContext,
         result: ObjectiveResult | None = None,
     ) -> str:
-        """An example of what is sent, as text for the pages."""
+        """An example of what is sent, as text for the pages.
+
+        :param context: what else there is to know.
+        :param result: None: an invented one.
+        """
         # An example corrects nothing.
         context = replace(context, previous_revision=None)
         built = self.build(result or example_result(context), settings, context)
@@ -703,14 +785,36 @@ _TRANSPORT = (
         is_settings=True,
     ),
     Cause(
+        code="interrupted",
+        status=None,
+        sentence=N_(
+            "A worker of this platform stopped in the middle of a request that may have carried it."
+        ),
+        remedy=(N_("There is nothing to do: sending goes on by itself."),),
+    ),
+    Cause(
+        code="not_verified",
+        status=None,
+        sentence=N_(
+            "Not verified: your LMS says that it has this result, but our key may not read it."
+        ),
+        remedy=(N_("Ask your LMS administrator to let the key read statements."),),
+    ),
+    Cause(
         code="connector_failed",
         status=Status.CANT_CONNECT,
         sentence=N_("This platform's connector for [LMS type “%(type)s”|this LMS type] failed."),
         remedy=(N_("Ask your platform's operator: the worker's log tells what happened."),),
     ),
+    Cause(
+        code="recording",
+        status=None,
+        sentence=N_("This result is being recorded a second time at this moment."),
+        remedy=(N_("There is nothing to do: within seconds it is sent, if it still has to be."),),
+    ),
 )
 
-#: Causes that every connector shares: what happens before an LMS answers.
+#: Causes that every connector shares: what happens before an LMS answers, or before it is asked.
 TRANSPORT_CAUSES: Mapping[str, Cause] = MappingProxyType(
     {cause.code: cause for cause in _TRANSPORT}
 )

@@ -21,13 +21,18 @@ from .types import UtcDateTime, new_id
 class Status(str, enum.Enum):
     """How an LMS is doing, by the newest evidence."""
 
+    #: Nothing was sent or tested yet.
     NOT_TESTED = "not_tested"
+    #: The last request or test was a success.
     CONNECTED = "connected"
+    #: No answer came.
     CANT_CONNECT = "cant_connect"
+    #: An answer came, and the LMS doesn't accept results.
     SERVER_ERROR = "server_error"
 
     @property
     def is_error(self) -> bool:
+        """Whether results can't be sent."""
         return self in (Status.CANT_CONNECT, Status.SERVER_ERROR)
 
     @property
@@ -47,10 +52,15 @@ _STATUS_LABELS = {
 class DeliveryState(str, enum.Enum):
     """What became of a delivery. "Sending" is a lease on the configuration, not a state."""
 
+    #: It waits to be sent, or to be tried again.
     PENDING = "pending"
+    #: The LMS stored it.
     DELIVERED = "delivered"
+    #: The LMS refused it for good.
     REJECTED = "rejected"
+    #: It can't be sent as it is; ``Delivery.reason`` says why.
     NOT_SENT = "not_sent"
+    #: Somebody cancelled it, or its configuration was deleted.
     CANCELLED = "cancelled"
 
 
@@ -106,7 +116,7 @@ class Configuration(Base):
     muted_emails: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     #: The connector's settings without its secrets.
     settings: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
-    #: The connector's secrets, encrypted by ``Encryption``.
+    #: The connector's secrets, encrypted.
     secrets: Mapped[str | None] = mapped_column(sa.Text)
     secret_set_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     secret_set_by: Mapped[str | None] = mapped_column(sa.String(255))
@@ -129,6 +139,7 @@ class Configuration(Base):
 
     @property
     def is_paused(self) -> bool:
+        """Whether an administrator paused it: results wait until it is resumed."""
         return self.paused_at is not None
 
     def is_contact(self, address: str) -> bool:
@@ -136,7 +147,10 @@ class Configuration(Base):
         return address.casefold() in {contact.casefold() for contact in self.contact_emails or ()}
 
     def is_muted(self, address: str) -> bool:
-        """Whether this address asked not to be mailed about it."""
+        """Whether this address asked not to be mailed about it.
+
+        :param address: in any case.
+        """
         return address.casefold() in {muted.casefold() for muted in self.muted_emails or ()}
 
     def __repr__(self) -> str:
@@ -173,8 +187,8 @@ class ConfigurationHealth(Base):
     ramp: Mapped[int | None] = mapped_column(sa.Integer)
     #: Limit learnt from 413 answers; NULL: none learnt.
     learnt_bytes: Mapped[int | None] = mapped_column(sa.Integer)
-    #: Different single statements refused since one was last accepted, the newest last, at most 20:
-    #: "<digest of the answer> <delivery id>".
+    #: Different statements refused alone since one was last accepted, the newest last, at most 20:
+    #: "<digest of the answer> <end of the delivery's id>", and "vouched" once a witness was taken.
     singles: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     #: The lease: a fencing token that only grows, its holder and its end.
     lease_token: Mapped[int] = mapped_column(sa.Integer, default=0)
@@ -252,11 +266,12 @@ class Delivery(Base):
     state: Mapped[DeliveryState] = mapped_column(
         _Text(DeliveryState), default=DeliveryState.PENDING
     )
-    #: Code of why it is rejected, not sent or cancelled.
+    #: Code of why it is rejected, not sent or cancelled; ``not_verified``: delivered by the LMS's
+    #: word alone.
     reason: Mapped[str | None] = mapped_column(sa.String(40))
     #: The LMS's words, or what fills the reason's sentence.
     reason_words: Mapped[str | None] = mapped_column(sa.String(2000))
-    #: Sent alone: a void, or after a refusal of the batch it was in.
+    #: Never in one request with others, such as a void; one with refusals goes alone too.
     is_single: Mapped[bool] = mapped_column(sa.Boolean, default=False)
     #: Requests that carried it, and refusals of it alone.
     attempts: Mapped[int] = mapped_column(sa.Integer, default=0)

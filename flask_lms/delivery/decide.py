@@ -15,11 +15,15 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..connectors.base import Answer, Cause, TestReport, Verdict
+from ..connectors.base import Answer, Cause, Stored, TestReport, Verdict
 from ..database.models import ConfigurationHealth, Status
 
 #: Seconds after which a statement that was refused alone is tried again; then it is rejected.
 REFUSAL_SECONDS = (60.0, 600.0, 3600.0, 4 * 3600.0, 12 * 3600.0)
+#: Why one is refused: its content, its size, or because another one is stored under its id.
+REJECTED, TOO_LARGE, CONFLICT = "rejected", "too_large", "conflict"
+#: The note on one that the LMS calls stored and doesn't let us read.
+NOT_VERIFIED = "not_verified"
 _ALIKE_AT_LEAST = 5
 _SINGLES_KEPT = 20
 _RECENT = timedelta(minutes=10)
@@ -44,6 +48,7 @@ class Plan:
     :param again: indices to send again at once, request by request.
     :param compare: ask the LMS whether what it has stored under this id is the same.
     :param too_large: the request's size was the trouble: remember that.
+    :param is_unverified: those delivered are so by the LMS's word alone.
     """
 
     delivered: tuple[int, ...] = ()
@@ -51,6 +56,12 @@ class Plan:
     again: tuple[tuple[int, ...], ...] = ()
     compare: int | None = None
     too_large: bool = False
+    is_unverified: bool = False
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the LMS certainly took something, so that it is well."""
+        return bool(self.delivered) and not self.is_unverified
 
 
 def plan(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
@@ -63,40 +74,37 @@ def plan(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
     everyone = tuple(range(n))
     if answer.verdict is Verdict.ACCEPTED:
         return Plan(delivered=everyone)
-    if answer.verdict is Verdict.PARTIAL:
-        refused = {
-            index: Refusal(reason="rejected", words=words, again_seconds=None)
-            for index, words in answer.rejected.items()
-        }
-        return Plan(delivered=tuple(i for i in everyone if i not in refused), refused=refused)
-    if answer.verdict is Verdict.REFUSED:
-        return _refused(answer, refusals, jitter)
     if answer.verdict is Verdict.CONFLICT:
         return Plan(compare=0) if n == 1 else Plan(again=tuple((i,) for i in everyone))
-    if answer.verdict is Verdict.TOO_LARGE:
-        if n == 1:
-            refusal = Refusal(reason="too_large", words=answer.words, again_seconds=None)
-            return Plan(refused={0: refusal})
-        return Plan(again=_halves(everyone), too_large=True)
-    return Plan()  # slow down, failed: all stay as they are
-
-
-def _refused(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
-    everyone = tuple(range(len(refusals)))
-    named = tuple(i for i in everyone if i in answer.rejected) if len(everyone) > 1 else everyone
+    is_too_large = answer.verdict is Verdict.TOO_LARGE
+    if not is_too_large and answer.verdict not in (Verdict.PARTIAL, Verdict.REFUSED):
+        return Plan()  # slow down, failed: all stay as they are
+    is_partial = answer.verdict is Verdict.PARTIAL
+    named = everyone if n == 1 and not is_partial else tuple(answer.rejected)
     if not named:
-        return Plan(again=_halves(everyone))
-    refused = {}
-    for index in named:
-        words = answer.rejected.get(index, answer.words)
-        wait = (
-            REFUSAL_SECONDS[refusals[index]] * (1 + 0.2 * jitter)
-            if refusals[index] < len(REFUSAL_SECONDS)
-            else None
-        )
-        refused[index] = Refusal(reason="rejected", words=words, again_seconds=wait)
+        return Plan(again=_halves(everyone), too_large=is_too_large)
+    reason = TOO_LARGE if is_too_large else REJECTED
+    refused = {
+        i: refused_alone(answer.rejected.get(i, answer.words), refusals[i], jitter, reason)
+        for i in everyone
+        if i in named
+    }
     rest = tuple(i for i in everyone if i not in refused)
+    if is_partial:
+        return Plan(delivered=rest, refused=refused)
     return Plan(refused=refused, again=(rest,) if rest else ())
+
+
+def refused_alone(
+    words: str | None, refusals: int, jitter: float, reason: str = REJECTED
+) -> Refusal:
+    """The one way in which a statement is refused alone, whatever the LMS says: tried again five
+    times, then rejected.
+    """
+    again = (
+        REFUSAL_SECONDS[refusals] * (1 + 0.2 * jitter) if refusals < len(REFUSAL_SECONDS) else None
+    )
+    return Refusal(reason=reason, words=words, again_seconds=again)
 
 
 def _halves(indices: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -104,37 +112,101 @@ def _halves(indices: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     return (indices[:middle], indices[middle:])
 
 
-def conflict(words: str | None) -> Plan:
-    """Another statement is stored under this id: rejected, as it can never be stored."""
-    refusal = Refusal(reason="conflict", words=words, again_seconds=None)
-    return Plan(refused={0: refusal})
+def compared(
+    answer: Answer, stored: Stored | Answer, *, may_be_stored: bool, refusals: int, jitter: float
+) -> tuple[Answer, Plan]:
+    """Decide about one conflict by what the LMS has under the id.
+
+    :param answer: the conflict.
+    :param stored: an answer: the LMS could not be asked.
+    :param may_be_stored: an earlier request with it had no clear answer.
+    :returns: the answer that counts, and the plan.
+    """
+    if stored is Stored.SAME:
+        return answer, Plan(delivered=(0,))
+    if stored is Stored.DIFFERS:
+        differs = Refusal(reason=CONFLICT, words=answer.words, again_seconds=None)
+        return answer, Plan(refused={0: differs})
+    if may_be_stored and stored is Stored.UNREADABLE:
+        return answer, Plan(delivered=(0,), is_unverified=True)
+    if isinstance(stored, Answer) and (may_be_stored or stored.cause == "connector_failed"):
+        return stored, Plan()
+    return answer, Plan(refused={0: refused_alone(answer.words, refusals, jitter)})
+
+
+def is_unclear(verdict: str, http_status: int | None, cause: str | None) -> bool:
+    """Whether the LMS may have stored what was in a request that was answered so."""
+    if verdict != Verdict.FAILED.value:
+        return verdict in (Verdict.ACCEPTED.value, Verdict.PARTIAL.value)
+    if http_status is None:
+        return cause in ("timeout", "reset", "interrupted")
+    return http_status >= 500 or http_status == 408 or cause == "cut_off"
+
+
+# -- Is it the statements, or does the LMS refuse everything? Pure. An entry of ``singles`` is
+# "<digest of the answer> <delivery>", with a third part once a witness has spoken for the LMS.
+
+
+def essence(words: str | None, http_status: int | None) -> str:
+    """A digest of an answer. Numbers, quoted parts and ids are left out, so that alike answers look
+    alike.
+    """
+    text = re.sub(r"[0-9a-f-]{8,}|\d+|\"[^\"]*\"|'[^']*'", "*", (words or "").lower())
+    return hashlib.sha256(f"{http_status} {text}".encode()).hexdigest()[:12]
 
 
 def note_refusal(
     singles: Sequence[str], words: str | None, http_status: int | None, delivery_id: str
 ) -> tuple[str, ...]:
-    """The list of single refusals with one more; a statement counts once, by its newest answer.
+    """The list of single refusals with one more; a statement counts once, by its newest answer."""
+    others = [entry for entry in singles if entry.split()[1] != delivery_id]
+    return tuple([*others, f"{essence(words, http_status)} {delivery_id}"][-_SINGLES_KEPT:])
 
-    Numbers, quoted parts and ids in the answer are left out, so that alike answers look alike.
+
+def vouched(singles: Sequence[str]) -> tuple[str, ...]:
+    """The LMS took a statement that it knows: so far the statements are to blame."""
+    return tuple(" ".join([*entry.split()[:2], "vouched"]) for entry in singles)
+
+
+def refuses_everything(singles: Sequence[str]) -> bool:
+    """Whether five different ones, and half of all, were refused alike since one was accepted, and
+    no witness spoke for the LMS.
     """
-    essence = re.sub(r"[0-9a-f-]{8,}|\d+|\"[^\"]*\"|'[^']*'", "*", (words or "").lower())
-    digest = hashlib.sha256(f"{http_status} {essence}".encode()).hexdigest()[:12]
-    others = [entry for entry in singles if not entry.endswith(delivery_id)]
-    return tuple([*others, f"{digest} {delivery_id}"][-_SINGLES_KEPT:])
+    return _most_alike([entry for entry in singles if len(entry.split()) == 2]) is not None
 
 
-def refuses_everything(
+def refuses_for_long(
     singles: Sequence[str], last_success_at: datetime | None, now: datetime
 ) -> bool:
-    """Whether the settings are to blame and not the statements: five different ones and half of
-    the last twenty were refused alike, and nothing was accepted of late.
+    """Whether twenty in a row were refused alike and nothing new was accepted of late, although a
+    witness spoke for the LMS: it may know old statements and still refuse all new ones.
     """
-    if len(singles) < _ALIKE_AT_LEAST:
-        return False
-    if last_success_at is not None and now - last_success_at < _RECENT:
-        return False
-    [(_, alike)] = Counter(entry.split()[0] for entry in singles).most_common(1)
-    return alike >= _ALIKE_AT_LEAST and alike * 2 >= len(singles)
+    digests, is_vouched = {entry.split()[0] for entry in singles}, "vouched" in " ".join(singles)
+    is_late = last_success_at is not None and now - last_success_at >= _RECENT
+    return len(singles) == _SINGLES_KEPT and len(digests) == 1 and is_vouched and is_late
+
+
+def witness_says(answer: Answer, singles: Sequence[str]) -> bool | None:
+    """What the answer to a statement that the LMS took before says of the LMS.
+
+    :returns: True: it is well; False: it refuses that one as it refuses the others; None: nothing,
+        such as a conflict, which is a right answer to one that it has, when the others had it too.
+    """
+    if answer.verdict is Verdict.ACCEPTED:
+        return True
+    words = answer.rejected.get(0, answer.words)
+    is_alike = essence(words, answer.http_status) == _most_alike(singles)
+    if answer.verdict is Verdict.CONFLICT:
+        return None if is_alike else True
+    return False if is_alike else None
+
+
+def _most_alike(singles: Sequence[str]) -> str | None:
+    """The digest that five, and half of all, share."""
+    for digest, alike in Counter(entry.split()[0] for entry in singles).most_common(1):
+        if alike >= _ALIKE_AT_LEAST and alike * 2 >= len(singles):
+            return digest
+    return None
 
 
 # -- The health of a destination: what one answer makes of it. Pure.
@@ -146,9 +218,13 @@ _LONGEST_PROBE_SECONDS = 600.0
 #: With the ticker's 5 s a probe is never more than 12 minutes after the last.
 _MOST_SECONDS = 710.0
 _SETTINGS_SECONDS = 1800.0
+#: Between probes of an LMS that refuses everything; each may be two requests. Then as above.
+_REFUSING_SECONDS = (60.0, 60.0, 120.0, 240.0, 480.0)
 _SLOW_DOWN_SECONDS = 60.0
 _MOST_RETRY_AFTER_SECONDS = 6 * 3600.0
 _OWN_FAULT_SECONDS = 60.0
+#: For so long a destination isn't charged with what may be our own fault.
+_OWN_FAULT_AT_MOST = timedelta(minutes=10)
 #: Failures in a row after which a destination is down.
 DOWN_AFTER = 3
 _RAMP = 10
@@ -191,7 +267,7 @@ class Vitals:
 
 def succeeded(vitals: Vitals, now: datetime) -> Vitals:
     """The LMS stored something: whatever was wrong is over."""
-    ramp = vitals.ramp
+    ramp = None if was_refusing(vitals) else vitals.ramp
     return replace(
         _with_status(vitals, Status.CONNECTED, None, {}, now),
         failures=0,
@@ -204,15 +280,25 @@ def succeeded(vitals: Vitals, now: datetime) -> Vitals:
     )
 
 
+def was_refusing(vitals: Vitals) -> bool:
+    """Whether the LMS refused everything; another error may have come over that since."""
+    return vitals.cause == SETTINGS or (
+        vitals.status.is_error and refuses_everything(vitals.singles)
+    )
+
+
 def answered(vitals: Vitals, now: datetime) -> Vitals:
     """The LMS is there and lets us in but took nothing of this request.
 
     So an error to connect is over; one of the settings is not.
     """
-    heard = replace(vitals, last_attempt_at=now, next_attempt_at=None)
-    if not vitals.status.is_error or vitals.cause == SETTINGS:
+    if vitals.cause == SETTINGS:
+        return replace(vitals, last_attempt_at=now)
+    heard = replace(
+        vitals, failures=0, failing_since=None, last_attempt_at=now, next_attempt_at=None
+    )
+    if not vitals.status.is_error:
         return heard
-    heard = replace(heard, failures=0, failing_since=None)
     return _with_status(heard, Status.CONNECTED, None, {}, now)
 
 
@@ -224,21 +310,26 @@ def failed(
     *,
     jitter: float,
     smaller: int | None = None,
+    is_refusing: bool = False,
 ) -> Vitals:
     """The destination failed; its statements stay.
 
     :param jitter: −1 to 1, chance.
     :param smaller: statements in the next request, when size is suspected.
+    :param is_refusing: it refuses everything, which may be over soon.
     """
     failures = vitals.failures + 1
     shows = failures >= DOWN_AFTER or cause.is_settings or _shows_at_once(cause)
     down = failures >= DOWN_AFTER or cause.is_settings
     ramp = 1 if down else smaller or vitals.ramp
+    delay = _delay(failures, cause, jitter)
+    if is_refusing and failures <= len(_REFUSING_SECONDS):
+        delay = _REFUSING_SECONDS[failures - 1] * (1.1 + 0.1 * jitter)  # never sooner
     seen = replace(
         vitals,
         failures=failures,
         failing_since=vitals.failing_since or now,
-        next_attempt_at=now + timedelta(seconds=_delay(failures, cause, jitter)),
+        next_attempt_at=now + timedelta(seconds=delay),
         last_attempt_at=now,
         ramp=ramp,
     )
@@ -254,8 +345,18 @@ def asked_to_slow_down(
     retry_after_seconds: float | None,
     now: datetime,
 ) -> Vitals:
-    """The LMS wants a pause (429, 503 with Retry-After): shown, not counted as a failure."""
-    wait = _SLOW_DOWN_SECONDS if retry_after_seconds is None else retry_after_seconds
+    """The LMS wants a pause (429, 503 with Retry-After): shown, not counted as a failure.
+
+    :param retry_after_seconds: None: it didn't say how long, or nothing that makes sense; then a
+        minute, twice as long each time in a row.
+    """
+    wait = retry_after_seconds
+    if wait is None:
+        before = vitals.facts.get("wait_seconds") if vitals.cause == cause.code else None
+        is_paused = vitals.next_attempt_at is not None and vitals.next_attempt_at > now
+        wait = _SLOW_DOWN_SECONDS if before is None else before if is_paused else before * 2
+        wait = min(wait, _MOST_RETRY_AFTER_SECONDS)
+        facts = {**facts, "wait_seconds": wait}
     wait = min(max(wait, 1.0), _MOST_RETRY_AFTER_SECONDS)
     until = now + timedelta(seconds=wait)
     if until.microsecond:  # MariaDB cuts it off, which would be too early
@@ -264,10 +365,16 @@ def asked_to_slow_down(
     return _with_status(paused, cause.status or Status.SERVER_ERROR, cause.code, facts, now)
 
 
+def may_be_own_fault(vitals: Vitals, now: datetime) -> bool:
+    """Whether a destination need not yet be charged with a fault that may be ours."""
+    return vitals.failing_since is None or now - vitals.failing_since < _OWN_FAULT_AT_MOST
+
+
 def own_fault(vitals: Vitals, now: datetime) -> Vitals:
     """Every destination fails alike with a local cause: the fault is ours, charge nobody."""
     return replace(
         vitals,
+        failing_since=vitals.failing_since or now,
         next_attempt_at=now + timedelta(seconds=_OWN_FAULT_SECONDS),
         last_attempt_at=now,
     )
@@ -282,7 +389,6 @@ def tested(vitals: Vitals, cause: Cause | None, facts: Mapping[str, Any], now: d
             failing_since=None,
             next_attempt_at=None,
             ramp=1 if vitals.failures else vitals.ramp,
-            singles=(),
         )
     if cause.status is None:
         return vitals
@@ -326,23 +432,50 @@ def _with_status(
     return replace(vitals, status=status, cause=cause, facts=dict(facts), since=since)
 
 
+# -- The size of requests: a limit that was learnt grows back. Pure.
+
+
+def hours_between(before: datetime | None, now: datetime) -> int:
+    """Full hours of the clock that began since: then a limit may grow."""
+    return 0 if before is None else int(now.timestamp() // 3600 - before.timestamp() // 3600)
+
+
+def grown(
+    learnt_bytes: int, hours: int, too_large_at: datetime | None, now: datetime, most_bytes: int
+) -> int | None:
+    """The limit, doubled after each hour without a 413; None: it limits nothing any more.
+
+    :param hours: that began since the last request.
+    :param too_large_at: the newest 413 since an hour before that request; None: there was none.
+    """
+    if too_large_at is not None:
+        hours = min(hours, int((now - too_large_at) / timedelta(hours=1)))
+    learnt_bytes *= 2 ** min(hours, 32)
+    return learnt_bytes if learnt_bytes < most_bytes else None
+
+
 # -- Telling the installation's own faults (its DNS, its proxy, its network) from a
 # destination's.
 
 _DESTINATIONS = 3
+_ESTABLISHED = 2
 
 
-def fails_alike(evidence: Iterable[tuple[str, str | None]], cause: str) -> bool:
-    """Whether at least three destinations were tried and every request failed with this cause.
+def fails_alike(evidence: Iterable[tuple[str, str | None, bool]], cause: str) -> bool:
+    """Whether at least three destinations were tried, every request failed with this cause, and
+    that is news of two of them: new ones may as well be mistyped. Pure.
 
-    :param evidence: destination and cause (None: it answered) of each request of late. Pure.
+    :param evidence: of each request of late its destination, its cause (None: it was answered), and
+        whether that destination took something in the last day.
     """
-    tried = set()
-    for destination, found in evidence:
+    tried, established = set(), set()
+    for destination, found, is_established in evidence:
         if found != cause:
             return False
         tried.add(destination)
-    return len(tried) >= _DESTINATIONS
+        if is_established:
+            established.add(destination)
+    return len(tried) >= _DESTINATIONS and len(established) >= _ESTABLISHED
 
 
 # -- How much goes out at once. Pure.

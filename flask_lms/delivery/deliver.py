@@ -20,16 +20,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from rq.timeouts import BaseTimeoutException
 
 from ..app_state import AppState
-from ..connectors.base import Answer, Connector, Statement, Verdict
+from ..connectors.base import Answer, Connector, Statement, Stored, Verdict
 from ..database.models import Configuration, Delivery, DeliveryState
 from ..encryption import Secret, binding
 from ..errors import SecretUnreadable
 from ..transport import Transport
 from . import decide, lease
-from .decide import Pace, Plan, conflict, plan
-from .settle import Request, Settled, settle
+from .decide import Pace, compared, plan
+from .settle import Request, Settled, may_be_stored, settle
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Walk:
     is_well: bool = False
     again: deque[list[Any]] = field(default_factory=deque)
     under_way: dict[int, Load] = field(default_factory=dict)
-    is_witness: bool = False
+    witness: uuid.UUID | None = None
     is_over: bool = False
     is_fenced: bool = False
     is_broken: bool = False
@@ -254,7 +255,14 @@ class Deliverer:
 
         # First what was left of a request that was divided, without what was cancelled meanwhile.
         found: Sequence[Any] = []
-        while walk.again and not found and not walk.is_witness:
+        if walk.witness is not None:
+            sendable = (DeliveryState.PENDING, DeliveryState.DELIVERED)
+            asked = _ROWS.where(Delivery.id == walk.witness, Delivery.state.in_(sendable))
+            found = session.execute(asked).all()
+            if any(row.id == walk.witness for load in walk.under_way.values() for row in load.rows):
+                found = []
+        is_witness = bool(found)
+        while walk.again and not found:
             rows = walk.again.popleft()
             waiting = set(
                 session.scalars(
@@ -267,13 +275,14 @@ class Deliverer:
             found = [row for row in rows if row.id in waiting]
         is_again = bool(found)
         if not is_again:
-            # The oldest due rows; while everything is refused, the newest one.
+            # The oldest due rows; while everything is refused, the newest one that was refused
+            # least often, and no void as long as there is another.
             order: tuple[Any, ...] = (Delivery.due_at, Delivery.id)
-            if walk.is_witness or health.cause == decide.SETTINGS:
-                most, order = 1, (Delivery.refusals, Delivery.id.desc())
+            if health.cause == decide.SETTINGS:
+                is_void = sa.case((Delivery.kind == "void", 1), else_=0)
+                most, order = 1, (is_void, Delivery.refusals, Delivery.id.desc())
             taken = [row.id for load in walk.under_way.values() for row in load.rows]
-            if not walk.is_witness:
-                taken += [row.id for rows in walk.again for row in rows]
+            taken += [row.id for rows in walk.again for row in rows]
             due = _ROWS.where(
                 Delivery.configuration_id == configuration.id,
                 Delivery.state == DeliveryState.PENDING,
@@ -318,7 +327,7 @@ class Deliverer:
             keys=frozenset(key for index in chosen for key in keys[index]),
             has_more=bool(walk.again) or len(chosen) < len(found) or len(found) >= most,
             is_patient=walk.is_well or decide.is_patient(health.failures),
-            is_witness=walk.is_witness,
+            is_witness=is_witness,
         )
         session.commit()
         if not chosen:
@@ -349,22 +358,30 @@ class Deliverer:
         took_ms = round((self.monotonic() - started) * 1000)
         jitter = self.chance() * 2 - 1
         decided = plan(answer, [row.refusals for row in load.rows], jitter)
-        if decided.compare is not None:
+        if decided.compare is not None and load.rows[0].state is DeliveryState.PENDING:
             # Two requests in a row may take longer than a lease.
             with walk.lock, self.database:
                 if not self._renew(walk):
                     return answer, None
-            # After a conflict on one: the same statement is stored already, or another one is.
+                row = load.rows[0]
+                may_be = may_be_stored(self.state.session(), load.configuration_id, row)
+                self.state.session.rollback()
+            # After a conflict on one: the same is stored already, or another one, or none.
             assert load.connector is not None
             assert load.secrets is not None
             assert load.transport is not None
+            stored: Stored | Answer
             try:
-                same = load.connector.compare(
+                stored = load.connector.compare(
                     load.statements[0], load.settings, load.secrets, load.transport
                 )
-                decided = conflict(answer.words) if same is False else Plan(delivered=(0,))
+            except BaseTimeoutException:  # of RQ, for the whole job: it says nothing of the LMS
+                raise
             except Exception:
-                answer, decided = _connector_failed(load), Plan()
+                stored = _connector_failed(load)
+            answer, decided = compared(
+                answer, stored, may_be_stored=may_be, refusals=row.refusals, jitter=jitter
+            )
         with walk.lock:
             is_echo = load.number <= walk.failed_with
             if answer.verdict is Verdict.FAILED:
@@ -395,7 +412,8 @@ class Deliverer:
             walk.renewed_at = self.monotonic()
             walk.delivered += settled.delivered
             walk.rejected += settled.rejected
-            walk.is_witness = settled.needs_witness
+            if settled.witness is not None or load.is_witness:
+                walk.witness = settled.witness
             walk.is_over |= settled.is_held_back
             if settled.is_outdated:
                 walk.pace, walk.is_over = None, False
@@ -422,6 +440,8 @@ class Deliverer:
             transport = transport.within(*_SHORT_SECONDS)
         try:
             return load.connector.send(load.statements, load.settings, load.secrets, transport)
+        except BaseTimeoutException:
+            raise
         except Exception:
             return _connector_failed(load)
 
@@ -446,6 +466,8 @@ _ROWS = sa.select(
     Delivery.is_single,
     Delivery.refusals,
     Delivery.result_id,
+    Delivery.state,
+    Delivery.recorded_at,
 )
 
 
@@ -479,7 +501,7 @@ def fitting(
     most_bytes: int,
 ) -> list[int]:
     """The indices of the first rows that go together in one request: at least one that is not
-    kept back, and a single one alone. Pure.
+    kept back; a single one, and one that was refused alone, alone. Pure.
 
     :param keys: of each row; a row whose key is busy waits, and so do later ones with a key of it.
     """
@@ -491,9 +513,10 @@ def fitting(
             held.update(keys[index])
             continue
         size += row.size + 1
-        if len(chosen) == most or (chosen and (row.is_single or size > most_bytes)):
+        is_single = row.is_single or row.refusals
+        if len(chosen) == most or (chosen and (is_single or size > most_bytes)):
             break
         chosen.append(index)
-        if row.is_single:
+        if is_single:
             break
     return chosen

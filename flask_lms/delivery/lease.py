@@ -13,10 +13,21 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ..database.models import Configuration, ConfigurationHealth, Delivery, DeliveryState
+from ..connectors.base import Verdict
+from ..database.models import (
+    Attempt,
+    Configuration,
+    ConfigurationHealth,
+    Delivery,
+    DeliveryState,
+)
 
 #: Longer than the longest request, so that nobody else starts while one is under way.
 LEASE_SECONDS = 90
+#: The cause of a request whose worker died, as far as one was under way.
+INTERRUPTED = "interrupted"
+#: Most statements that are under way to one destination.
+_UNDER_WAY = 800
 
 
 def _rows(session: Session, statement: sa.Update) -> int:
@@ -31,29 +42,53 @@ def acquire(
     :param now: the database's clock, aware UTC.
     :returns: the fencing token, or None when somebody else holds it.
     """
-    taken = _rows(
-        session,
+    lease = (
         sa.update(ConfigurationHealth)
-        .where(
-            ConfigurationHealth.configuration_id == configuration_id,
-            sa.or_(
-                ConfigurationHealth.lease_expires_at.is_(None),
-                ConfigurationHealth.lease_expires_at <= now,
-            ),
-        )
+        .where(ConfigurationHealth.configuration_id == configuration_id)
         .values(
             lease_token=ConfigurationHealth.lease_token + 1,
             lease_holder=holder[:100],
             lease_expires_at=now + timedelta(seconds=LEASE_SECONDS),
-        ),
+        )
     )
-    if taken != 1:
-        return None
+    if not _rows(session, lease.where(ConfigurationHealth.lease_expires_at.is_(None))):
+        if not _rows(session, lease.where(ConfigurationHealth.lease_expires_at <= now)):
+            return None
+        _note_interrupted(session, configuration_id, now)
     return session.scalar(
         sa.select(ConfigurationHealth.lease_token).where(
             ConfigurationHealth.configuration_id == configuration_id
         )
     )
+
+
+def _note_interrupted(session: Session, configuration_id: uuid.UUID, now: datetime) -> None:
+    """A lease that was not given back: what was under way may be stored at the LMS. So the first
+    that wait are kept as a request without an answer; it costs nothing as long as nobody dies.
+    """
+    ids = session.scalars(
+        sa.select(Delivery.id)
+        .where(
+            Delivery.configuration_id == configuration_id,
+            Delivery.state == DeliveryState.PENDING,
+            Delivery.due_at <= now,
+        )
+        .order_by(Delivery.due_at, Delivery.id)
+        .limit(_UNDER_WAY)
+    ).all()
+    if ids:
+        session.add(
+            Attempt(
+                configuration_id=configuration_id,
+                started_at=now,
+                duration_ms=0,
+                statements=len(ids),
+                delivery_ids=",".join(id.hex for id in ids),
+                size=0,
+                verdict=Verdict.FAILED.value,
+                cause=INTERRUPTED,
+            )
+        )
 
 
 def renew(session: Session, configuration_id: uuid.UUID, token: int, now: datetime) -> bool:
@@ -72,11 +107,14 @@ def renew(session: Session, configuration_id: uuid.UUID, token: int, now: dateti
     )
 
 
-def release_dead(session: Session, prefix: str, is_alive: Callable[[str], bool]) -> int:
+def release_dead(
+    session: Session, prefix: str, is_alive: Callable[[str], bool], now: datetime
+) -> int:
     """Give back the leases of holders that died, so that nobody waits for them to run out.
 
     :param prefix: of the holders that ``is_alive`` can judge.
     :param is_alive: told what follows the prefix.
+    :param now: the database's clock, aware UTC.
     :returns: how many; the caller commits.
     """
     held = session.execute(
@@ -88,6 +126,7 @@ def release_dead(session: Session, prefix: str, is_alive: Callable[[str], bool])
     ).all()
     dead = [row for row in held if not is_alive(str(row.lease_holder)[len(prefix) :])]
     for row in dead:
+        _note_interrupted(session, row.configuration_id, now)
         release(session, row.configuration_id, row.lease_token)
     return len(dead)
 

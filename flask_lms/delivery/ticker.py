@@ -67,7 +67,7 @@ class Ticker:
         """
         session, at = self.state.session, self.monotonic()
         now = self.state.clock.now(session())
-        if lease.release_dead(session(), f"{self.state.worker}/", _is_alive):
+        if lease.release_dead(session(), f"{self.state.worker}/", _is_alive, now):
             session.commit()
         due = lease.due(session(), now)
         session.rollback()

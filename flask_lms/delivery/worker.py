@@ -59,7 +59,13 @@ _MOST_PROCESSES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class BurstReport:
-    """What one `flask lms worker --burst` did."""
+    """What one ``flask lms worker --burst`` did.
+
+    :param delivered: statements that were stored.
+    :param rejected: statements that were refused for good.
+    :param requests: HTTP requests to LMSs.
+    :param mails: alerts that left.
+    """
 
     delivered: int = 0
     rejected: int = 0

@@ -45,6 +45,7 @@ _PLACEHOLDER = uuid.UUID("6f0e5a6c-6f3c-5b0a-9a43-6f2a6c1f5c11")
 class NotSent:
     """A delivery that is kept but can't be sent as it is.
 
+    :param configuration_id: for which configuration.
     :param reason: code of the reason, such as ``no_email``.
     """
 

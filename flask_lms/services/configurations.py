@@ -104,6 +104,7 @@ class Configurations:
     ) -> Configuration:
         """One configuration with its health.
 
+        :param with_deleted: one that was deleted in the last 30 days, too.
         :raises NotFound: there is none of that id in this organization.
         """
         query = sa.select(Configuration).where(Configuration.id == as_id(configuration_id))
@@ -126,9 +127,11 @@ class Configurations:
     ) -> Sequence[Configuration]:
         """Configurations by name.
 
+        :param organization_id: None: the service's own, or all.
         :param search: a part of the name, in any case.
         :param status: a :class:`Status`, ``paused``, or ``error`` for both kinds of it. A paused
             one is found by ``paused`` alone.
+        :param with_deleted: those deleted in the last 30 days, too.
         """
         query = sa.select(Configuration)
         organization_id = self._owner(organization_id)
@@ -159,7 +162,12 @@ class Configurations:
         settings: Mapping[str, Any],
         except_id: uuid.UUID | None = None,
     ) -> Sequence[Configuration]:
-        """Others that send to the same place as the same sender, for a warning."""
+        """Others that send to the same place as the same sender, for a warning.
+
+        :param type: an LMS type, such as ``xapi``.
+        :param settings: of that type, checked.
+        :param except_id: leave this one out.
+        """
         connector = self._state.registry.get(type)
         if connector is None:
             return []
@@ -198,12 +206,15 @@ class Configurations:
         """A new configuration with its health, not tested yet.
 
         :param organization_id: may be left out after ``lms.for_organization(…)``.
-        :param contact_emails: 1 to 10 addresses told of trouble.
+        :param name: 1 to 100 characters, unique in its organization.
+        :param contact_emails: 1 to 10 addresses that get the alerts.
+        :param type: the LMS type, a connector's ``type``.
         :param settings: the connector's, its secrets included.
         :param by: the administrator who acts, a name, or None for automatic.
         :param language: BCP 47 tag in which its mails are written.
         :raises InvalidConfiguration: field by field (``name``, ``contact_emails``, ``language``,
             ``type`` or one of the connector's); nothing was written.
+        :raises TypeError: no organization was named.
         """
         state, errors = self._state, Errors()
         owner = self._owner(organization_id)
@@ -273,6 +284,9 @@ class Configurations:
     ) -> Configuration:
         """Save changes; what is None stays as it is.
 
+        :param name: 1 to 100 characters, unique in its organization.
+        :param contact_emails: 1 to 10 addresses that get the alerts.
+        :param language: BCP 47 tag in which its mails are written.
         :param settings: merged into the stored ones. A blank secret keeps the stored one, unless
             the address moves to another scheme, host or port.
         :param version: that of the configuration the form was filled from.
@@ -332,7 +346,7 @@ class Configurations:
                     before = connector.origin(configuration.settings)
                     if connector.origin(new["settings"]) != before:
                         configuration.health.learnt_bytes = None
-                made.to_ring.add(configuration.id)
+                made.to_wake.add(configuration.id)
             for field, value in new.items():
                 setattr(configuration, field, value)
             if "name" in new:
@@ -361,7 +375,7 @@ class Configurations:
                 configuration.paused_at = configuration.paused_by = None
                 configuration.health.next_attempt_at = None
                 made.note("resumed", configuration)
-                made.to_ring.add(configuration.id)
+                made.to_wake.add(configuration.id)
         return configuration
 
     def delete(self, configuration_id: uuid.UUID | str, by: By = None) -> None:
@@ -394,7 +408,7 @@ class Configurations:
             configuration.name_key = name_key(configuration.organization_id, configuration.name)
             _flush(made, configuration.name)
             made.note("restored", configuration)
-            made.to_ring.add(configuration.id)
+            made.to_wake.add(configuration.id)
         return configuration
 
     def send_waiting(self, configuration_id: uuid.UUID | str, by: By = None) -> int:
@@ -419,15 +433,21 @@ class Configurations:
             )
             waiting = self.waiting(configuration.id)
             made.note("sent_waiting", configuration, {"waiting": waiting})
-            made.to_ring.add(configuration.id)
+            made.to_wake.add(configuration.id)
         return waiting
 
     def mute(self, configuration_id: uuid.UUID | str, email: str, by: By = None) -> Configuration:
-        """No more mails about it to that address. One that isn't a contact is left alone."""
+        """No more mails about it to that address.
+
+        :param email: one of its contacts, in any case; others are left alone.
+        """
         return self._set_muted(configuration_id, email, by, muted=True)
 
     def unmute(self, configuration_id: uuid.UUID | str, email: str, by: By = None) -> Configuration:
-        """Mails about it to that address again."""
+        """Mails about it to that address again.
+
+        :param email: one of its contacts, in any case.
+        """
         return self._set_muted(configuration_id, email, by, muted=False)
 
     def _set_muted(
@@ -467,7 +487,7 @@ class Configurations:
                 if event is not None:
                     made.status_events.append(event)
                 if report.is_connected:
-                    made.to_ring.add(found.id)
+                    made.to_wake.add(found.id)
             audit.amend(made.session, row, outcome=report.cause or "connected")
         return report
 
@@ -481,6 +501,8 @@ class Configurations:
         """Test what isn't saved. Nothing is written but a row of the history, when it is known of
         which organization.
 
+        :param type: the LMS type; that of ``configuration_id`` counts when one is given.
+        :param settings: what was entered, secrets included.
         :param configuration_id: the configuration being edited, whose secret a blank one means.
         :raises InvalidConfiguration: field by field.
         """
@@ -531,7 +553,11 @@ class Configurations:
     def attach_many(
         self, configuration_id: uuid.UUID | str, objective_ids: Sequence[str], by: By = None
     ) -> int:
-        """:meth:`attach` for many; unknown ones are left out. Returns how many are new."""
+        """:meth:`attach` for many.
+
+        :param objective_ids: those that the host doesn't know are left out.
+        :returns: how many are new.
+        """
         return attachments.attach_many(self._state, self.get(configuration_id), objective_ids, by)
 
     def detach(

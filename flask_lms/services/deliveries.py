@@ -23,6 +23,7 @@ from ..audit import By, Change, Slice, as_id, change, tell
 from ..connectors.base import Statement
 from ..database.models import Attempt, Configuration, Delivery, DeliveryState
 from ..database.types import by_id, exactly, new_id, update
+from ..delivery.decide import NOT_VERIFIED
 from ..errors import InvalidValue, NotFound
 from ..recording import record
 from . import participants
@@ -58,11 +59,15 @@ class DeliveryFilter(TypedDict, total=False):
 
     #: Only these.
     ids: Sequence[uuid.UUID | str] | None
+    #: Of this configuration.
     configuration_id: uuid.UUID | str | None
     #: One state, such as ``"rejected"``, or several.
     state: DeliveryState | str | None
+    #: Any of these states.
     states: Sequence[DeliveryState | str] | None
+    #: Of this objective.
     objective_id: str | None
+    #: Of this participant.
     participant_id: str | None
     #: A participant's id, or a part of an id or name.
     search: str | None
@@ -120,14 +125,14 @@ class Act:
     :param states: those it is for.
     :param where: what else must hold.
     :param values: the new values of their columns.
-    :param rings: workers are woken then.
+    :param wakes: workers are woken then.
     """
 
     action: str
     states: tuple[DeliveryState, ...]
     where: tuple[sa.ColumnElement[bool], ...] = ()
     values: Callable[[Change], dict[str, Any]] = lambda made: {}
-    rings: bool = False
+    wakes: bool = False
 
 
 SEND_AGAIN = Act(
@@ -148,7 +153,7 @@ SEND_AGAIN = Act(
         "settled_at": None,
         "settled_by": None,
     },
-    rings=True,
+    wakes=True,
 )
 CANCEL = Act(
     action="cancelled",
@@ -177,6 +182,7 @@ class CheckedAgain:
 
     @property
     def checked(self) -> int:
+        """How many were looked at."""
         return self.queued + self.still_not_sent + self.not_wanted
 
     def __add__(self, other: CheckedAgain) -> CheckedAgain:
@@ -280,7 +286,10 @@ class Deliveries:
         return found
 
     def attempts(self, delivery: Delivery) -> Sequence[Attempt]:
-        """The requests that carried it, oldest first; at most the last 200."""
+        """The requests that carried it, oldest first; at most the last 200.
+
+        :param delivery: a row that :meth:`get` or :meth:`list` returned.
+        """
         query = sa.select(Attempt).where(
             Attempt.configuration_id == delivery.configuration_id,
             Attempt.started_at >= delivery.recorded_at - _LONGEST_REQUEST,
@@ -310,7 +319,10 @@ class Deliveries:
         return self._count(CANCEL, which)
 
     def counts(self, configuration_id: uuid.UUID | str | None = None) -> dict[DeliveryState, int]:
-        """How many are in each state, zeros included."""
+        """How many are in each state, zeros included.
+
+        :param configuration_id: of this one only.
+        """
         query = sa.select(Delivery.state, sa.func.count()).group_by(Delivery.state)
         if configuration_id is not None:
             query = query.where(Delivery.configuration_id == as_id(configuration_id))
@@ -351,6 +363,8 @@ class Deliveries:
     ) -> int:
         """Never send those that wait or can't be sent.
 
+        :param by: the administrator who acts, a name, or None for automatic.
+        :param on_progress: called with how many are done so far.
         :returns: how many were cancelled.
         :raises TypeError: no filter was given: that would be all.
         """
@@ -366,6 +380,8 @@ class Deliveries:
         """Look whether those not sent can be sent now, with the participant as the host knows
         them now.
 
+        :param by: the administrator who acts, a name, or None for automatic.
+        :param on_progress: called with how many are done so far.
         :raises TypeError: no filter was given: that would be all.
         """
         act, said, total = CHECK_AGAIN, _said(which, needed=True), CheckedAgain()
@@ -408,7 +424,11 @@ class Deliveries:
             found.append(exactly(Delivery.objective_id, objective_id))
         if participant_id := said.get("participant_id"):
             found.append(exactly(Delivery.participant_id, participant_id))
-        if reason := said.get("reason"):
+        reason = said.get("reason")
+        if reason == NOT_VERIFIED:
+            scanned.append(Delivery.reason == reason)
+            states = (DeliveryState.DELIVERED,) if states is None else states
+        elif reason:
             # An index finds these states, which are few beside those sent.
             found.append(Delivery.reason == reason)
             states = _WITH_REASON if states is None else states
@@ -483,7 +503,7 @@ class Deliveries:
                 for ids in self._chunks(owner, act, said, CHUNK):
                     made = Change(self._state, by)
                     these = sa.and_(Delivery.id.in_(ids), Delivery.state.in_(act.states))
-                    if act.rings:
+                    if act.wakes:
                         of = sa.select(Delivery.configuration_id).where(these).distinct()
                         touched.update(session.scalars(of))
                     values = act.values(made)
@@ -546,7 +566,7 @@ class Deliveries:
                 if built.statements:
                     queued += 1
                     _queue(delivery, built.statements, made)
-                    made.to_ring.add(delivery.configuration_id)
+                    made.to_wake.add(delivery.configuration_id)
                 elif built.not_sendable:
                     still += 1
                     delivery.reason = built.not_sendable.reason

@@ -27,6 +27,8 @@ _CHUNK = 200
 class ObjectiveRow:
     """An objective and the links to its configurations (``link.configuration`` is loaded).
 
+    :param objective: as the host tells it.
+    :param links: one for each configuration that it is attached to, by name.
     :param is_missing: the host knows it no more; it can only be detached.
     """
 
@@ -36,7 +38,7 @@ class ObjectiveRow:
 
 
 class Objectives:
-    """The objectives of an organization."""
+    """The objectives of an organization, as its host tells them, and what they are attached to."""
 
     def __init__(self, state: AppState, organization_id: str) -> None:
         self._state = state
@@ -65,7 +67,10 @@ class Objectives:
     def ids(
         self, search: str | None = None, attached_to: uuid.UUID | str | None = None
     ) -> Sequence[str]:
-        """The ids of all that match, for "select all"."""
+        """The ids of all that match, for "select all".
+
+        :param attached_to: only those attached to this configuration.
+        """
         wanted = None
         if attached_to is not None:
             wanted = {link.objective_id for link in self._links_of(attached_to)}
@@ -118,8 +123,10 @@ class Objectives:
         on_progress: Callable[[int], None] | None = None,
     ) -> Recorded:
         """Record past results of an attached objective for one configuration. Those recorded
-        before are left alone, so it may be repeated.
+        before are left alone, so it may be repeated. Commits 200 at a time.
 
+        :param since: aware; None: all.
+        :param on_progress: called with how many are done so far.
         :raises NotFound: no such configuration here, or the objective isn't attached to it.
         """
         configurations = Configurations(self._state, self._organization_id)

@@ -179,8 +179,16 @@ class Health:
     """How an organization's configurations are doing: counts and ages, for monitoring.
 
     :param is_ok: nothing fails, and a worker runs when something waits.
+    :param configurations: how many there are.
+    :param connected: of them, with status Connected.
+    :param failing: with status Can't Connect or Server Error.
+    :param paused: paused by an administrator.
+    :param not_tested: created, and nothing was sent yet.
+    :param waiting: results that wait to be sent.
+    :param attention: results that were rejected or not sent.
     :param oldest_waiting_seconds: age of the oldest result that waits and isn't paused.
     :param worker_seen_seconds: since the last sign of life; None: never.
+    :param is_worker_missing: results wait, and no worker was seen for two minutes.
     """
 
     is_ok: bool

@@ -63,10 +63,12 @@ _FAULTS = (SSRFGuardError, requests.RequestException, HTTPError, OSError, ValueE
 class Reply:
     """An HTTP answer.
 
+    :param status: the HTTP status.
     :param headers: case-insensitive.
     :param body: at most 16 kB of the decoded body.
     :param is_truncated: there was more than that.
     :param is_complete: False: the connection was lost, or time ran out, after the headers.
+    :param duration_ms: of the whole exchange, milliseconds.
     :param is_private: it came from inside the operator's network: show its status and what it
         means, and none of its words.
     """
@@ -101,7 +103,12 @@ class Transport:
     def within(
         self, connect_seconds: float, read_seconds: float, total_seconds: float
     ) -> Transport:
-        """The same connections, with limits of time that are at most these."""
+        """The same connections, with limits of time that are at most these.
+
+        :param connect_seconds: for connecting.
+        :param read_seconds: for each silence.
+        :param total_seconds: for the whole exchange.
+        """
         if self._pid != os.getpid():
             self._open()
         settings = self._settings
@@ -124,8 +131,12 @@ class Transport:
         auth: tuple[str, Secret | str] | None = None,
         ca_pem: str | None = None,
     ) -> Reply:
-        """Send one request.
+        """Send one request. Redirects are returned, not followed.
 
+        :param method: such as ``POST``.
+        :param url: absolute, http or https.
+        :param headers: an ``Authorization`` of your own goes here.
+        :param body: as it is sent.
         :param auth: user and password for Basic, sent as UTF-8 (RFC 7617, section 2.1).
         :param ca_pem: certificates of authorities to trust besides the usual ones.
         :raises Unreachable: no status line came back.
@@ -143,6 +154,8 @@ class Transport:
 
         Through a proxy only ``address`` and ``connect`` are known.
 
+        :param url: absolute, http or https.
+        :param ca_pem: certificates of authorities to trust besides the usual ones.
         :returns: ``("address" | "dns" | "connect" | "tls", milliseconds)`` of each that ended well.
         :raises Unreachable: the next stage failed.
         """

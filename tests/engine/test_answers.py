@@ -144,15 +144,21 @@ def test_foreign_ids_count_as_delivered_with_a_note(world: World, lrs: FakeLRS) 
     assert attempt.verdict == "accepted"
 
 
-def test_partial_success_rejects_what_it_names(world: World, lrs: FakeLRS) -> None:
+def test_partial_success_refuses_what_it_names_alone(world: World, lrs: FakeLRS) -> None:
+    clock = world.freeze()
     configuration = world.attach(**lrs.settings)
     world.record("r1", "r2", "r3")
     body = json.dumps({"errors": [{"index": 1, "message": "verb unknown"}]}).encode()
     lrs.answer(FakeAnswer(200, JSON, body))
     world.deliver(configuration)
-    assert world.states() == {"delivered": 2, "rejected": 1}
+    assert world.states() == {"delivered": 2, "pending": 1}
     refused = world.rows()[1]
-    assert "verb unknown" in str(refused.reason_words)
+    assert (refused.reason_words, refused.refusals) == ("verb unknown", 1)
+    assert world.health(configuration).status is Status.CONNECTED
+    clock.advance(minutes=1)
+    world.deliver(configuration)
+    assert world.states() == {"delivered": 3}
+    assert [statement["id"] for statement in lrs.statements] == [str(refused.statement_id)]
 
 
 def test_an_index_in_a_refusal_sets_only_that_one_aside(world: World, lrs: FakeLRS) -> None:
@@ -235,6 +241,56 @@ def test_a_request_that_is_too_large_is_halved_and_the_limit_remembered(world: W
         assert 413 not in [r.status for r in lrs.received][-(lrs.requests - before) :]
 
 
+def too_large(world: World, lrs: PickyLRS, *, takes_smaller: bool) -> list[str]:
+    """What becomes of one that is too large in two days."""
+    clock = world.freeze()
+    configuration = world.attach(**lrs.settings)
+    world.record("large", session_name="x" * 200)
+    lrs.most_bytes = len(str(world.rows()[0].statement)) - 1
+    for minutes in (0, 1, 10, 60, 240, 720, 720, 720):
+        clock.advance(minutes=minutes)
+        world.deliver(configuration)
+        assert not world.health(configuration).status.is_error
+        if takes_smaller and minutes == 60:
+            world.record("small")
+            world.deliver(configuration)
+    [large, *_] = world.rows()
+    assert large.reason == "too_large"
+    return [delivery.state.value for delivery in world.rows()]
+
+
+def test_one_that_is_too_large_is_rejected_after_a_day_in_which_smaller_ones_were_taken(
+    world: World,
+) -> None:
+    with PickyLRS() as lrs:
+        assert too_large(world, lrs, takes_smaller=True) == ["rejected", "delivered"]
+
+
+def test_one_that_is_too_large_waits_as_long_as_nothing_smaller_was_taken(world: World) -> None:
+    with PickyLRS() as lrs:
+        assert too_large(world, lrs, takes_smaller=False) == ["pending"]
+
+
+def test_a_learnt_limit_grows_back_hour_by_hour(world: World) -> None:
+    clock = world.freeze()
+    with PickyLRS() as lrs:
+        lrs.most_bytes = 6000
+        configuration = world.attach(**lrs.settings)
+        world.record(*(f"r{n}" for n in range(40)))
+        world.deliver(configuration)
+        learnt = world.health(configuration).learnt_bytes
+        lrs.most_bytes = None
+        limits = []
+        for hour in range(11):
+            clock.advance(minutes=61)
+            world.record(f"h{hour}")
+            world.deliver(configuration)
+            limits.append(world.health(configuration).learnt_bytes)
+        assert limits[:3] == [learnt * 2, learnt * 4, learnt * 8]
+        assert limits[-1] is None
+        world.assert_everything_arrived(lrs)
+
+
 def test_half_of_what_was_too_large_is_the_limit_from_then_on(world: World) -> None:
     with PickyLRS() as lrs:
         lrs.most = 20
@@ -244,16 +300,6 @@ def test_half_of_what_was_too_large_is_the_limit_from_then_on(world: World) -> N
         refused, *stored = _bodies(lrs)
         assert [len(json.loads(body)) for body in stored] == [15, 15]
         assert world.health(configuration).learnt_bytes == len(refused) // 2
-
-
-def test_one_statement_that_is_too_large_is_rejected(world: World) -> None:
-    with PickyLRS() as lrs:
-        lrs.most = 0
-        configuration = world.attach(**lrs.settings)
-        world.record("r1")
-        world.deliver(configuration)
-        [delivery] = world.rows()
-        assert (delivery.state.value, delivery.reason) == ("rejected", "too_large")
 
 
 @pytest.mark.parametrize("asked", [90, 3600])
@@ -330,3 +376,17 @@ def test_what_answers_without_http_is_cant_connect(world: World) -> None:
     now: Any = world.health(configuration)
     assert (now.status, now.cause) == (Status.CANT_CONNECT, "not_http")
     assert world.states() == {"pending": 1}
+
+
+def test_no_delivery_shows_what_an_answer_said_of_its_neighbours(
+    world: World, lrs: FakeLRS
+) -> None:
+    configuration = world.attach(**lrs.settings)
+    world.record("r1", "r2", "r3")
+    errors = [{"index": n, "message": f"who is {who}@acme.example?"} for n, who in enumerate("abc")]
+    lrs.answer(FakeAnswer(400, JSON, json.dumps({"errors": errors}).encode()))
+    world.deliver(configuration)
+    for n, delivery in enumerate(world.rows()):
+        [attempt, *_] = world.lms.deliveries.attempts(delivery)
+        shown = f"{delivery.reason_words} {attempt.words}"
+        assert [who for who in "abc" if f"{who}@" in shown] == ["abc"[n]]

@@ -263,3 +263,9 @@ def test_forty_thousand_in_one_call_take_no_more_locks_than_a_server_has(
     assert world.lms.record_many(results).queued == 8000
     count = world.db.session.scalar(sa.select(sa.func.count()).select_from(Delivery))
     assert count == 8000
+
+
+def test_a_parked_result_says_on_its_page_that_there_is_nothing_to_do(world: World) -> None:
+    said, steps = world.state.registry.explain("xapi", PARKED, {})
+    assert said == "This result is being recorded a second time at this moment."
+    assert steps == ["There is nothing to do: within seconds it is sent, if it still has to be."]

@@ -44,8 +44,10 @@ def test_what_was_not_delivered_is_kept_for_a_year_and_what_waits_for_ever(
     clock = world.freeze()
     configuration = world.attach(**lrs.settings)
     world.record("refused")
-    lrs.answer(FakeAnswer(413))
-    world.deliver(configuration)
+    lrs.answer_always(FakeAnswer(400))
+    for minutes in (0, 1, 10, 60, 240, 720):
+        clock.advance(minutes=minutes)
+        world.deliver(configuration)
     world.record("waiting")
     world.lms.record(result("nobody", participant=Participant(id="E001")))
     clock.advance(days=364)

@@ -82,7 +82,7 @@ def test_once_the_settings_are_mended_what_was_refused_goes_out_in_the_same_drai
         for _ in range(12):
             world.deliver(configuration)
             clock.advance(minutes=32)
-        assert max(delivery.due_at for delivery in world.rows()) > clock.time
+        assert max(delivery.refusals for delivery in world.rows()) > 1
         lrs.refuses = lambda statement: None
         world.deliver(configuration)
         world.assert_everything_arrived(lrs)
@@ -103,6 +103,7 @@ def test_batches_keep_to_statements_and_bytes(database_url: str, lrs: FakeLRS) -
 class Row:
     size: int
     is_single: bool = False
+    refusals: int = 0
 
 
 @pytest.mark.parametrize("most_bytes", range(1, 60))
@@ -358,6 +359,9 @@ def test_our_own_broken_network_charges_nobody(
             )
         )
     world.record("r1")
+    for configuration in made[:2]:
+        world.health(configuration).last_success_at = clock.time
+    world.db.session.commit()
 
     def no_dns(*args: Any, **kwargs: Any) -> Any:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -368,6 +372,11 @@ def test_our_own_broken_network_charges_nobody(
             world.deliver(configuration)
         clock.advance(seconds=61)
     assert {world.health(c).status for c in made} == {Status.NOT_TESTED}
+    for _ in range(8):  # more than ten minutes: whoever is to blame, they are told
+        for configuration in made:
+            world.deliver(configuration)
+        clock.advance(seconds=61)
+    assert {world.health(c).status for c in made} == {Status.CANT_CONNECT}
     assert world.states() == {"pending": 4}
 
 

@@ -118,7 +118,7 @@ def test_the_style_sheet_loads_nothing_that_the_policy_blocks() -> None:
         assert re.findall(r"url\(|@import", sheet.read_text()) == []
 
 
-def test_a_policy_of_nonces_is_met_by_the_slot(url: str, lrs: FakeLRS) -> None:
+def test_a_policy_of_nonces_is_met_by_the_callback(url: str, lrs: FakeLRS) -> None:
     world = build_world(url)
     counter = iter(range(10_000))
 

@@ -170,7 +170,7 @@ def own_test(app: Flask) -> None:
         assert [statement["id"] for statement in lrs.statements]
 
 
-# -- a slot replaced, as tests do; and a host that has its own kind of response -----------------
+# -- a callback replaced, as tests do; and a host that has its own kind of response ----------------
 
 
 @lms.administrator_loader(replace=True)

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib.util
 import os
 import re
-import subprocess
-import sys
+from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from flask import render_template_string
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from flask_lms import Recorded
+from flask_lms import Administrator, ObjectiveResult
 from flask_lms.cli.commands import make_cli
 from flask_lms.settings import Settings
+from tests.docs_support import DOCS, README, TOP, between, python_blocks, readme_host, run_pytest
 
-TOP = Path(__file__).parent.parent.parent
-README = TOP / "README.md"
-DOCS = sorted((TOP / "docs").glob("*.md"))
 TEXTS = [README, TOP / "CONTRIBUTING.md", TOP / "CHANGES.md", *DOCS]
-
-
-def between(path: Path, name: str) -> str:
-    found = re.search(rf"<!-- {name}:start -->\n(.*?)<!-- {name}:end -->", path.read_text(), re.S)
-    assert found, f"{path.name} has no part marked {name}"
-    return found[1]
 
 
 def compare(path: Path, name: str, wanted: str) -> None:
@@ -64,83 +57,84 @@ def test_the_table_of_commands_is_what_the_code_has():
 
 
 @pytest.fixture
-def host(tmp_path):
-    """The host of the README, as a file that was imported."""
-    code = re.search(r"```python\n(.*?)```", between(README, "host"), re.S)
-    assert code
-    path = tmp_path / "host.py"
-    path.write_text(code[1])
-    spec = importlib.util.spec_from_file_location("readme_host", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["readme_host"] = module
-    spec.loader.exec_module(module)
-    yield module
-    with module.app.app_context():
-        module.db.session.remove()
-        module.db.engine.dispose()
-    del sys.modules["readme_host"]
+def app(tmp_path):
+    """The app of the README's host."""
+    with readme_host(tmp_path) as host:
+        app = host.create_app()
+        app.extensions["readme_host"] = host
+        yield app
+        with app.app_context():
+            host.db.session.remove()
+            host.db.engine.dispose()
 
 
-def test_the_host_of_the_readme_shows_the_pages_and_queues_a_result(host):
-    client = host.app.test_client()
+def test_the_host_of_the_readme_shows_the_pages_and_queues_a_result(app, capsys):
+    host, client = app.extensions["readme_host"], app.test_client()
     assert client.get("/lms/").status_code == 403
     with client.session_transaction() as session:
         session.update(is_admin=True, user_id="1", company_id="acme")
     assert "Create LMS Configuration" in client.get("/lms/").text
 
-    with host.app.app_context():
-        made = host.lms.configurations.create(
-            "acme",
-            "Corporate LMS",
-            ["ana@acme.example"],
-            settings={"url": "https://lrs.example/xapi", "key": "k", "secret": "s"},
-        )
-        host.lms.configurations.attach(made.id, "7")
-        heard: list[Recorded] = []
+    with app.app_context():
+        [services] = python_blocks(between(README, "services"))
+        exec(services, vars(host))
+        assert capsys.readouterr().out == "0 0\n"
         host.quiz_finished.send(
-            host.app,
+            app,
             quiz_id="7",
             user={"company_id": "acme", "email": "jane@acme.example", "name": "Jane Doe"},
             is_passed=True,
             attempt_id="a1",
         )
-        assert not heard
-        [delivery] = host.lms.deliveries.list().items
+        [delivery] = host.acme.deliveries.list().items
         assert delivery.state.value == "pending"
         assert "jane@acme.example" in delivery.statement
+        assert "Harbor Training" in delivery.statement
 
 
-def test_the_services_in_the_docs_do_what_is_written(host):
-    code = re.search(r"```python\n(.*?)```", between(TOP / "docs" / "host.md", "services"), re.S)
-    assert code
-    with host.app.app_context():
-        exec(compile(code[1], "host.md", "exec"), {"lms": host.lms})
-        assert [one.name for one in host.lms.configurations.list("acme")] == ["Corporate LMS"]
+def test_the_code_of_the_host_page_runs(app):
+    host = app.extensions["readme_host"]
+
+    class Attempt(host.db.Model):
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    with app.app_context():
+        host.db.create_all()
+        made = [
+            ObjectiveResult(
+                id=id,
+                organization_id="acme",
+                objective="7",
+                participant="jane@acme.example",
+                finished_at=datetime.now(timezone.utc),
+            )
+            for id in ("signal", "session")
+        ]
+        here = {
+            **vars(host),
+            "app": app,
+            "Session": Session,
+            "engine": host.db.engine,
+            "attempt": Attempt(),
+        }
+        *blocks, services = python_blocks((TOP / "docs" / "host.md").read_text())
+        exec(services, here)
+        for block, result in zip(blocks, (None, *made), strict=True):
+            exec(block, {**here, "result": result})
+        found = host.lms.deliveries.list().items
+        assert {one.result_id for one in found} == {"signal", "session"}
+        assert {one.state.value for one in found} == {"pending"}
 
 
 def test_the_tests_in_the_docs_pass(tmp_path):
-    code = re.search(r"```python\n(.*?)```", between(TOP / "docs" / "testing.md", "example"), re.S)
-    assert code
-    path = tmp_path / "test_lms.py"
-    path.write_text(code[1])
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey", path],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(TOP)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    [code] = python_blocks(between(TOP / "docs" / "testing.md", "example"))
+    (tmp_path / "test_lms.py").write_text(code)
+    assert "2 passed" in run_pytest(tmp_path, "test_lms.py")
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_the_code_in_the_texts_is_python(path):
-    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), re.S | re.M)
-    for block in blocks:
+    for block in python_blocks(path.read_text()):
         ast.parse(block)
     assert path.read_text().count("```") % 2 == 0
 
@@ -164,3 +158,75 @@ def test_the_layout_in_the_readme_is_the_one_of_the_example():
     shown = re.search(r"```html\+jinja\n(.*?)```", README.read_text(), re.S)
     assert shown
     assert shown[1] == (TOP / "example_app/templates/lms/layout.html").read_text()
+
+
+def test_the_house_of_contributing_is_the_one_that_stands():
+    text = (TOP / "CONTRIBUTING.md").read_text()
+    house = text.partition("## The house")[2].partition("### A stranger's questions")[0]
+    package = TOP / "flask_lms"
+    names = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in package.iterdir()
+        if path.name not in ("__init__.py", "__pycache__", "py.typed")
+    }
+    named = set(re.findall(r"`(\w+(?:\.py|/))`", house.partition("Beside")[0]))
+    assert named - {"base.py"} == names
+
+
+def test_the_answers_to_a_strangers_questions_are_files():
+    answers = between(TOP / "CONTRIBUTING.md", "answers")
+    files = re.findall(r"`(flask_lms/[a-z_/]+\.py)`", answers)
+    assert len(files) == answers.count("?") == 5
+    assert all((TOP / file).is_file() for file in files)
+
+
+def test_the_files_named_in_the_texts_exist():
+    for path in (*TEXTS, TOP / "SECURITY.md"):
+        named = re.findall(r"`((?:flask_lms|tests|demo|example_app)/[\w/.]*)`", path.read_text())
+        assert [one for one in named if not (TOP / one).exists()] == [], path.name
+
+
+def test_each_word_of_the_glossary_stands_there_once():
+    rows = re.findall(r"^\| ([^|]+) \|", between(TOP / "CONTRIBUTING.md", "glossary"), re.M)[2:]
+    words = [word.strip() for row in rows for word in row.split(",")]
+    assert 25 <= len(rows) <= 40
+    assert len(set(words)) == len(words)
+
+
+#: CHANGES tells what had another name.
+PLAIN = [path for path in [*TEXTS, TOP / "SECURITY.md"] if path.name != "CHANGES.md"]
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
+def test_words_that_were_given_up_are_gone(path):
+    old = (
+        "drain drained doorbell vault slot slots gate gates journal ring rung letter letters story"
+    )
+    words = set(re.findall(r"\w+", path.read_text().lower()))
+    assert words & set(old.split()) == set()
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
+def test_commands_in_the_texts_exist(path):
+    text = path.read_text()
+    named = set(re.findall(r"flask (?:--app \w+ )?lms ([a-z][a-z-]*)", text))
+    assert named <= set(make_cli().commands)
+    ours = re.findall(r"^\./run ([a-z]+)", (TOP / "run").read_text(), re.M)
+    assert set(re.findall(r"\./run ([a-z]+)", text)) <= set(ours)
+
+
+def test_the_templates_in_the_docs_are_filled(app):
+    host = app.extensions["readme_host"]
+    host.lms.administrator_loader(
+        lambda: Administrator(id="1", organization_id="acme"), replace=True
+    )
+    layout, macros, mail = re.findall(
+        r"```html\+jinja\n(.*?)```", (TOP / "docs" / "templates.md").read_text(), re.S
+    )
+    with app.test_request_context():
+        shown = render_template_string(macros, quiz=SimpleNamespace(id="7"))
+        assert '<a class="nav-link" href="/lms/">LMS configurations</a>' in shown
+        assert "Create LMS Configuration" in shown  # of the objective's panel: there is none yet
+    for block in (layout, mail):
+        app.jinja_env.parse(block)
+    assert layout == (TOP / "example_app/templates/lms/layout.html").read_text()

@@ -64,7 +64,7 @@ def test_the_docstrings_example_works_as_it_stands(world: World) -> None:
     names = {"app": world.app, "lms": world.lms, "result": result(objective="fire")}
     parser = doctest.DocTestParser()
     text = (testing.__doc__ or "").replace('"fire-safety"', '"fire"')
-    example = parser.get_doctest(text, {**names, "Answer": FakeAnswer}, "testing", None, 0)
+    example = parser.get_doctest(text, names, "testing", None, 0)
     said: list[str] = []
     outcome = doctest.DocTestRunner(verbose=False).run(example, out=said.append)
     assert outcome.attempted >= 3

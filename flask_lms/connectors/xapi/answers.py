@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ..base import Answer, Verdict, place
+from ..base import Answer, Stored, Verdict, place
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
 
@@ -49,6 +49,15 @@ _INDEX = re.compile(
     r"|\bindex['\"]?\s*[:=]?\s*(\d{1,4})\b"  # index 3, "index": 3
     r"|(?<![\w\])\"'])\[(\d{1,4})\]"  # [3].actor
     r"|['\"](\d{1,4})\.[a-z]\w*",  # '3.actor'
+    re.IGNORECASE,
+)
+
+# The same, and looser: a place in a request says nothing to a reader of one statement.
+_PLACE = re.compile(
+    r"\b(?:in )?statements?(?:\s*\.|\s*\[|\s+(?:index|number|no\.?|\#)?)\s*\d{1,4}\b\]?\.?"
+    r"|\b(?:at )?index['\"]?\s*[:=]?\s*\d{1,4}\b"
+    r"|(?<![\w\])\"'])\[\d{1,4}\]\.?"
+    r"|(?<=['\"])\d{1,4}\.(?=[a-z])",
     re.IGNORECASE,
 )
 
@@ -104,11 +113,36 @@ def read_answer(received: Received, redactor: Redactor) -> Answer:
         return reader.answer(Verdict.TOO_LARGE, "too_large")
     if status == 429 or (status == 503 and received.header("Retry-After") is not None):
         wait = retry_after(received.header("Retry-After"), received.header("Date"))
-        if status == 429 or wait is not None:
-            return reader.answer(Verdict.SLOW_DOWN, "rate", retry_after_seconds=wait)
+        return reader.answer(Verdict.SLOW_DOWN, "rate", retry_after_seconds=wait)
     if status in _BY_STATUS:
         return reader.failed(_BY_STATUS[status])
     return reader.failed("internal" if 500 <= status < 600 else "unexpected")
+
+
+def read_stored(received: Received, redactor: Redactor) -> Any:
+    """What an LRS has under an id that was asked for: a statement, perhaps, or what is known of it.
+
+    :returns: a JSON value; or ``Stored``; or an answer when the LRS could not be asked.
+    """
+    reader = _Reader(received, redactor)
+    status = received.status
+    if status in (401, 403) or (status == 200 and received.is_truncated):
+        return Stored.UNREADABLE
+    if status in (204, 404):
+        return Stored.ABSENT
+    if status != 200:
+        answer = read_answer(received, redactor)
+        is_fault = answer.verdict in (Verdict.FAILED, Verdict.SLOW_DOWN)
+        return answer if is_fault else reader.failed("unexpected")
+    if not received.is_complete:
+        return reader.failed("cut_off")
+    try:
+        value = json.loads(received.text)
+    except (ValueError, RecursionError):
+        return reader.failed("cut_off" if received.text.startswith(("[", "{")) else "not_lrs")
+    if isinstance(value, dict) and isinstance(value.get("statements"), list):
+        value = value["statements"]  # Ralph answers so
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def read_unreachable(cause: str, facts: Mapping[str, Any], url: str, was_sent: bool) -> Answer:
@@ -126,18 +160,20 @@ def read_unreachable(cause: str, facts: Mapping[str, Any], url: str, was_sent: b
 
 
 def retry_after(value: str | None, date: str | None) -> float | None:
-    """Seconds to wait (RFC 9110 10.2.3), from 0 to six hours; None: unreadable or not given.
+    """Seconds to wait (RFC 9110 10.2.3), at most six hours; None: not given, unreadable, or past.
 
     :param value: ``Retry-After``: seconds, or a date, which counts from the answer's own ``Date``
         so that no clock but the LMS's matters.
     """
     text = (value or "").strip()
     if re.fullmatch(r"[0-9]{1,15}", text):
-        return min(float(text), LONGEST_WAIT_SECONDS)
-    until, since = _http_date(text), _http_date(date or "")
-    if until is None or since is None:
-        return None
-    return min(max((until - since).total_seconds(), 0.0), LONGEST_WAIT_SECONDS)
+        seconds = float(text)
+    else:
+        until, since = _http_date(text), _http_date(date or "")
+        if until is None or since is None:
+            return None
+        seconds = (until - since).total_seconds()
+    return min(seconds, LONGEST_WAIT_SECONDS) if seconds > 0 else None
 
 
 def _http_date(text: str) -> datetime | None:
@@ -273,11 +309,17 @@ class _Reader:
                 found.setdefault(index, self._words_of(error))
         if found:
             return found
-        for match in _INDEX.finditer(self.received.text):
-            index = int(next(group for group in match.groups() if group))
-            if index < n:
-                found.setdefault(index, self.words or str(self.received.status))
-        return found or self._blamed_by_id()
+        # Each clause that names one; what names several belongs to none of them.
+        for part in re.split(r";\s+|(?<=[.!?])\s+", self.words or ""):
+            named = _named(part)
+            for index in named:
+                words = self._words_of(part) if len(named) == 1 else str(self.received.status)
+                found.setdefault(index, words)
+        if not found:
+            named = _named(self.received.text)
+            words = self._words_of(self.words) if len(named) == 1 else str(self.received.status)
+            found = dict.fromkeys(named, words)
+        return {i: words for i, words in found.items() if i < n} or self._blamed_by_id()
 
     def _blamed_by_id(self) -> dict[int, str]:
         """The one statement whose id the body names; several may be a quotation."""
@@ -286,10 +328,14 @@ class _Reader:
         return {named[0]: self.words or str(self.received.status)} if len(named) == 1 else {}
 
     def _words_of(self, error: Any) -> str:
-        if self.received.is_private:
+        """What is said of one statement, without its place in the request."""
+        if isinstance(error, dict):
+            error = {key: value for key, value in error.items() if key not in ("index", "loc")}
+        if not error or self.received.is_private:
             return str(self.received.status)
         body = json.dumps(error, ensure_ascii=False).encode("utf-8", "replace")
-        return self.redactor.words(body) or str(self.received.status)
+        said = _PLACE.sub("", self.redactor.words(body) or "").strip(" :,-–")
+        return said or str(self.received.status)
 
     def redirect_target(self) -> str:
         """The address without user, query and fragment: those may hold a session."""
@@ -325,8 +371,16 @@ def _errors(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _named(text: str) -> list[int]:
+    """The indices that a text names."""
+    return sorted({int(next(filter(None, m.groups()))) for m in _INDEX.finditer(text)})
+
+
 def _index_of(error: Any) -> int | None:
-    """The index that one error names: ``index``, or FastAPI's ``loc: ["body", 3, …]``."""
+    """The index that one error names: ``index``, FastAPI's ``loc: ["body", 3, …]``, or its text."""
+    if isinstance(error, str):
+        named = _named(error)
+        return named[0] if len(named) == 1 else None
     if not isinstance(error, dict):
         return None
     candidates = [error.get("index")]

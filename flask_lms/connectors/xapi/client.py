@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 
 from ...encryption import Secret
 from ...transport import Unreachable
-from ..base import Answer, Statement, Verdict, place
-from .answers import Received, read_answer, read_unreachable
+from ..base import Answer, Statement, Stored, Verdict, place
+from .answers import Received, read_answer, read_stored, read_unreachable
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
 
@@ -60,19 +60,18 @@ def compare(
     settings: Mapping[str, Any],
     secrets: Mapping[str, Secret],
     transport: Transport,
-) -> bool | None:
-    """Is the stored statement the same? None: the LRS doesn't let us read, or has none."""
+) -> Stored | Answer:
+    """What the LRS has under the statement's id; an answer: it could not be asked."""
     url = f"{settings['url']}/statements?" + urlencode({"statementId": str(statement.id)})
     try:
         reply = request(transport, "GET", url, settings, secrets)
-    except Unreachable:
-        return None
-    if reply.status != 200 or reply.is_truncated or not reply.is_complete:
-        return None
-    try:
-        return is_same(json.loads(statement.text), json.loads(reply.body))
-    except (ValueError, RecursionError):
-        return None
+    except Unreachable as error:
+        return unreachable(error, url)
+    found = read_stored(received(reply, url), redactor(settings, secrets))
+    if isinstance(found, (Stored, Answer)):
+        return found
+    same = is_same(json.loads(statement.text), found)
+    return Stored.ABSENT if same is None else Stored.SAME if same else Stored.DIFFERS
 
 
 def request(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import Answer, StageState, Statement, TestReport, Verdict
+from flask_lms.connectors.base import Answer, StageState, Statement, Stored, TestReport, Verdict
 from flask_lms.transport import Transport
 from tests.node_support import RealLRS
 from tests.transport_support import transport as make_transport
@@ -37,7 +37,7 @@ class Sender:
         secrets = {"secret": self.lrs.secret}
         return connector.send(statements, self.settings(**values), secrets, self.transport)
 
-    def compare(self, statement: Statement) -> bool | None:
+    def compare(self, statement: Statement) -> Stored | Answer:
         secrets = {"secret": self.lrs.secret}
         return connector.compare(statement, self.settings(), secrets, self.transport)
 
@@ -117,9 +117,9 @@ def test_another_statement_under_a_stored_id_is_a_conflict_and_is_told_apart(
     sender.send([one])
     answer = sender.send([changed(one)])
     assert (answer.verdict, answer.http_status) == (Verdict.CONFLICT, 409)
-    assert sender.compare(one) is True
-    assert sender.compare(changed(one)) is False
-    assert sender.compare(some(2)[1]) is None
+    assert sender.compare(one) is Stored.SAME
+    assert sender.compare(changed(one)) is Stored.DIFFERS
+    assert sender.compare(some(2)[1]) is Stored.ABSENT
 
 
 def test_one_invalid_statement_of_a_batch_is_blamed_and_nothing_is_stored(sender: Sender) -> None:

@@ -107,17 +107,43 @@ def test_the_time_of_a_status_stays_while_the_status_stays() -> None:
     assert later.failing_since == START
 
 
+RATE = Cause(code="rate", status=Status.SERVER_ERROR, sentence="")
+
+
 @pytest.mark.parametrize(
-    ("asked", "seconds"), [(None, 60), (0.0, 1), (30.0, 30), (10**6, 6 * 3600)]
+    ("asked", "seconds"), [(None, 60), (0.5, 1), (30.0, 30), (10**6, 6 * 3600)]
 )
 def test_a_request_to_slow_down_is_kept_up_to_six_hours_and_is_no_failure(
     asked: float | None, seconds: float
 ) -> None:
-    rate = Cause(code="rate", status=Status.SERVER_ERROR, sentence="")
-    vitals = decide.asked_to_slow_down(Vitals(), rate, FACTS, asked, START)
+    vitals = decide.asked_to_slow_down(Vitals(), RATE, FACTS, asked, START)
     assert wait(vitals) == seconds
     assert vitals.failures == 0
     assert (vitals.status, vitals.cause) == (Status.SERVER_ERROR, "rate")
+
+
+def test_one_that_does_not_say_how_long_waits_twice_as_long_each_time_in_a_row() -> None:
+    vitals, now, waits = Vitals(), START, []
+    for _ in range(11):
+        vitals = decide.asked_to_slow_down(vitals, RATE, FACTS, None, now)
+        assert vitals.next_attempt_at is not None
+        waits.append((vitals.next_attempt_at - now).total_seconds())
+        now = vitals.next_attempt_at
+    assert waits == [60, 120, 240, 480, 960, 1920, 3840, 7680, 15360, 21600, 21600]
+    vitals = decide.succeeded(vitals, now)
+    assert wait(decide.asked_to_slow_down(vitals, RATE, FACTS, None, START)) == 60
+
+
+def test_what_was_under_way_at_the_same_time_doubles_no_wait() -> None:
+    vitals = decide.asked_to_slow_down(Vitals(), RATE, FACTS, None, START)
+    assert wait(decide.asked_to_slow_down(vitals, RATE, FACTS, None, START)) == 60
+
+
+def test_a_wait_that_was_said_begins_no_row() -> None:
+    vitals = decide.asked_to_slow_down(Vitals(), RATE, FACTS, 3600.0, START)
+    later = START + timedelta(hours=1)
+    vitals = decide.asked_to_slow_down(vitals, RATE, FACTS, None, later)
+    assert vitals.next_attempt_at == later + timedelta(seconds=60)
 
 
 def test_a_refused_statement_proves_that_the_connection_is_well() -> None:
@@ -173,7 +199,7 @@ def test_a_good_test_of_a_destination_that_failed_clears_it_and_starts_with_one_
     vitals = decide.tested(down, None, FACTS, later)
     assert (vitals.status, vitals.cause, vitals.facts) == (Status.CONNECTED, None, {})
     assert (vitals.failures, vitals.failing_since, vitals.next_attempt_at) == (0, None, None)
-    assert (vitals.since, vitals.singles, vitals.ramp) == (later, (), 1)
+    assert (vitals.since, vitals.singles, vitals.ramp) == (later, ("a b",), 1)
     assert vitals.last_success_at is None  # nothing was stored
 
 
@@ -208,3 +234,73 @@ def test_vitals_survive_the_row() -> None:
     vitals = Vitals(status=Status.CANT_CONNECT, cause="dns", facts=FACTS, **values)
     vitals.write(health)
     assert Vitals.of(health) == vitals
+
+
+SETTINGS = Cause(code="settings", status=Status.SERVER_ERROR, sentence="", is_settings=True)
+
+
+@pytest.mark.parametrize("jitter", [-1.0, 0.0, 1.0])
+def test_one_that_refuses_everything_is_asked_each_minute_at_most_and_later_each_half_hour(
+    jitter: float,
+) -> None:
+    vitals, waits = Vitals(), []
+    for _ in range(7):
+        vitals = decide.failed(vitals, SETTINGS, FACTS, START, jitter=jitter, is_refusing=True)
+        waits.append(wait(vitals))
+    assert all(60 <= seconds <= 576 for seconds in waits[:5])
+    assert sorted(waits) == waits
+    assert waits[5:] == [1800 * (1 + 0.05 * jitter)] * 2
+
+
+def test_after_one_that_refused_everything_requests_are_full_at_once() -> None:
+    vitals = decide.failed(Vitals(), SETTINGS, FACTS, START, jitter=0.0, is_refusing=True)
+    assert decide.was_refusing(vitals)
+    assert decide.succeeded(vitals, START).ramp is None
+
+
+def test_another_error_over_it_makes_nobody_forget_that_everything_was_refused() -> None:
+    singles = tuple(f"same {n:08x}" for n in range(5))
+    down = fail(Vitals(singles=singles), REFUSED, 3)
+    assert decide.was_refusing(down)
+    assert not decide.was_refusing(decide.Vitals(singles=singles, status=Status.CONNECTED))
+    assert not decide.was_refusing(fail(Vitals(singles=singles[1:]), REFUSED, 3))
+
+
+def test_an_answer_between_them_ends_a_row_of_failures() -> None:
+    assert decide.answered(fail(Vitals(), INTERNAL, 2), START).failures == 0
+
+
+def test_a_refusal_that_was_under_way_does_not_end_the_pause() -> None:
+    vitals = decide.failed(Vitals(), SETTINGS, FACTS, START, jitter=0.0, is_refusing=True)
+    assert decide.answered(vitals, START).next_attempt_at == vitals.next_attempt_at
+
+
+def test_our_own_fault_is_nobodys_for_ten_minutes() -> None:
+    vitals = decide.own_fault(Vitals(status=Status.CONNECTED), START)
+    assert decide.may_be_own_fault(Vitals(), START)
+    assert decide.may_be_own_fault(vitals, START + timedelta(minutes=9))
+    assert not decide.may_be_own_fault(vitals, START + timedelta(minutes=10))
+    assert decide.succeeded(vitals, START).failing_since is None
+    assert decide.answered(vitals, START).failing_since is None
+
+
+ALIKE = [("a", "dns", True), ("b", "dns", True), ("c", "dns", False)]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        (ALIKE, True),
+        (ALIKE[:2], False),
+        ([*ALIKE[:2], ("a", "dns", True)], False),
+        ([*ALIKE, ("d", None, True)], False),
+        ([*ALIKE, ("d", "refused", False)], False),
+        ([(name, "dns", False) for name in "abcde"], False),
+        ([("a", "dns", True), ("b", "dns", False), ("c", "dns", False)], False),
+    ],
+    ids=["alike", "two", "two twice", "one answers", "another cause", "all new", "one known"],
+)
+def test_a_fault_may_be_ours_only_when_those_fail_that_worked(
+    evidence: list[tuple[str, str | None, bool]], expected: bool
+) -> None:
+    assert decide.fails_alike(evidence, "dns") is expected

@@ -23,5 +23,5 @@ def test_it_is_ours_when_three_destinations_fail_alike_and_none_does_otherwise(
     evidence: str, is_ours: bool
 ) -> None:
     causes = {"": "dns", "!": "refused", "+": None}
-    found = [(word[0], causes[word[1:]]) for word in evidence.split()]
+    found = [(word[0], causes[word[1:]], True) for word in evidence.split()]
     assert fails_alike(iter(found), "dns") is is_ours

@@ -64,7 +64,7 @@ def test_each_sixth_try_has_the_full_time() -> None:
 
 
 def row(size: int = 10, is_single: bool = False) -> Any:
-    return SimpleNamespace(size=size, is_single=is_single)
+    return SimpleNamespace(size=size, is_single=is_single, refusals=0)
 
 
 def test_what_fits_goes_together_and_a_single_one_alone() -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import Answer, Verdict
+from flask_lms.connectors.base import Answer, Stored, Verdict
 from flask_lms.connectors.xapi.answers import (
     LONGEST_WAIT_SECONDS,
     Received,
     read_answer,
+    read_stored,
     read_unreachable,
     retry_after,
 )
@@ -48,6 +49,18 @@ def answer(
         sent=IDS[:n],
     )
     return read_answer(received, Redactor("the-key", "the-secret"))
+
+
+def stored(status: int, body: Any, **more: bool) -> Any:
+    received = Received(
+        status=status,
+        headers=LRS,
+        body=body if isinstance(body, bytes) else json.dumps(body).encode(),
+        url=URL,
+        sent=(),
+        **{"is_complete": True, "is_truncated": False, **more},
+    )
+    return read_stored(received, Redactor("the-key", "the-secret"))
 
 
 def ids(*numbers: int) -> list[str]:
@@ -201,6 +214,51 @@ def test_a_refused_batch_blames_the_statement_that_is_named(status: int, body: A
     assert read.rejected[1]
 
 
+JANE, JOE = "mailto:jane@acme.example", "mailto:joe@acme.example"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errors": [{"index": 0, "message": JANE}, {"index": 2, "message": JOE}]},
+        {"warnings": [f"statements[0]: {JANE}", f"statements[2]: {JOE}"]},
+        {"message": f"statements[0]: {JANE} is unknown; statements[2]: {JOE} is unknown"},
+        f"Statement index 0: {JANE} is unknown. Statement index 2: {JOE} is unknown.".encode(),
+        f"statements[0] {JANE}, statements[2] {JOE}".encode(),
+        f"[0] {JANE}\n[2] {JOE}".encode(),
+        {"detail": [{"loc": ["body", 0], "msg": JANE}, {"loc": ["body", 2], "msg": JOE}]},
+        {"problem": {"index": 0, "of": JANE}, "and": {"index": 2, "of": JOE}},
+    ],
+)
+@pytest.mark.parametrize("status", [400, 200])
+def test_each_refused_statement_keeps_only_its_own_words(status: int, body: Any) -> None:
+    if status == 200 and not (isinstance(body, dict) and "errors" in body):
+        pytest.skip("only an answer in this form is a success in part")
+    read = answer(status, body, n=3)
+    assert list(read.rejected) == [0, 2]
+    assert "joe" not in read.rejected[0]
+    assert "jane" not in read.rejected[2]
+    for words in read.rejected.values():
+        assert "index" not in words.lower()
+        assert "statements[" not in words
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("statements[1].verb: no verb", "verb: no verb"),
+        ("Problem in 'statements.1.verb': no verb", "Problem in 'verb': no verb"),
+        ("Missing value in '1.verb'", "Missing value in 'verb'"),
+        ("Statement index 1: no verb", "no verb"),
+        ("[1].verb: no verb", "verb: no verb"),
+        ("no verb at index 1", "no verb"),
+        ("statements[1]", "400"),
+    ],
+)
+def test_no_place_in_a_batch_is_kept(said: str, kept: str) -> None:
+    assert answer(400, {"warnings": [said]}, n=3).rejected == {1: kept}
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -290,10 +348,14 @@ DATE = {"Date": "Fri, 20 Nov 2026 12:00:00 GMT"}
         (429, {"Retry-After": "30"}, 30.0),
         (429, {"retry-after": " 30 "}, 30.0),
         (429, {"Retry-After": "nonsense"}, None),
-        (503, {"Retry-After": "0"}, 0.0),
+        (503, {"Retry-After": "0"}, None),
+        (503, {"Retry-After": "-5"}, None),
+        (503, {"Retry-After": "soon"}, None),
+        (429, {"Retry-After": "0"}, None),
         (503, {"Retry-After": "999999999"}, LONGEST_WAIT_SECONDS),
         (503, {"Retry-After": "Fri, 20 Nov 2026 12:02:00 GMT", **DATE}, 120.0),
-        (503, {"Retry-After": "Fri, 20 Nov 2026 11:00:00 GMT", **DATE}, 0.0),
+        (503, {"Retry-After": "Fri, 20 Nov 2026 11:00:00 GMT", **DATE}, None),
+        (503, {"Retry-After": "Fri, 20 Nov 2026 12:00:00 GMT", **DATE}, None),
         (429, {"Retry-After": "Sat, 21 Nov 2026 12:00:00 GMT", **DATE}, LONGEST_WAIT_SECONDS),
         (429, {"Retry-After": "Sat, 21 Nov 2026 12:00:00 GMT"}, None),
     ],
@@ -306,13 +368,12 @@ def test_a_plea_to_slow_down_is_no_failure(
     assert read.retry_after_seconds == seconds
 
 
-def test_503_without_a_readable_wait_is_a_failure() -> None:
-    assert answer(503, b"", {"Retry-After": "soon"}).cause == "internal"
+def test_503_that_asks_for_no_pause_is_a_failure() -> None:
     assert answer(503).verdict is Verdict.FAILED
 
 
 @pytest.mark.parametrize(
-    "text", ["-5", "1e3", "٣", "", "Fri, 99 Nov 2026 12:00:00 GMT", "9" * 400, "Fri"]
+    "text", ["-5", "0", "000", "1e3", "٣", "", "Fri, 99 Nov 2026 12:00:00 GMT", "9" * 400, "Fri"]
 )
 def test_an_unreadable_wait_is_none(text: str) -> None:
     assert retry_after(text, DATE["Date"]) is None
@@ -343,6 +404,52 @@ def test_words_never_hold_the_key_the_secret_or_the_header() -> None:
     said = json.dumps([read.words, dict(read.rejected), dict(read.facts)])
     for hidden in ("the-key", "the-secret", "dGhlLWtleTp0aGUtc2VjcmV0"):
         assert hidden not in said
+
+
+OURS = {"id": str(IDS[0]), "verb": {}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [
+        (200, OURS, OURS),
+        (200, [OURS], OURS),
+        (200, {"statements": [OURS], "more": ""}, OURS),
+        (200, {"statements": [], "more": ""}, []),
+        (200, {"statements": [OURS, OURS], "more": ""}, [OURS, OURS]),
+        (204, b"", Stored.ABSENT),
+        (404, {"error": "none"}, Stored.ABSENT),
+        (401, {"error": "no"}, Stored.UNREADABLE),
+        (403, PAGE, Stored.UNREADABLE),
+    ],
+)
+def test_what_is_stored_is_unwrapped(status: int, body: Any, found: Any) -> None:
+    assert stored(status, body) == found
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "more", "verdict", "cause"),
+    [
+        (200, PAGE, {}, Verdict.FAILED, "not_lrs"),
+        (200, b"{", {}, Verdict.FAILED, "cut_off"),
+        (200, OURS, {"is_complete": False}, Verdict.FAILED, "cut_off"),
+        (400, {"error": "no"}, {}, Verdict.FAILED, "unexpected"),
+        (409, {"error": "no"}, {}, Verdict.FAILED, "unexpected"),
+        (413, {"error": "no"}, {}, Verdict.FAILED, "unexpected"),
+        (500, {"error": "no"}, {}, Verdict.FAILED, "internal"),
+        (301, b"", {}, Verdict.FAILED, "redirect"),
+        (429, b"", {}, Verdict.SLOW_DOWN, "rate"),
+    ],
+)
+def test_what_could_not_be_asked_is_a_fault_of_the_destination(
+    status: int, body: Any, more: dict[str, bool], verdict: Verdict, cause: str
+) -> None:
+    read = stored(status, body, **more)
+    assert (read.verdict, read.cause) == (verdict, cause)
+
+
+def test_a_statement_longer_than_we_read_cannot_be_read() -> None:
+    assert stored(200, b"{", is_truncated=True) is Stored.UNREADABLE
 
 
 def test_every_cause_that_an_answer_names_is_in_the_catalogue() -> None:

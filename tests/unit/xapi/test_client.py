@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import Answer, Statement, Verdict
+from flask_lms.connectors.base import Answer, Statement, Stored, Verdict
 from flask_lms.transport import Transport
 from tests.transport_support import transport as make_transport
 from tests.xapi_support import (
@@ -150,7 +150,7 @@ class TestCompare:
     def statement(self) -> Statement:
         return some(1)[0]
 
-    def compare(self, lrs: ScriptedLRS, transport: Transport, statement: Statement) -> bool | None:
+    def compare(self, lrs: ScriptedLRS, transport: Transport, statement: Statement) -> Any:
         settings = make_settings(url=lrs.url)
         return connector.compare(statement, settings, SECRETS, transport)
 
@@ -158,7 +158,7 @@ class TestCompare:
         self, lrs: ScriptedLRS, transport: Transport, statement: Statement
     ) -> None:
         lrs.script = Script(body=statement.text.encode())
-        assert self.compare(lrs, transport, statement) is True
+        assert self.compare(lrs, transport, statement) is Stored.SAME
         [asked] = lrs.asked
         assert (asked.method, asked.path) == (
             "GET",
@@ -171,28 +171,44 @@ class TestCompare:
         other = json.loads(statement.text)
         other["result"]["success"] = False
         lrs.script = Script(body=json.dumps(other).encode())
-        assert self.compare(lrs, transport, statement) is False
+        assert self.compare(lrs, transport, statement) is Stored.DIFFERS
+
+    @pytest.mark.parametrize("form", ['{"statements": [%s], "more": ""}', "[%s]"])
+    def test_one_in_a_list_is_unwrapped(
+        self, lrs: ScriptedLRS, transport: Transport, statement: Statement, form: str
+    ) -> None:
+        lrs.script = Script(body=(form % statement.text).encode())
+        assert self.compare(lrs, transport, statement) is Stored.SAME
 
     @pytest.mark.parametrize(
-        "script",
+        ("script", "found"),
         [
-            Script(status=401),
-            Script(status=403),
-            Script(status=404),
-            Script(status=500),
-            Script(body=b"nonsense"),
-            Script(body=b"{}"),
-            Script(body=b"[" * 9000),
-            Script(body=b'{"id"', cut_after=3),
-            Script(body=b" " * 20_000),
-            Script(hangs_up=True),
+            (Script(status=401), Stored.UNREADABLE),
+            (Script(status=403), Stored.UNREADABLE),
+            (Script(body=b" " * 20_000), Stored.UNREADABLE),
+            (Script(status=404), Stored.ABSENT),
+            (Script(status=204), Stored.ABSENT),
+            (Script(body=b"{}"), Stored.ABSENT),
+            (Script(body=b'{"statements": [], "more": ""}'), Stored.ABSENT),
+            (Script(status=500), "internal"),
+            (Script(body=b"nonsense"), "not_lrs"),
+            (Script(body=b"<html>"), "not_lrs"),
+            (Script(body=b"[" * 9000), "cut_off"),
+            (Script(body=b'{"id"', cut_after=3), "cut_off"),
+            (Script(hangs_up=True), "reset"),
         ],
     )
-    def test_what_cannot_be_read_is_not_known(
-        self, lrs: ScriptedLRS, transport: Transport, statement: Statement, script: Script
+    def test_what_cannot_be_read_is_told_apart(
+        self,
+        lrs: ScriptedLRS,
+        transport: Transport,
+        statement: Statement,
+        script: Script,
+        found: Stored | str,
     ) -> None:
         lrs.script = script
-        assert self.compare(lrs, transport, statement) is None
+        stored = self.compare(lrs, transport, statement)
+        assert (stored.cause if isinstance(stored, Answer) else stored) == found
 
 
 def test_ids_of_statements_are_uuids() -> None:
