@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from flask_sqlalchemy.session import Session as HostSession
 from sqlalchemy.orm import scoped_session
 
 from .callbacks import Callbacks
-from .connectors.base import BuildContext
+from .connectors.base import BuildContext, Sent
 from .connectors.registry import Registry
 from .database.types import Clock
 from .delivery.wake import Wake
@@ -57,11 +57,11 @@ class AppState:
         entries = organization_id and self.callbacks.egress(organization_id)
         return self.transport.under(entries) if isinstance(entries, tuple) else self.transport
 
-    def build_context(self, now: datetime, *, previous_revision: int | None = None) -> BuildContext:
+    def build_context(self, now: datetime, sent: Sequence[Sent] = ()) -> BuildContext:
         """What connectors build a statement with."""
         return BuildContext(
             activity_base_url=self.settings.activity_base_url,
             platform_name=self.settings.platform_name,
             now=now,
-            previous_revision=previous_revision,
+            sent=sent,
         )

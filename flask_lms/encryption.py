@@ -44,6 +44,7 @@ class Secret:
     def checked(self, check: Callable[[str], str]) -> Secret:
         """What a check makes of it.
 
+        :param check: gets the text and returns it cleaned.
         :raises Refused: as the check does.
         """
         try:

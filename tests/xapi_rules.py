@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 _VERBS = "http://adlnet.gov/expapi/verbs/"
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|\d{3}))?(-[A-Za-z0-9]{4,8})*")
+_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _DURATION = re.compile(r"PT(0|[1-9]\d*)(\.\d{1,2})?S")
 _MAILTO = re.compile(r"mailto:[A-Za-z0-9.!$&'*+/=_~-]+@([a-z0-9-]+\.)+[a-z][a-z0-9-]*")

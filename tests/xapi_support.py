@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from flask_lms.connectors.base import BuildContext, Statement
+from flask_lms.connectors.base import BuildContext, Sent, Statement
 from flask_lms.connectors.xapi.connector import XapiConnector
 from flask_lms.values import (
     Activity,
@@ -102,16 +102,20 @@ def rich_result(**values: Any) -> ObjectiveResult:
 
 
 def statements(
-    of: ObjectiveResult, *, previous_revision: int | None = None, **chosen: Any
+    of: ObjectiveResult, *, after: Sequence[Sent] = (), **chosen: Any
 ) -> list[dict[str, Any]]:
     """The statements of a result as JSON values."""
-    return [json.loads(item.text) for item in built(of, previous_revision, **chosen)]
+    return [json.loads(item.text) for item in built(of, after, **chosen)]
 
 
-def built(
-    of: ObjectiveResult, previous_revision: int | None = None, **chosen: Any
-) -> list[Statement]:
-    made = connector.build(of, settings(**chosen), context(previous_revision=previous_revision))
+def sent(statements: Sequence[Statement], revision: int = 0) -> list[Sent]:
+    """Statements of a revision as they are remembered."""
+    return [Sent(id=one.id, kind=one.kind, revision=revision) for one in statements]
+
+
+def built(of: ObjectiveResult, after: Sequence[Sent] = (), **chosen: Any) -> list[Statement]:
+    """:param after: what earlier revisions sent."""
+    made = connector.build(of, settings(**chosen), context(sent=after))
     assert made.not_sendable is None
     return list(made.statements)
 
@@ -146,9 +150,13 @@ def every_shape() -> dict[str, dict[str, Any]]:
             result(objective=objective(activity_id="https://course.example/ä/1"))
         ),
         "test": statements(rich_result(is_test=True)),
+        **{
+            tag: statements(result(language=tag, objective=objective(language=tag)))
+            for tag in ("x-klingon", "i-default", "en-GB-oed", "sgn-BE-FR", "zh-Hant-TW")
+        },
         "correction": statements(
             rich_result(revision=2),
-            previous_revision=1,
+            after=sent(built(rich_result(), send_completed=True, steps="statements")),
             send_completed=True,
             steps="statements",
         ),

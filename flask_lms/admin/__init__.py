@@ -38,6 +38,7 @@ PAGES = (
     _Page("/new/<type>", "new_connection", editing.connection, "GET POST"),
     _Page(_ONE, "overview", configurations.overview),
     _Page(f"{_ONE}/test", "test", probe.page, "GET POST"),
+    _Page(f"{_ONE}/sample", "sample", probe.sample, "GET POST"),
     _Page(f"{_ONE}/edit", "edit", editing.edit, "GET POST"),
     _Page(f"{_ONE}/send-waiting", "send_waiting", configurations.send_waiting, "POST"),
     _Page(f"{_ONE}/pause", "pause", configurations.pause, "GET POST"),
@@ -60,6 +61,7 @@ PAGES = (
     _Page("/history.csv", "history_csv", history.as_csv),
     _Page("/help", "help", help.page),
     _Page("/health.json", "health", configurations.health),
+    _Page("/profile.json", "profile", help.profile),
     _Page("/mute/<token>", "mute", alerts.mute, "GET POST"),
 )  # fmt: skip
 

@@ -75,12 +75,14 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
             ),
             (False, gettext("First result sent"), "", ""),
         ]
+    connector = state.registry.get(configuration.type)
     return pages.render(
         "overview.html",
         configuration=configuration,
         numbers=numbers,
         panel=wording.status_panel(configuration, numbers.waiting, state.registry, pages.now()),
         steps=steps,
+        changes=connector.changes(configuration.settings) if connector else (),
         chart=charts.draw(figures.daily(configuration, shown)),
         days=shown,
         choices=_DAYS,

@@ -15,7 +15,7 @@ from flask_wtf import FlaskForm
 
 from .. import checks
 from ..checks import Errors
-from ..connectors.base import Connector, TestReport
+from ..connectors.base import Connector, Preview, TestReport
 from ..errors import EditConflict, InvalidConfiguration
 from ..i18n import date, date_time, gettext, language
 from ..services import configurations, connection_test
@@ -76,7 +76,7 @@ def connection(type: str) -> ResponseReturnValue:
     act = request.form.get("act", "save")
     if act == "back":
         return _show_basics(first, second)
-    if not take_post(second):
+    if not take_post(second) or act == "preview":
         return _show_connection(connector, first, second)
     settings, by = typed(second), pages.administrator()
     service = Configurations(state, pages.organization_id())
@@ -144,9 +144,18 @@ def _show_connection(
         connector=connector,
         basics=first,
         hidden=list(carried(first)),
+        previews=_previews(connector, second),
+        is_preview=request.form.get("act") == "preview",
         report=report and probe.present(report, connector.type),
         is_limited=is_limited,
         remarks=remarks,
+    )
+
+
+def _previews(connector: Connector, form: FlaskForm) -> list[Preview]:
+    """What would be sent with what stands in the form."""
+    return connector.previews(
+        connector.draft(typed(form)), pages.state().build_context(pages.now())
     )
 
 
@@ -168,7 +177,8 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
     second = connector_form(connector, configuration.settings) if connector else None
     report: TestReport | None = None
     is_limited, conflict, code = False, None, 200
-    if request.method == "POST" and take_post(first):
+    is_preview = request.form.get("act") == "preview"
+    if request.method == "POST" and take_post(first) and not is_preview:
         settings = typed(second) if second is not None else None
         version = request.form.get("lms_version", "")
         try:
@@ -221,6 +231,8 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
         basics=first,
         form=second,
         forms=[first] if second is None else [first, second],
+        previews=connector and second is not None and _previews(connector, second),
+        is_preview=is_preview,
         report=report and probe.present(report, configuration.type),
         is_limited=is_limited,
         conflict=conflict,

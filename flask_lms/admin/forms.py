@@ -80,15 +80,22 @@ class BasicsForm(FlaskForm):  # type: ignore[misc]
 _PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 
 
+def _no_or_yes(value: object) -> str:
+    """A flag as its choice, spelled as browsers send a ticked box."""
+    return "y" if value in (True, "y") else ""
+
+
 def _html_field(field: Field) -> Any:
     """How a field of a connector is entered. What it may be is checked by the connector."""
     texts = {"label": field.label, "description": field.hint}
     if field.is_secret:
         return PasswordField(**texts, render_kw={**_PLAIN, "autocomplete": "new-password"})
-    if field.kind == "flag":
+    choices = [SelectChoice(value, label) for value, label in field.choices.items()]
+    if field.kind == "flag" and not choices:
         return BooleanField(**texts, default=field.default)
+    if field.kind == "flag":
+        return SelectField(**texts, choices=choices, default=field.default, coerce=_no_or_yes)
     if field.kind == "choice":
-        choices = [SelectChoice(value, label) for value, label in field.choices.items()]
         return SelectField(**texts, choices=choices, default=field.default)
     if field.kind == "number":
         return IntegerField(

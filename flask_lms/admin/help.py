@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
 
 from ..connectors.base import TRANSPORT_CAUSES, Cause
@@ -15,6 +16,7 @@ _EXAMPLES = {
     "target": "https://lms.example.org/xapi",
     "participant": "E001",
     "email": "jane.doe@localhost",
+    "shape": "x!x@x.local",
 }
 
 
@@ -34,10 +36,7 @@ def page() -> ResponseReturnValue:
     facts = {**_EXAMPLES, "platform": settings.platform_name}
     return pages.render(
         "help.html",
-        examples=[
-            (one, one.sample({field.name: field.default for field in one.fields}, context))
-            for one in registry
-        ],
+        examples=[(one, one.previews(one.draft({}), context)) for one in registry],
         statuses=[wording.health_badge(status) for status in Status],
         states=[wording.delivery_badge(state) for state in DeliveryState],
         causes=[
@@ -51,3 +50,18 @@ def page() -> ResponseReturnValue:
         platform=settings.platform_name,
         retention_days=settings.retention_days,
     )
+
+
+def profile() -> ResponseReturnValue:
+    """``profile.json``: what every statement follows, for those who read them. Public: it is the
+    same for every host and concerns nobody.
+    """
+    found = next((text for one in pages.state().registry if (text := one.profile())), None)
+    if found is None:
+        abort(404)
+    response = Response(found, mimetype="application/json")
+    response.cache_control.public = True
+    response.cache_control.max_age = 86_400
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.add_etag()
+    return response.make_conditional(request)

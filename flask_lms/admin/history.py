@@ -33,6 +33,7 @@ ACTIONS = {
     "deleted": N_("Deleted"),
     "restored": N_("Restored"),
     "tested": N_("Connection tested"),
+    "sample_sent": N_("Sample result sent"),
     "sent_waiting": N_("Waiting results sent"),
     "sent_again": N_("Sent again"),
     "checked_again": N_("Checked again"),

@@ -260,7 +260,7 @@ def one(objective_id: str) -> ResponseReturnValue:
         row=row,
         attached=[one for one in everything if one.id in attached],
         others=[one for one in everything if one.id not in attached],
-        preview=of and objectives.preview(of.id, objective_id),
+        previews=of and objectives.previews(of.id, objective_id),
         preview_of=of,
         form=form,
         forms=[form],

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from ..connectors.base import Connector, Stage, TestReport
 from ..database.models import Configuration
-from ..errors import InvalidConfiguration
+from ..errors import InvalidConfiguration, NotFound
 from ..i18n import gettext, translate
 from ..services import connection_test
 from ..services.configurations import Configurations
@@ -33,6 +33,7 @@ class Report:
     stages: Sequence[tuple[Stage, Badge]]
     remedies: Sequence[str] = ()
     words: str | None = None
+    stored: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,11 @@ class Remarks:
     same: Sequence[Configuration] = ()
 
 
-def present(report: TestReport, type: str) -> Report:
-    """The report as the page shows it."""
+def present(report: TestReport, type: str, done: str = "") -> Report:
+    """The report as the page shows it.
+
+    :param done: the sentence when all went well; default: that of a connection test.
+    """
     badges = {
         "ok": Badge(tone="ok", icon="check", label=gettext("OK")),
         "failed": Badge(tone="bad", icon="cross", label=gettext("Failed")),
@@ -57,10 +61,11 @@ def present(report: TestReport, type: str) -> Report:
     lead, remedies = pages.state().registry.explain(type, report.cause, report.facts)
     return Report(
         is_connected=report.is_connected,
-        lead=lead or gettext("Connected. Nothing was stored in your LMS."),
+        lead=lead or done or gettext("Connected. Nothing was stored in your LMS."),
         stages=[(stage, badges[stage.state.value]) for stage in report.stages],
         remedies=remedies,
         words=None if report.words in [stage.words for stage in report.stages] else report.words,
+        stored=report.stored,
     )
 
 
@@ -109,4 +114,45 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
         is_limited=is_limited,
         was_saved="act" in request.form,
         remarks=odd,
+        has_sample=connector is not None and connector.has_sample,
+    )
+
+
+def sample(configuration_id: uuid.UUID) -> ResponseReturnValue:
+    """Send a sample result, after it was asked for knowingly."""
+    state = pages.state()
+    service = Configurations(state, pages.organization_id())
+    configuration = service.get(configuration_id)
+    connector = state.registry.get(configuration.type)
+    if connector is None or not connector.has_sample:
+        raise NotFound("This LMS type has no sample result.")
+
+    def act() -> ResponseReturnValue:
+        report = None
+        is_limited = connection_test.is_limited(state, pages.administrator())
+        if not is_limited:
+            done = gettext("Your LMS took the sample result.")
+            found = service.send_sample(configuration_id, pages.administrator())
+            report = present(found, configuration.type, done)
+        return pages.render(
+            "test.html",
+            form=ActForm(),
+            configuration=service.get(configuration_id),
+            report=report,
+            is_limited=is_limited,
+            was_saved=False,
+            remarks=Remarks(),
+            has_sample=True,
+        )
+
+    return pages.confirm(
+        act,
+        title=gettext("Send a sample result to “%(name)s”?", name=configuration.name),
+        facts=[
+            gettext("Your LMS gets one result of an invented person, Jane Doe, marked as a test."),
+            gettext("It is read back, to show how your LMS stored it, and then taken back."),
+            gettext("Some LMSs keep the person, or don't take results back."),
+        ],
+        button=gettext("Send a sample result"),
+        back=pages.url("test", configuration_id=configuration_id),
     )

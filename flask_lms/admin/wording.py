@@ -6,6 +6,7 @@ A relative moment always travels with the absolute one.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -283,6 +284,16 @@ def status_line(configuration: Configuration, registry: Registry) -> str | None:
     return None
 
 
+def _refusal(delivery: Delivery, type: str, registry: Registry) -> tuple[str | None, Sequence[str]]:
+    """What the LMS said of it, and what to do."""
+    facts: dict[str, Any] = {"words": delivery.reason_words}
+    connector = registry.get(type)
+    # Lists are read without statements: one is looked up only where it tells more.
+    if connector is not None and delivery.reason != "rejected" and delivery.statement:
+        facts |= connector.refusal_facts(delivery.statement)
+    return registry.explain(type, delivery.reason, facts)
+
+
 def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform: str) -> str | None:
     """Why a delivery is not sent, rejected or cancelled, in one or two sentences; or what is to be
     known of one that was sent.
@@ -292,7 +303,7 @@ def delivery_reason(delivery: Delivery, type: str, registry: Registry, platform:
         sentence, remedies = registry.explain(type, delivery.reason, facts)
         return " ".join(part for part in (sentence, *remedies) if part)
     if delivery.state in (DeliveryState.REJECTED, DeliveryState.DELIVERED):
-        return registry.explain(type, delivery.reason, {"words": delivery.reason_words})[0]
+        return _refusal(delivery, type, registry)[0]
     if delivery.state is DeliveryState.CANCELLED:
         if delivery.settled_by:
             return gettext("By %(name)s.", name=delivery.settled_by)
@@ -329,7 +340,6 @@ def delivery_sentence(
 
     # Rejected: when, in whose words, and what to do.
     cause = registry.cause(configuration.type, delivery.reason)
-    facts = {"words": delivery.reason_words}
     if delivery.reason_words:
         first = gettext(
             "%(lms)s rejected this result on %(time)s: “%(words)s”.",
@@ -339,7 +349,7 @@ def delivery_sentence(
         )
     else:
         first = gettext("%(lms)s rejected this result on %(time)s.", lms=name, time=settled)
-    sentence, remedies = registry.explain(configuration.type, delivery.reason, facts)
+    sentence, remedies = _refusal(delivery, configuration.type, registry)
     # One that quotes the LMS would say the same once more.
     also = None if cause is not None and "%(words)s" in cause.sentence else sentence
     return " ".join(part for part in (first, also, *remedies) if part)

@@ -15,7 +15,7 @@ import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal
@@ -201,7 +201,7 @@ class Field:
     :param kind: how it is entered. A ``url`` is an absolute http(s) one; ``long_text`` has lines.
     :param default: what an empty one means.
     :param required: what is said when it is empty; None: it may be.
-    :param choices: value → label.
+    :param choices: value → label; of a flag, if it is to be chosen from a list: "" is no, "y" yes.
     :param least: of a number.
     :param most: of a number; of a text, its characters.
     :param check: a value of this kind → the clean one.
@@ -243,7 +243,7 @@ class Field:
         elif self.kind == "number":
             value = checks.whole(self.least, self.most)(value)
         elif self.kind == "flag":
-            value = checks.flag(value)
+            value = checks.flag(True if self.choices and value == "y" else value)
         elif self.kind == "choice":
             value = checks.choice(*self.choices)(value)
         return self.check(value) if self.check else value
@@ -312,6 +312,7 @@ class TestReport:
     :param cause: a code in the connector's ``causes``; None: connected.
     :param facts: what fills the cause's sentence.
     :param words: a sentence for people (``Words``), or what the LMS said, redacted.
+    :param stored: a sample result as the LMS stored it, redacted.
     """
 
     __test__ = False  # not a pytest class
@@ -320,11 +321,26 @@ class TestReport:
     cause: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     words: str | None = None
+    stored: str | None = None
 
     @property
     def is_connected(self) -> bool:
         """Whether results would arrive."""
         return self.cause is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A statement of an earlier revision that the LMS has, or may have.
+
+    :param id: of the statement.
+    :param revision: of the result that it told of.
+    :param kind: as in :class:`Statement`; a ``void`` took another one back.
+    """
+
+    id: uuid.UUID
+    kind: str
+    revision: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,19 +350,35 @@ class BuildContext:
     :param activity_base_url: ``LMS_ACTIVITY_BASE_URL`` without a trailing slash.
     :param platform_name: ``LMS_PLATFORM_NAME``.
     :param now: nothing is later than this (aware UTC).
-    :param previous_revision: the revision to void, or None.
+    :param sent: what was sent of the result before, which a correction takes back.
     """
 
     activity_base_url: str
     platform_name: str
     now: datetime
-    previous_revision: int | None = None
+    sent: Sequence[Sent] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What is sent of an example, for the pages.
+
+    :param label: how the example ended (a message id).
+    :param text: indented; empty: nothing is sent.
+    :param meaning: what an LMS makes of it (``Words``).
+    """
+
+    label: str
+    text: str
+    meaning: str = ""
 
 
 def example_result(
-    context: BuildContext, objective: Objective | None = None, organization_id: str = "sample"
+    context: BuildContext, objective: Objective | None = None, *, success: bool = True
 ) -> ObjectiveResult:
-    """Somebody passed five minutes ago; without ``objective``: put on protective equipment."""
+    """Somebody passed, or failed at the last step, five minutes ago; without ``objective``: put on
+    protective equipment.
+    """
     objective = objective or Objective(
         id="42",
         name="Put on PPE",
@@ -356,16 +388,16 @@ def example_result(
     )
     return ObjectiveResult(
         id="sample",
-        organization_id=organization_id,
+        organization_id="sample",
         objective=objective,
         participant=Participant(id="jane.doe@example.com", name="Jane Doe"),
         finished_at=context.now - timedelta(minutes=5),
-        success=True,
+        success=success,
         duration_ms=83_250,
         steps=[
             StepResult(
                 number=step.number,
-                outcome="succeeded",
+                outcome="succeeded" if success or step is not objective.steps[-1] else "failed",
                 duration_ms=83_250 // len(objective.steps),
             )
             for step in objective.steps
@@ -585,6 +617,18 @@ class Connector(ABC):
         :param transport: the only way out; see :meth:`Transport.request`.
         """
 
+    def profile(self) -> str | None:
+        """The published description of its statements as JSON, the same for every host."""
+        return None
+
+    def refusal_facts(self, text: str) -> Mapping[str, Any]:
+        """What fills the sentence of a refused statement's cause; for pages alone, as it may be
+        about a person.
+
+        :param text: of the refused statement.
+        """
+        return {}
+
     def compare(
         self,
         statement: Statement,
@@ -628,6 +672,26 @@ class Connector(ABC):
         else:
             yield TestReport(stages=stages)
 
+    #: Whether :meth:`send_sample` can be asked for.
+    has_sample: bool = False
+
+    def send_sample(
+        self,
+        settings: Mapping[str, Any],
+        secrets: Mapping[str, Secret],
+        transport: Transport,
+        context: BuildContext,
+    ) -> TestReport:
+        """Send a result that is marked as a test, read it back and take it back again.
+
+        :param settings: as :meth:`clean` returned them.
+        :param secrets: field name → secret, decrypted.
+        :param transport: the only way out.
+        :param context: what else there is to know.
+        :raises NotImplementedError: ``has_sample`` is False.
+        """
+        raise NotImplementedError
+
     def size(self, statements: Sequence[Statement]) -> int:
         """Bytes of the request's body: the one as it is, several as a JSON list.
 
@@ -636,21 +700,52 @@ class Connector(ABC):
         texts = sum(len(statement.text.encode()) for statement in statements)
         return texts if len(statements) == 1 else texts + len(statements) + 1
 
-    def sample(
+    def draft(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as far as they are entered; the default of what is missing or refused.
+
+        :param values: field name → what was typed.
+        """
+        made: dict[str, Any] = {}
+        for one in self.fields:
+            try:
+                if not one.is_secret:
+                    made[one.name] = one.clean(values.get(one.name), may_be_empty=True)
+            except Refused:
+                made[one.name] = one.default
+        return made
+
+    def previews(
         self,
         settings: Mapping[str, Any],
         context: BuildContext,
-        result: ObjectiveResult | None = None,
-    ) -> str:
-        """An example of what is sent, as text for the pages.
+        objective: Objective | None = None,
+    ) -> list[Preview]:
+        """What is sent when somebody passes, and when somebody fails.
 
         :param context: what else there is to know.
-        :param result: None: an invented one.
+        :param objective: None: an invented one.
         """
-        # An example corrects nothing.
-        context = replace(context, previous_revision=None)
-        built = self.build(result or example_result(context), settings, context)
-        return "\n\n".join(pretty(statement.text) for statement in built.statements)
+        found = []
+        for success, label in ((True, N_("Somebody passed")), (False, N_("Somebody failed"))):
+            built = self.build(
+                example_result(context, objective, success=success), settings, context
+            )
+            text = "\n\n".join(pretty(statement.text) for statement in built.statements)
+            found.append(Preview(label=label, text=text, meaning=self.meaning(settings, success)))
+        return found
+
+    def meaning(self, settings: Mapping[str, Any], success: bool) -> str:
+        """What an LMS makes of a result (``Words``).
+
+        :param success: whether it was passed or failed.
+        """
+        return ""
+
+    def changes(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """Sentences (``Words``) on what is sent otherwise than by the version that saved these
+        settings; shown until they are saved again.
+        """
+        return ()
 
 
 def pretty(text: str) -> str:

@@ -143,7 +143,10 @@ class Configuration(Base):
         return self.paused_at is not None
 
     def is_contact(self, address: str) -> bool:
-        """Whether this address is told of trouble with it, unless it is muted."""
+        """Whether this address is told of trouble with it, unless it is muted.
+
+        :param address: in any case.
+        """
         return address.casefold() in {contact.casefold() for contact in self.contact_emails or ()}
 
     def is_muted(self, address: str) -> bool:
@@ -223,6 +226,11 @@ class ObjectiveLink(Base):
     attached_by: Mapped[str | None] = mapped_column(sa.String(255))
 
     configuration: Mapped[Configuration] = relationship()
+
+
+#: In place of the participant's ID, which hosts never leave empty: the skeleton of a delivery. It
+#: tells what a correction takes back, concerns nobody and is listed nowhere.
+SKELETON = ""
 
 
 class Delivery(Base):

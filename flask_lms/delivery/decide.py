@@ -83,7 +83,8 @@ def plan(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
     named = everyone if n == 1 and not is_partial else tuple(answer.rejected)
     if not named:
         return Plan(again=_halves(everyone), too_large=is_too_large)
-    reason = TOO_LARGE if is_too_large else REJECTED
+    own = answer.cause if n == 1 and answer.verdict is Verdict.REFUSED else None
+    reason = TOO_LARGE if is_too_large else own or REJECTED
     refused = {
         i: refused_alone(answer.rejected.get(i, answer.words), refusals[i], jitter, reason)
         for i in everyone

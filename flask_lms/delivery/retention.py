@@ -1,4 +1,8 @@
-"""Forgetting what is done. What waits is never forgotten."""
+"""Forgetting what is done. What waits is never forgotten.
+
+Of what an LMS has, or may have, the skeleton stays: id, kind, revision and result. A correction,
+however late, takes back what was sent.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import sqlalchemy as sa
 
 from ..app_state import AppState
 from ..database.models import (
+    SKELETON,
     Attempt,
     Audit,
     Base,
@@ -33,6 +38,7 @@ _UNDELIVERED = (DeliveryState.NOT_SENT, DeliveryState.REJECTED, DeliveryState.CA
 class Purged:
     """How many rows a purge touched.
 
+    :param deliveries: those that are listed no more: deleted, or only their skeleton stays.
     :param contents: deliveries whose statement was erased.
     :param cancelled: waiting deliveries of configurations that were deleted 30 days ago.
     """
@@ -73,6 +79,15 @@ def purge(
             .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
             .values(secrets=None)
         )
+        _in_chunks(  # no correction comes any more
+            state,
+            sa.select(Delivery.id).where(
+                Delivery.configuration_id.in_(gone), Delivery.participant_id == SKELETON
+            ),
+            sa.delete(Delivery),
+            Delivery,
+            report,
+        )
         cancelled = _in_chunks(
             state,
             sa.select(Delivery.id).where(
@@ -96,20 +111,45 @@ def purge(
         Delivery,
         report,
     )
-    deliveries = 0
-    undelivered = now - timedelta(days=state.settings.undelivered_retention_days)
-    for states, before in (([DeliveryState.DELIVERED], old), (_UNDELIVERED, undelivered)):
-        deliveries += _in_chunks(
-            state,
-            sa.select(Delivery.id).where(
-                Delivery.state.in_(states),
-                Delivery.settled_at < before,
-                Delivery.participant_id.not_like("forgotten-%"),
+    old_undelivered = now - timedelta(days=state.settings.undelivered_retention_days)
+    names_nobody = Delivery.participant_id.like("forgotten-%")
+    may_be_there = sa.and_(Delivery.state == DeliveryState.CANCELLED, Delivery.attempts > 0)
+    deliveries = _in_chunks(
+        state,
+        sa.select(Delivery.id).where(
+            Delivery.state.in_(_UNDELIVERED),
+            Delivery.settled_at < old_undelivered,
+            ~may_be_there,
+            ~names_nobody,
+        ),
+        sa.delete(Delivery),
+        Delivery,
+        report,
+    )
+    deliveries += _in_chunks(
+        state,
+        sa.select(Delivery.id).where(
+            sa.or_(
+                sa.and_(Delivery.state == DeliveryState.DELIVERED, Delivery.settled_at < old),
+                sa.and_(may_be_there, Delivery.settled_at < old_undelivered),
             ),
-            sa.delete(Delivery),
-            Delivery,
-            report,
-        )
+            ~names_nobody,
+        ),
+        sa.update(Delivery).values(
+            participant_id=SKELETON,
+            participant_name=None,
+            objective_name=None,
+            statement=None,
+            size=0,
+            result=None,
+            reason=None,
+            reason_words=None,
+            settled_at=None,
+            settled_by=None,
+        ),
+        Delivery,
+        report,
+    )
     audits = _in_chunks(
         state,
         sa.select(Audit.id).where(

@@ -22,7 +22,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, scoped_session
 
 from ..app_state import AppState
-from ..connectors.base import Built, NotSendable, Statement
+from ..connectors.base import Built, NotSendable, Sent, Statement
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import new_id
 from ..errors import InvalidValue
@@ -84,18 +84,17 @@ class _Targets:
 
     now: datetime | None = None
     by_objective: dict[tuple[str, str], dict[uuid.UUID, _Target]] = field(default_factory=dict)
-    #: (configuration, result id) → the highest revision recorded, and of those that may be sent.
+    #: (configuration, result id) → the highest revision recorded, and what the LMS may have of it.
     revisions: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
-    sendable: dict[tuple[uuid.UUID, str], int] = field(default_factory=dict)
+    sent: dict[tuple[uuid.UUID, str], list[Sent]] = field(default_factory=dict)
     #: (organization, result id) that another open transaction is recording.
     held: set[tuple[str, str]] = field(default_factory=set)
     #: (configuration, result id) of participants who were forgotten since.
     forgotten: set[tuple[uuid.UUID, str]] = field(default_factory=set)
 
-    def note(self, key: tuple[uuid.UUID, str], revision: int, *, is_sendable: bool) -> None:
+    def note(self, key: tuple[uuid.UUID, str], revision: int, *sent: Sent) -> None:
         self.revisions[key] = max(revision, self.revisions.get(key, -1))
-        if is_sendable:
-            self.sendable[key] = max(revision, self.sendable.get(key, -1))
+        self.sent.setdefault(key, []).extend(sent)
 
 
 def record(
@@ -200,24 +199,46 @@ def rebuild(state: AppState, delivery: Delivery) -> Built:
     configuration = state.session.get(Configuration, delivery.configuration_id)
     if delivery.result is None or configuration is None:
         raise InvalidValue("Delivery.result", delivery.result, "must still be kept")
-    if _has_later_revision(state, delivery):
+    # Compared here again, as MariaDB takes "r1" and "R1" for the same.
+    rows = [
+        row
+        for row in state.session.execute(
+            sa.select(
+                Delivery.result_id,
+                Delivery.revision,
+                Delivery.state,
+                Delivery.statement_id,
+                Delivery.kind,
+                Delivery.attempts,
+            ).where(
+                Delivery.configuration_id == delivery.configuration_id,
+                Delivery.organization_id == delivery.organization_id,
+                Delivery.result_id == delivery.result_id,
+            )
+        )
+        if row.result_id == delivery.result_id
+    ]
+    if any(row.revision > delivery.revision for row in rows):
         return Built()
+    sent = [one for row in rows for one in _sent(row)]
     kept = from_json(delivery.result)
     known = state.callbacks.participant(kept.organization_id, delivery.participant_id)
     result = kept if known is None else replace(kept, participant=known)
     target = _Target(id=configuration.id, type=configuration.type, settings=configuration.settings)
-    return _build(state, target, result, state.clock.now(state.session()), None)
+    return _build(state, target, result, state.clock.now(state.session()), sent)
 
 
-def _has_later_revision(state: AppState, delivery: Delivery) -> bool:
-    query = sa.select(Delivery.result_id).where(
-        Delivery.configuration_id == delivery.configuration_id,
-        Delivery.organization_id == delivery.organization_id,
-        Delivery.result_id == delivery.result_id,
-        Delivery.revision > delivery.revision,
-    )
-    # Compared here again, as MariaDB takes "r1" and "R1" for the same.
-    return delivery.result_id in state.session.scalars(query).all()
+def _sent(row: Any) -> list[Sent]:
+    """The statement of a delivery, if the LMS has it or may have it.
+
+    What waits may be under way, and a request whose answer got lost may have brought what was then
+    cancelled. Of a void that is no reason to leave another one out.
+    """
+    certain = (DeliveryState.DELIVERED, DeliveryState.PENDING)
+    may_be = row.state is DeliveryState.CANCELLED and row.attempts and row.kind != "void"
+    if row.state not in certain and not may_be:
+        return []
+    return [Sent(id=row.statement_id, kind=row.kind, revision=row.revision)]
 
 
 def _write(
@@ -248,8 +269,12 @@ def _write(
                     duplicates += 1
                     continue
                 assert targets.now is not None
-                built = _build(state, target, whole, targets.now, targets.sendable.get(key))
-                targets.note(key, result.revision, is_sendable=built.not_sendable is None)
+                built = _build(state, target, whole, targets.now, targets.sent.get(key, ()))
+                now_sent = (
+                    Sent(id=one.id, kind=one.kind, revision=result.revision)
+                    for one in built.statements
+                )
+                targets.note(key, result.revision, *now_sent)
                 if of_one := _rows(target, whole, built, targets.now):
                     if not is_checked and sum(map(_bytes_of, of_one)) > MOST_BYTES:
                         rule = "must be at most 100 kB as statements: leave something out"
@@ -316,6 +341,9 @@ def _find_targets(
             Delivery.result_id,
             Delivery.revision,
             Delivery.state,
+            Delivery.statement_id,
+            Delivery.kind,
+            Delivery.attempts,
             state.clock.column().label("now"),
             (_try_locks(keys) if is_postgresql else sa.null()).label("locks"),
         )
@@ -350,8 +378,7 @@ def _find_targets(
         if row.result_id in hashed:
             found.forgotten.add((row.id, hashed[row.result_id]))
         elif row.result_id is not None:
-            is_sendable = row.state is not DeliveryState.NOT_SENT
-            found.note((row.id, row.result_id), row.revision, is_sendable=is_sendable)
+            found.note((row.id, row.result_id), row.revision, *_sent(row))
     return found
 
 
@@ -395,7 +422,7 @@ def _build(
     target: _Target,
     result: ObjectiveResult,
     now: datetime,
-    previous_revision: int | None,
+    sent: Sequence[Sent],
 ) -> Built:
     connector = state.registry.get(target.type)
     if connector is None:
@@ -404,7 +431,7 @@ def _build(
             reason="unknown_type", id=uuid.uuid5(_PLACEHOLDER, key), facts={"type": target.type}
         )
         return Built(not_sendable=waiting)
-    context = state.build_context(now, previous_revision=previous_revision)
+    context = state.build_context(now, sent)
     return connector.build(result, target.settings, context)
 
 

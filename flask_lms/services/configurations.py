@@ -476,7 +476,7 @@ class Configurations:
         id, version, token = configuration.id, configuration.version, configuration.secrets
         type, settings = configuration.type, dict(configuration.settings)
         owner = configuration.organization_id
-        row = connection_test.begin(state, owner, by, configuration)
+        row = connection_test.begin(state, owner, by, configuration, action="tested")
         report = connection_test.run(state, owner, type, settings, {}, token, id)
         with change(state, by) as made:
             found = made.session.get(Configuration, id, populate_existing=True)
@@ -488,6 +488,20 @@ class Configurations:
                     made.status_events.append(event)
                 if report.is_connected:
                     made.to_wake.add(found.id)
+            audit.amend(made.session, row, outcome=report.cause or "connected")
+        return report
+
+    def send_sample(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
+        """Send a result of an invented person, marked as a test; read it back and void it. The
+        status stays as it is.
+        """
+        state, configuration = self._state, self.get(configuration_id)
+        id, owner, token = configuration.id, configuration.organization_id, configuration.secrets
+        type, settings = configuration.type, dict(configuration.settings)
+        context = state.build_context(state.clock.now(state.session()))
+        row = connection_test.begin(state, owner, by, configuration, action="sample_sent")
+        report = connection_test.run(state, owner, type, settings, {}, token, id, sample=context)
+        with change(state) as made:
             audit.amend(made.session, row, outcome=report.cause or "connected")
         return report
 
@@ -533,7 +547,7 @@ class Configurations:
         if owner is None or connector is None:
             return connection_test.run(state, owner, type, values, given, token, id)
         facts = {"destination": connector.destination(values)}
-        row = connection_test.begin(state, owner, by, configuration, facts)
+        row = connection_test.begin(state, owner, by, configuration, facts, action="tested")
         report = connection_test.run(state, owner, type, values, given, token, id)
         with change(state) as made:
             audit.amend(made.session, row, outcome=report.cause or "connected")

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from .. import audit
 from ..app_state import AppState
 from ..audit import By
-from ..connectors.base import TRANSPORT_CAUSES, Stage, StageState, TestReport
+from ..connectors.base import TRANSPORT_CAUSES, BuildContext, Stage, StageState, TestReport
 from ..database.models import Audit, Configuration
 from ..database.types import exactly
 from ..encryption import Secret, binding
@@ -37,7 +37,7 @@ def is_limited(state: AppState, administrator: Administrator) -> bool:
         sa.select(sa.func.count()).where(
             exactly(Audit.organization_id, administrator.organization_id),
             Audit.administrator_id == administrator.id,
-            Audit.action == "tested",
+            Audit.action.in_(("tested", "sample_sent")),
             Audit.at > since,
         )
     )
@@ -50,6 +50,8 @@ def begin(
     by: By,
     configuration: Configuration | None = None,
     facts: Mapping[str, Any] | None = None,
+    *,
+    action: str,
 ) -> Audit:
     """Note the test and commit, so that no transaction is open while the LMS is asked.
 
@@ -58,7 +60,7 @@ def begin(
     row = audit.write(
         state.session(),
         organization_id=organization_id,
-        action="tested",
+        action=action,
         at=state.clock.now(state.session()),
         by=by,
         configuration=configuration,
@@ -76,6 +78,7 @@ def run(
     given: Mapping[str, Secret],
     token: str | None = None,
     configuration_id: uuid.UUID | None = None,
+    sample: BuildContext | None = None,
 ) -> TestReport:
     """Test these settings; nothing is written.
 
@@ -83,6 +86,7 @@ def run(
     :param given: secrets entered just now.
     :param token: the stored ones, for those not entered.
     :param configuration_id: whose they must be.
+    :param sample: send a sample result instead, built with this.
     """
     connector = state.registry.get(type)
     if connector is None:
@@ -97,6 +101,8 @@ def run(
         except SecretUnreadable:
             return _report_of_cause("secret_unreadable", {})
     transport = state.transport_for(organization_id)
+    if sample is not None:
+        return connector.send_sample(settings, secrets, transport, sample)
     stages: list[Stage] = []
     for step in connector.test(settings, secrets, transport):
         if isinstance(step, TestReport):

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from ..app_state import AppState
 from ..audit import By, Change, Slice, as_id, change, tell
 from ..connectors.base import Statement
-from ..database.models import Attempt, Configuration, Delivery, DeliveryState
+from ..database.models import SKELETON, Attempt, Configuration, Delivery, DeliveryState
 from ..database.types import by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
 from ..errors import InvalidValue, NotFound
@@ -49,6 +49,8 @@ _LONGEST_REQUEST = timedelta(minutes=5)
 _MOST_ATTEMPTS = 200
 #: Ids tell the time of the host that made them; its clock may differ so much from the database's.
 _SKEW = timedelta(hours=1)
+#: Of these a skeleton may stay.
+_FORGOTTEN = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
 _WITH_REASON = (DeliveryState.REJECTED, DeliveryState.NOT_SENT, DeliveryState.CANCELLED)
 
 
@@ -277,7 +279,9 @@ class Deliveries:
 
         :raises NotFound: there is none of that id in this organization.
         """
-        query = sa.select(Delivery).where(Delivery.id == as_id(delivery_id))
+        query = sa.select(Delivery).where(
+            Delivery.id == as_id(delivery_id), Delivery.participant_id != SKELETON
+        )
         if self._organization_id is not None:
             query = query.where(exactly(Delivery.organization_id, self._organization_id))
         found = self._state.session.scalar(query)
@@ -323,7 +327,11 @@ class Deliveries:
 
         :param configuration_id: of this one only.
         """
-        query = sa.select(Delivery.state, sa.func.count()).group_by(Delivery.state)
+        query = (
+            sa.select(Delivery.state, sa.func.count())
+            .where(Delivery.participant_id != SKELETON)
+            .group_by(Delivery.state)
+        )
         if configuration_id is not None:
             query = query.where(Delivery.configuration_id == as_id(configuration_id))
         if self._organization_id is not None:
@@ -434,6 +442,8 @@ class Deliveries:
             states = _WITH_REASON if states is None else states
         if states is not None:
             found.append(Delivery.state.in_(states))
+        if states is None or not set(states).isdisjoint(_FORGOTTEN):
+            found.append(Delivery.participant_id != SKELETON)
         if part := (said.get("search") or "").strip():
             # Somebody's very id: then an index finds the rows.
             one = sa.select(Delivery.id).where(exactly(Delivery.participant_id, part)).limit(1)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ..app_state import AppState
 from ..audit import By, change
-from ..connectors.base import example_result
+from ..connectors.base import Preview
 from ..database.models import ObjectiveLink
 from ..errors import NotFound
 from ..recording import record
@@ -88,8 +88,8 @@ class Objectives:
             raise NotFound("There is no such objective.")
         return self._rows([objective])[0]
 
-    def preview(self, configuration_id: uuid.UUID | str, objective_id: str) -> str:
-        """What a pass of this objective would send, as indented JSON.
+    def previews(self, configuration_id: uuid.UUID | str, objective_id: str) -> Sequence[Preview]:
+        """What a pass and a failure of this objective would send.
 
         :raises NotFound: no such configuration or objective here.
         """
@@ -97,10 +97,9 @@ class Objectives:
         objective = self.get(objective_id).objective
         connector = self._state.registry.get(configuration.type)
         if connector is None:
-            return ""
+            return ()
         context = self._state.build_context(self._state.clock.now(self._state.session()))
-        result = example_result(context, objective, self._organization_id)
-        return connector.sample(configuration.settings, context, result)
+        return connector.previews(configuration.settings, context, objective)
 
     def can_backfill(self) -> bool:
         """Whether the host can tell past results."""

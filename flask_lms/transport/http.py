@@ -169,7 +169,10 @@ class Transport:
             raise
 
     def under(self, entries: Sequence[str]) -> Transport:
-        """The same, with these entries in place of ``LMS_ALLOWED_NETWORKS``."""
+        """The same, with other private addresses that may be called.
+
+        :param entries: in place of ``LMS_ALLOWED_NETWORKS``.
+        """
         if self._pid != os.getpid():
             self._open()
         limited = copy.copy(self)

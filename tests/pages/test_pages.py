@@ -682,6 +682,10 @@ def test_the_history_has_words_for_every_act_that_is_written_and_for_no_other() 
                     found += node.args[:1]
             elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "action":
                 found = [node.value]
+            elif isinstance(node, ast.FunctionDef):
+                names = [argument.arg for argument in node.args.kwonlyargs]
+                defaults = dict(zip(names, node.args.kw_defaults, strict=True))
+                found = [one for one in [defaults.get("action")] if one is not None]
             for one in found:
                 branches = [one.body, one.orelse] if isinstance(one, ast.IfExp) else [one]
                 written |= {str(b.value) for b in branches if isinstance(b, ast.Constant)}

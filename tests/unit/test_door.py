@@ -116,7 +116,7 @@ def test_the_services_of_an_organization_find_nothing_of_others(world: World) ->
         lambda: globex.configurations.list("acme"),
         lambda: globex.configurations.create("acme", "Mine", ["a@b.example"]),
         lambda: globex.configurations.same_target("acme", "xapi", made.settings),
-        lambda: globex.objectives.preview(made.id, "ppe"),
+        lambda: globex.objectives.previews(made.id, "ppe"),
     ):
         with pytest.raises(NotFound):
             call()

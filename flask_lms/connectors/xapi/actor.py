@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -76,6 +77,26 @@ def agent(
     if send_name and participant.name:
         actor["name"] = participant.name
     return actor
+
+
+def blames_address(text: str, words: str | None) -> bool:
+    """Whether an LRS that refused a statement says that its actor's address is to blame.
+
+    Real ones differ in what they take: some refuse ``!`` in the local part, some ``.local``.
+    """
+    said = words or ""
+    is_named = re.search(r"\bmbox\b|\bmailto:", said)
+    # Who names other parts too quotes the statement, or blames something else.
+    names_others = re.search(r"\b(verb|object|result|context|timestamp)\b", said)
+    return bool(is_named and not names_others and address_shape(text))
+
+
+def address_shape(text: str) -> str | None:
+    """The form of a statement's address without the person: ``x!x@x.local``; None: it has none."""
+    mbox = str(json.loads(text).get("actor", {}).get("mbox", ""))
+    local, at, domain = mbox.removeprefix("mailto:").rpartition("@")
+    name, dot, last = domain.rpartition(".")
+    return re.sub("[A-Za-z0-9]+", "x", f"{local}{at}{name}") + dot + last if at else None
 
 
 def _address(participant: Participant) -> str:

@@ -114,6 +114,21 @@ _DELIVERY = (
         remedy=(N_("Show these words to your LMS administrator, then use Send again."),),
     ),
     Cause(
+        code="address_refused",
+        status=None,
+        sentence=N_(
+            "Your LMS does not take [an e-mail address of the form %(shape)s|this participant's "
+            "e-mail address]."
+        ),
+        remedy=(
+            N_("Ask your LMS administrator to allow such addresses, then use Send again."),
+            N_(
+                "Or choose Edit, Advanced settings, Identify participants by “Account on this "
+                "platform”: results are then sent without addresses from now on."
+            ),
+        ),
+    ),
+    Cause(
         code="conflict",
         status=None,
         sentence=N_("Your LMS holds another result under the same id and keeps that one."),

@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 from ...encryption import Secret
 from ...transport import Unreachable
 from ..base import Answer, Statement, Stored, Verdict, place
+from .actor import blames_address
 from .answers import Received, read_answer, read_stored, read_unreachable
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
@@ -52,7 +54,11 @@ def send(
     except Unreachable as error:
         return unreachable(error, url)
     ids = [statement.id for statement in statements]
-    return read_answer(received(reply, url, ids), redactor(settings, secrets))
+    answer = read_answer(received(reply, url, ids), redactor(settings, secrets))
+    is_alone = answer.verdict is Verdict.REFUSED and len(statements) == 1
+    if is_alone and blames_address(statements[0].text, answer.words):
+        return replace(answer, cause="address_refused")
+    return answer
 
 
 def compare(
@@ -62,16 +68,23 @@ def compare(
     transport: Transport,
 ) -> Stored | Answer:
     """What the LRS has under the statement's id; an answer: it could not be asked."""
-    url = f"{settings['url']}/statements?" + urlencode({"statementId": str(statement.id)})
-    try:
-        reply = request(transport, "GET", url, settings, secrets)
-    except Unreachable as error:
-        return unreachable(error, url)
-    found = read_stored(received(reply, url), redactor(settings, secrets))
+    found = read(statement.id, settings, secrets, transport)
     if isinstance(found, (Stored, Answer)):
         return found
     same = is_same(json.loads(statement.text), found)
     return Stored.ABSENT if same is None else Stored.SAME if same else Stored.DIFFERS
+
+
+def read(
+    id: uuid.UUID, settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
+) -> Any:
+    """A stored statement; ``Stored``: none that can be read; an answer: the LRS can't be asked."""
+    url = f"{settings['url']}/statements?" + urlencode({"statementId": str(id)})
+    try:
+        reply = request(transport, "GET", url, settings, secrets)
+    except Unreachable as error:
+        return unreachable(error, url)
+    return read_stored(received(reply, url), redactor(settings, secrets))
 
 
 def request(

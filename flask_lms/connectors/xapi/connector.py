@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 from ...i18n import N_
 from ..base import Connector
-from . import client, probe, statement
+from . import actor, client, probe, statement
 from .causes import CAUSES
 from .fields import FIELDS
 
@@ -32,9 +33,19 @@ class XapiConnector(Connector):
     causes = CAUSES
 
     build = staticmethod(statement.build)
+    meaning = staticmethod(statement.meaning)
+    changes = staticmethod(statement.changes)
     send = staticmethod(client.send)
     compare = staticmethod(client.compare)
     test = staticmethod(probe.check)
+    has_sample = True
+    send_sample = staticmethod(probe.send_sample)
+
+    def profile(self) -> str:
+        return (resources.files(__package__) / "profile.json").read_text("utf-8")
+
+    def refusal_facts(self, text: str) -> Mapping[str, Any]:
+        return {"shape": actor.address_shape(text)}
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
         both = json.dumps([settings["url"], settings["key"]])

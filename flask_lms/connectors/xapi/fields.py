@@ -156,6 +156,15 @@ FIELDS = (
         is_advanced=True,
     ),
     Field(
+        name="failed_counts_as_completed",
+        label=N_("A failed result counts as completed in your LMS"),
+        kind="flag",
+        hint=N_("With Yes, an LMS that goes by completion credits participants who failed."),
+        choices={"": N_("No"), "y": N_("Yes, my LMS counts attempts")},
+        default=False,
+        is_advanced=True,
+    ),
+    Field(
         name="batch_statements",
         label=N_("Statements in one request"),
         kind="number",

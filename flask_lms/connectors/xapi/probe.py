@@ -1,4 +1,5 @@
-"""The connection test, stage by stage; nothing is stored at the other end.
+"""The connection test, stage by stage; nothing is stored at the other end. And the sample result
+that is sent when an administrator asks for it.
 
 address → name → connection → encryption → ``GET /about`` (a hint only) → ``POST /statements`` with
 an empty list. Never ``GET /statements``: keys that may only write are refused there while sending
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...encryption import Secret
@@ -18,20 +21,26 @@ from ...transport import Unreachable
 from ..base import (
     STAGES,
     Answer,
+    BuildContext,
+    Sent,
     Stage,
     StageState,
     TestReport,
     Verdict,
     connection_stages,
+    example_result,
     place,
+    pretty,
 )
-from . import answers, client
+from . import answers, client, statement
 
 if TYPE_CHECKING:
     from ...transport import Transport
 
 ABOUT = N_("xAPI service")
 CREDENTIALS = N_("Key and secret")
+
+ACCEPTED, READ_BACK, TAKEN_BACK = N_("Accepted"), N_("Read back"), N_("Taken back")
 
 #: Statuses by which an LRS says that it let us in, though an empty list is nothing to store.
 _LET_IN = (400, 409, 413, 422)
@@ -146,3 +155,60 @@ def read_test_answer(received: answers.Received, answer: Answer, *, is_lrs: bool
     if received.status in _LET_IN and not answers.is_web_page(received):
         return None
     return answer
+
+
+def send_sample(
+    settings: Mapping[str, Any],
+    secrets: Mapping[str, Secret],
+    transport: Transport,
+    context: BuildContext,
+) -> TestReport:
+    """A result of an invented person, marked as a test: accepted, read back, voided."""
+    plain = {**settings, "results": "all", "steps": "summary", "send_completed": False}
+    result = replace(example_result(context), id=f"sample {uuid.uuid4()}", is_test=True)
+    [sample] = statement.build(result, plain, context).statements
+    answer = client.send([sample], settings, secrets, transport)
+    if answer.verdict is not Verdict.ACCEPTED:
+        failed = Stage(name=ACCEPTED, state=StageState.FAILED, http_status=answer.http_status)
+        rest = [Stage(name=name, state=StageState.SKIPPED) for name in (READ_BACK, TAKEN_BACK)]
+        return TestReport(
+            stages=[failed, *rest], cause=answer.cause, facts=answer.facts, words=answer.words
+        )
+    stages = [Stage(name=ACCEPTED, state=StageState.OK, http_status=answer.http_status)]
+
+    found = client.read(sample.id, settings, secrets, transport)
+    is_read = isinstance(found, dict)
+    is_stored = is_read and client.is_same(json.loads(sample.text), found)
+    words = None
+    if not is_read:
+        words = Words(
+            "It can't be read: the key may only write, or your LMS needs a moment. Look there for "
+            "a result of Jane Doe."
+        )
+    elif not is_stored:
+        words = Words("Your LMS stored something else than what was sent. Compare it below.")
+    state = StageState.OK if is_stored else StageState.SKIPPED
+    stages.append(Stage(name=READ_BACK, state=state, words=words))
+
+    was = Sent(id=sample.id, kind=sample.kind, revision=result.revision)
+    gone = replace(result, revision=result.revision + 1, completed=False)
+    [void] = statement.build(gone, plain, replace(context, sent=[was])).statements
+    answer = client.send([void], settings, secrets, transport)
+    is_gone = answer.verdict is Verdict.ACCEPTED
+    words = None
+    if not is_gone:
+        words = Words("Your LMS doesn't take results back. Delete that of Jane Doe there.")
+    stages.append(
+        Stage(
+            name=TAKEN_BACK,
+            state=StageState.OK if is_gone else StageState.SKIPPED,
+            http_status=answer.http_status,
+            words=words,
+        )
+    )
+    lines = pretty(json.dumps(found)).splitlines()[:300] if is_read else []
+    redactor = client.redactor(settings, secrets)
+    shown = [
+        " " * (len(line) - len(line.lstrip())) + (redactor.clean(line) or "…") for line in lines
+    ]
+    return TestReport(stages=stages, stored="\n".join(shown) or None)

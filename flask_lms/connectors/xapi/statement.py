@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
 from ...checks import is_absolute_iri
+from ...i18n import Words
 from ...values import (
     Activity,
     Objective,
@@ -18,7 +19,7 @@ from ...values import (
     Score,
     StepResult,
 )
-from ..base import BuildContext, Built, NotSendable, Statement
+from ..base import BuildContext, Built, NotSendable, Sent, Statement
 from . import vocabulary
 from .actor import Unidentified, agent
 
@@ -38,6 +39,11 @@ def statement_id(
     return uuid.uuid5(vocabulary.NAMESPACE, name)
 
 
+def void_id(of: uuid.UUID, revision: int) -> uuid.UUID:
+    """The id of the void by which a revision takes a statement back."""
+    return uuid.uuid5(vocabulary.NAMESPACE, json.dumps(["void", str(of), revision]))
+
+
 def registration_id(organization_id: str, participant_id: str, session_id: str) -> uuid.UUID:
     """The registration of one participant's session (Data 2.4.6.1)."""
     name = json.dumps(
@@ -53,7 +59,8 @@ def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildCo
     :param settings: checked ones of a configuration.
     """
     main_id = _id(result, _main_kind(result))
-    if not _is_wanted(result, settings) and context.previous_revision is None:
+    taken_back = _still_valid(context.sent, result.revision)
+    if not _is_wanted(result, settings) and not taken_back:
         return Built()
     try:
         actor = agent(
@@ -70,7 +77,7 @@ def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildCo
         }
         return Built(not_sendable=NotSendable(reason=error.reason, id=main_id, facts=facts))
     made = _Builder(result, settings, context, actor)
-    built = [*made.wanted(), *made.voids()]
+    built = [*made.wanted(), *map(made.void, taken_back)]
     for statement in built:
         size = len(statement.text.encode())
         if size > vocabulary.MOST_BYTES:
@@ -98,15 +105,74 @@ def _main_kind(result: ObjectiveResult) -> str:
     return "test" if result.is_test else "result"
 
 
-def _id(
-    result: ObjectiveResult, kind: str, step: int | None = None, revision: int | None = None
-) -> uuid.UUID:
-    revision = result.revision if revision is None else revision
-    return statement_id(kind, result.organization_id, result.id, revision, step)
+def _id(result: ObjectiveResult, kind: str, step: int | None = None) -> uuid.UUID:
+    return statement_id(kind, result.organization_id, result.id, result.revision, step)
+
+
+def _still_valid(sent: Sequence[Sent], revision: int) -> list[uuid.UUID]:
+    """What earlier revisions sent and none took back, whatever the settings and steps are now."""
+    voids = {one.id for one in sent if one.kind == "void"}
+    revisions = {one.revision for one in sent if one.kind == "void"}
+    return [
+        one.id
+        for one in sent
+        if one.kind != "void"
+        and one.revision < revision
+        and voids.isdisjoint(void_id(one.id, later) for later in revisions)
+    ]
 
 
 def _is_wanted(result: ObjectiveResult, settings: Mapping[str, Any]) -> bool:
     return result.completed and (settings["results"] != "passed" or bool(result.success))
+
+
+def _counts_as_completed(success: bool | None, settings: Mapping[str, Any]) -> bool:
+    """Whether an LMS may read completion: never of a failed result, unless it counts attempts."""
+    # Settings that an older version saved don't say.
+    return success is not False or bool(settings.get("failed_counts_as_completed"))
+
+
+def meaning(settings: Mapping[str, Any], success: bool) -> str:
+    """What an LMS makes of a passed or a failed result, in a sentence (``Words``)."""
+    if success:
+        if settings["send_completed"]:
+            return Words("Your LMS gets “passed” and “completed”: the participant is credited.")
+        return Words("Your LMS gets “passed” with completion: the participant is credited.")
+    if settings["results"] == "passed":
+        return Words("Nothing is sent, so nobody who failed is credited.")
+    if not _counts_as_completed(success, settings):
+        return Words("Your LMS gets “failed” without completion: nobody who failed is credited.")
+    if settings["send_completed"]:
+        return Words(
+            "Your LMS gets “failed” and “completed”: if it goes by completion, the participant is "
+            "credited although they failed."
+        )
+    return Words(
+        "Your LMS gets “failed” with completion: if it goes by completion, the participant is "
+        "credited although they failed."
+    )
+
+
+def changes(settings: Mapping[str, Any]) -> Sequence[str]:
+    """What is sent otherwise than by the version that saved these settings (``Words``)."""
+    found = []
+    if "failed_counts_as_completed" not in settings:
+        if settings["results"] != "passed":
+            found.append(
+                Words(
+                    "A failed result is now sent without completion and without “completed”, so "
+                    "that nobody who failed is credited. If your LMS counts attempts, choose so "
+                    "under Advanced."
+                )
+            )
+        if settings["steps"] == "statements":
+            found.append(
+                Words(
+                    "A step is now sent as “completed”, with its success, and no longer as "
+                    "“passed” or “failed”."
+                )
+            )
+    return found
 
 
 class _Builder:
@@ -130,27 +196,17 @@ class _Builder:
         if not _is_wanted(result, self.settings):
             return []
         statements = [self._main()]
-        if self.settings["send_completed"] and result.success is not None:
+        if (
+            self.settings["send_completed"]
+            and result.success is not None
+            and _counts_as_completed(result.success, self.settings)
+        ):
             statements.append(self._completed())
         if self.settings["steps"] == "statements":
             statements += [
                 self._step(step) for step in result.steps if step.outcome != "not_reached"
             ]
         return statements
-
-    def voids(self) -> list[Statement]:
-        """Voids of all that the previous revision sent (Data 2.3.2)."""
-        old = self.context.previous_revision
-        if old is None or old >= self.result.revision:
-            return []
-        targets: list[tuple[str, int | None]] = [(self.kind, None)]
-        if self.settings["send_completed"]:
-            targets.append(("completed", None))
-        if self.settings["steps"] == "statements":
-            numbers = {step.number for step in self.result.steps}
-            numbers |= {step.number for step in self.objective.steps}
-            targets += [("step", number) for number in sorted(numbers)]
-        return [self._void(kind, number, old) for kind, number in targets]
 
     def _statement(
         self,
@@ -213,15 +269,16 @@ class _Builder:
             "id": f"{self._objective_iri()}/steps/{step.number}",
             "definition": definition,
         }
-        succeeded = step.outcome == "succeeded"
-        outcome: dict[str, Any] = {"success": succeeded, "completion": True}
+        outcome: dict[str, Any] = {"success": step.outcome == "succeeded"}
+        if outcome["success"]:
+            outcome["completion"] = True
         self._add_duration(outcome, step.duration_ms)
         context = self._context([{"objectType": "Activity", "id": self._objective_iri()}])
         main_id = str(_id(self.result, self.kind))
         context["statement"] = {"objectType": "StatementRef", "id": main_id}
         return self._statement(
             "step",
-            vocabulary.PASSED if succeeded else vocabulary.FAILED,
+            vocabulary.COMPLETED,  # so that a report of what was passed counts no steps
             target,
             result=outcome,
             context=context,
@@ -229,16 +286,15 @@ class _Builder:
             id=_id(self.result, "step", step.number),
         )
 
-    def _void(self, kind: str, step: int | None, revision: int) -> Statement:
+    def void(self, old: uuid.UUID) -> Statement:
+        """Takes one back (Data 2.3.2)."""
         # The participant is its actor too: an LMS that knows its learners only would refuse
         # an agent for the platform itself.
-        own_kind = "void" if kind == self.kind else f"void {kind}"
-        old_id = _id(self.result, kind, step, revision)
         return self._statement(
             "void",
             vocabulary.VOIDED,
-            {"objectType": "StatementRef", "id": str(old_id)},
-            id=_id(self.result, own_kind, step, revision),
+            {"objectType": "StatementRef", "id": str(old)},
+            id=void_id(old, self.result.revision),
             is_single=True,
         )
 
@@ -301,8 +357,8 @@ class _Builder:
         around["category"] = [
             {
                 "objectType": "Activity",
-                "id": f"{self.base}/{vocabulary.PROFILE_PATH}",
-                "definition": {"type": vocabulary.PROFILE},
+                "id": vocabulary.OBJECTIVE_RESULT,
+                "definition": {"type": vocabulary.PROFILE, "name": {"en": "Objective result"}},
             }
         ]
         context["contextActivities"] = around
@@ -320,10 +376,11 @@ class _Builder:
         made: dict[str, Any] = {}
         if result.success is not None:
             made["success"] = result.success
-        made["completion"] = True
+        if _counts_as_completed(result.success, self.settings):
+            made["completion"] = True
         self._add_duration(made, self._duration_ms())
         if result.score is not None:
-            made["score"] = score(result.score)
+            made["score"] = score(result.score, is_failed=result.success is False)
         extensions = {**self._step_extensions(), **result.extensions}
         if extensions:
             made["extensions"] = extensions
@@ -387,16 +444,27 @@ def timestamp(at: datetime, limit: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def score(value: Score) -> dict[str, Any]:
-    """The score object (Data 2.4.5.1): raw lies between min and max, which differ."""
+def score(value: Score, *, is_failed: bool = False) -> dict[str, Any]:
+    """The score object (Data 2.4.5.1): raw lies between min and max, which differ.
+
+    A scaled score that is missing is computed from those three.
+    """
     made: dict[str, Any] = {}
-    if value.scaled is not None:
-        made["scaled"] = round(value.scaled, 4) + 0  # adding 0 turns -0.0 into 0.0
-    if value.raw is not None:
-        made["raw"] = value.raw
-    if value.min is None or value.max is None or value.min < value.max:
-        if value.min is not None:
-            made["min"] = value.min
-        if value.max is not None:
-            made["max"] = value.max
+    scaled, raw, least, most = value.scaled, value.raw, value.min, value.max
+    if scaled is None and raw is not None and least is not None and most is not None:
+        # Halved, as the span of two very large numbers may be no number.
+        span = most / 2 - least / 2
+        scaled = (raw / 2 - least / 2) / span if span > 0 else None
+    if scaled is not None:
+        rounded = round(scaled, 4)
+        if is_failed and rounded > scaled:  # no pass mark is reached by rounding
+            rounded = round(rounded - 0.0001, 4)
+        made["scaled"] = rounded + 0  # adding 0 turns -0.0 into 0.0
+    if raw is not None:
+        made["raw"] = raw
+    if least is None or most is None or least < most:
+        if least is not None:
+            made["min"] = least
+        if most is not None:
+            made["max"] = most
     return made

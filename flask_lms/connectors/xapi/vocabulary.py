@@ -20,6 +20,9 @@ SIMULATION = ACTIVITIES + "simulation"
 PROFILE = ACTIVITIES + "profile"
 STEP = "http://id.tincanapi.com/activitytype/step"
 
+#: The published profile that every statement follows (``profile.json``), the same for every host.
+OBJECTIVE_RESULT = "urn:uuid:68312f5c-eadd-5552-9c18-6313ba6c0fd4"
+
 #: Share of the work done, whole per cent (cmi5 9.5.5.2).
 PROGRESS = "https://w3id.org/xapi/cmi5/result/extensions/progress"
 
@@ -27,7 +30,6 @@ PROGRESS = "https://w3id.org/xapi/cmi5/result/extensions/progress"
 STEPS_EXTENSION = "extensions/steps"
 SESSION_EXTENSION = "extensions/session"
 TEST_EXTENSION = "extensions/test"
-PROFILE_PATH = "profiles/objective-result/v1"
 
 VERSIONS = ("1.0.3", "2.0.0")
 VERSION_HEADER = "X-Experience-API-Version"

@@ -13,7 +13,7 @@ from flask_lms.connectors.base import Answer, StageState, Statement, Stored, Tes
 from flask_lms.transport import Transport
 from tests.node_support import RealLRS
 from tests.transport_support import transport as make_transport
-from tests.xapi_support import built, connector, result, rich_result
+from tests.xapi_support import built, connector, result, rich_result, sent
 from tests.xapi_support import settings as make_settings
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(500)]
@@ -142,7 +142,7 @@ def test_one_invalid_statement_alone_carries_the_lrss_words(sender: Sender) -> N
 def test_a_correction_replaces_the_old_statement(sender: Sender) -> None:
     [old] = built(result())
     sender.send([old])
-    new, void = built(result(revision=1, success=False), 0)
+    new, void = built(result(revision=1, success=False), sent([old]))
     assert sender.send([new]).verdict is Verdict.ACCEPTED
     assert sender.send([void]).verdict is Verdict.ACCEPTED
     assert sender.send([void]).verdict is Verdict.ACCEPTED

@@ -25,7 +25,7 @@ CANARIES = (
     "harbor-key", "harbor-1", "Spill Response", "Ana Ruiz", "lrs.example.org", "s3cret-canary",
 )  # fmt: skip
 #: No sign-in: they bring their own token, or hold nothing of anybody.
-PUBLIC = frozenset({"static", "health", "mute"})
+PUBLIC = frozenset({"static", "health", "mute", "profile"})
 
 
 def routes(world: World) -> list[Rule]:

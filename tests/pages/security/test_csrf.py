@@ -115,6 +115,7 @@ POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "test": _configuration("/test"),
     "edit": _configuration("/edit", **_EDITED, **SETTINGS),
     "send_waiting": _configuration("/send-waiting"),
+    "sample": _configuration("/sample", confirmed="1"),
     "pause": _configuration("/pause", confirmed="1"),
     "resume": _after("pause", "/resume"),
     "delete": _configuration("/delete", confirmed="1"),

@@ -30,10 +30,11 @@ from tests.world import World
 #: With another organization's id in the address: 404. Without an id: the caller's own page.
 NOT_FOUND, OWN, OPEN = "404", "own", "open"
 EXPECTED = {
-    "static": OPEN, "health": OPEN, "mute": OPEN,
+    "static": OPEN, "health": OPEN, "mute": OPEN, "profile": OPEN,
     "index": OWN, "new": OWN, "new_connection": OWN, "objectives": OWN, "deliveries": OWN,
     "deliveries_csv": OWN, "delivery_act": OWN, "history": OWN, "history_csv": OWN, "help": OWN,
-    "overview": NOT_FOUND, "test": NOT_FOUND, "edit": NOT_FOUND, "send_waiting": NOT_FOUND,
+    "overview": NOT_FOUND, "test": NOT_FOUND, "sample": NOT_FOUND, "edit": NOT_FOUND,
+    "send_waiting": NOT_FOUND,
     "pause": NOT_FOUND, "resume": NOT_FOUND, "delete": NOT_FOUND, "restore": NOT_FOUND,
     "attach": NOT_FOUND, "backfill": NOT_FOUND, "detach": NOT_FOUND, "objective": NOT_FOUND,
     "delivery": NOT_FOUND, "configuration_deliveries": NOT_FOUND, "alerts": NOT_FOUND,

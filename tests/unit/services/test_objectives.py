@@ -61,7 +61,7 @@ def test_what_another_organization_has_is_not_found(world: World) -> None:
     assert others.get("ppe").links == ()
     for call in (
         lambda: others.page(attached_to=made.id),
-        lambda: others.preview(made.id, "ppe"),
+        lambda: others.previews(made.id, "ppe"),
         lambda: others.backfill(made.id, "ppe", None),
         lambda: world.objectives.get("no-such"),
     ):
@@ -69,9 +69,10 @@ def test_what_another_organization_has_is_not_found(world: World) -> None:
             call()
 
 
-def test_a_preview_is_the_statement_that_a_pass_would_send(world: World) -> None:
+def test_the_previews_are_the_statements_that_a_pass_and_a_failure_would_send(world: World) -> None:
     made = world.configuration()
-    text = world.objectives.preview(made.id, "ppe")
+    text, failed = (one.text for one in world.objectives.previews(made.id, "ppe"))
+    assert "completion" not in json.loads(failed)["result"]
     statement = json.loads(text)
     assert statement["object"]["id"] == "https://host.example/xapi/objectives/ppe"
     assert statement["verb"]["id"].endswith("/passed")

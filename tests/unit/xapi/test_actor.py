@@ -4,8 +4,16 @@ import hashlib
 
 import pytest
 
-from flask_lms.connectors.xapi.actor import Unidentified, agent, mail_address
+from flask_lms.connectors.xapi.actor import (
+    Unidentified,
+    address_shape,
+    agent,
+    blames_address,
+    mail_address,
+)
+from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.values import Participant
+from tests.xapi_support import connector
 
 HOME = "https://host.example/xapi"
 
@@ -84,3 +92,42 @@ def test_without_an_address_the_reason_is_named(
     with pytest.raises(Unidentified) as caught:
         agent(who, identify=identify, send_name=True, home_page=HOME)
     assert caught.value.reason == reason
+
+
+# -- An address that an LRS refuses --------------------------------------------------------------
+
+MBOX = '{"actor": {"mbox": "mailto:jane!doe+x@mail.corp.local"}}'
+
+
+@pytest.mark.parametrize(
+    ("words", "is_to_blame"),
+    [
+        ("Problem in 'statements.0.actor.mbox'. Received '\"mailto:jane!doe@x.example\"'", True),
+        ("actor.mbox: value is not a valid email address", True),
+        ("mailto:jane!doe@x.example is no address", True),
+        ("Problem in 'statements.0.actor'", False),
+        ("mailboxes are full", False),
+        ('unknown verb in {"actor": {"mbox": "mailto:jane@x.example"}, "verb": {}}', False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_whether_an_address_is_to_blame(words: str | None, is_to_blame: bool) -> None:
+    assert blames_address(MBOX, words) is is_to_blame
+    assert not blames_address('{"actor": {"mbox_sha1sum": "ab"}}', words)
+
+
+def test_the_shape_of_an_address_tells_nobodys_name() -> None:
+    assert address_shape(MBOX) == "x!x+x@x.x.local"
+    assert address_shape('{"actor": {"account": {"name": "a@b.example"}}}') is None
+    assert address_shape('{"actor": {"mbox": "mailto:a@x.xn--p1ai"}}') == "x@x.xn--p1ai"
+
+
+def test_the_cause_of_a_refused_address_names_its_shape_where_it_may() -> None:
+    cause = CAUSES["address_refused"]
+    shape = connector.refusal_facts(MBOX)
+    assert cause.sentence_for(shape) == (
+        "Your LMS does not take an e-mail address of the form x!x+x@x.x.local."
+    )
+    assert cause.sentence_for({}) == "Your LMS does not take this participant's e-mail address."
+    assert "Account on this platform" in cause.remedies_for({})[1]

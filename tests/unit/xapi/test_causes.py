@@ -17,7 +17,7 @@ FACTS = {
     name: f"<{name}>"
     for name in (
         "host", "port", "seconds", "http_status", "words", "target", "type", "participant",
-        "email", "platform", "bytes", "most",
+        "email", "platform", "bytes", "most", "shape",
     )
 }  # fmt: skip
 
@@ -92,7 +92,16 @@ def test_no_code_means_two_things() -> None:
 
 
 def test_causes_of_the_destination_show_as_server_error_and_those_of_a_delivery_do_not() -> None:
-    own = {"rejected", "conflict", "too_large", "foreign_ids", "no_email", "bad_email", "too_long"}
+    own = {
+        "rejected",
+        "address_refused",
+        "conflict",
+        "too_large",
+        "foreign_ids",
+        "no_email",
+        "bad_email",
+        "too_long",
+    }
     assert {code for code, cause in CAUSES.items() if cause.status is None} == own
     assert {cause.status for cause in CAUSES.values()} == {None, Status.SERVER_ERROR}
 

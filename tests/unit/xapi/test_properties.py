@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from flask_lms.connectors.base import Answer, Verdict
+from flask_lms.connectors.base import Answer, Sent, Verdict
 from flask_lms.connectors.xapi.actor import mail_address
 from flask_lms.connectors.xapi.answers import Received, read_answer, retry_after
 from flask_lms.connectors.xapi.causes import CAUSES
@@ -190,16 +190,28 @@ CHOSEN = st.fixed_dictionaries(
         "results": st.sampled_from(["all", "passed"]),
         "steps": st.sampled_from(["summary", "statements"]),
         "send_completed": st.booleans(),
+        "failed_counts_as_completed": st.booleans(),
     }
 )
 
 
 @MORE
-@given(result=RESULTS, chosen=CHOSEN, previous=st.one_of(st.none(), st.integers(0, 2)))
+@given(
+    result=RESULTS,
+    chosen=CHOSEN,
+    after=st.lists(
+        st.builds(
+            Sent,
+            id=st.uuids(version=5),
+            kind=st.sampled_from(["result", "completed", "step", "void"]),
+            revision=st.integers(0, 2),
+        )
+    ),
+)
 def test_whatever_a_host_hands_in_the_statements_keep_the_rules(
-    result: ObjectiveResult, chosen: dict[str, Any], previous: int | None
+    result: ObjectiveResult, chosen: dict[str, Any], after: list[Sent]
 ) -> None:
-    made = connector.build(result, make_settings(**chosen), context(previous_revision=previous))
+    made = connector.build(result, make_settings(**chosen), context(sent=after))
     if made.not_sendable is not None:
         cause = CAUSES[made.not_sendable.reason]
         assert cause.sentence_for(made.not_sendable.facts)

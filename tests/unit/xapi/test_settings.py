@@ -35,6 +35,7 @@ def test_url_key_and_secret_are_enough() -> None:
         "results": "all",
         "steps": "summary",
         "send_completed": False,
+        "failed_counts_as_completed": False,
         "batch_statements": None,
         "one_by_one": False,
         "ca_pem": None,

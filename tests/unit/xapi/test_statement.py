@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flask_lms.connectors.base import Statement
 from flask_lms.connectors.xapi import statement
 from flask_lms.connectors.xapi.statement import duration, score, statement_id, timestamp
 from flask_lms.values import Activity, Objective, Participant, Score, Step, StepResult
@@ -23,6 +24,7 @@ from tests.xapi_support import (
     participant,
     result,
     rich_result,
+    sent,
     settings,
     statements,
 )
@@ -103,8 +105,11 @@ def test_the_whole_statement_of_a_result_in_which_everything_is_set() -> None:
                 "category": [
                     {
                         "objectType": "Activity",
-                        "id": f"{BASE}/profiles/objective-result/v1",
-                        "definition": {"type": "http://adlnet.gov/expapi/activities/profile"},
+                        "id": "urn:uuid:68312f5c-eadd-5552-9c18-6313ba6c0fd4",
+                        "definition": {
+                            "type": "http://adlnet.gov/expapi/activities/profile",
+                            "name": {"en": "Objective result"},
+                        },
                     }
                 ],
             },
@@ -194,39 +199,64 @@ def test_steps_as_statements_follow_the_main_one_and_point_to_it() -> None:
     assert one["context"]["statement"] == {"objectType": "StatementRef", "id": body["id"]}
     assert one["context"]["registration"] == body["context"]["registration"]
     assert one["result"] == {"success": True, "completion": True, "duration": "PT30.1S"}
-    assert two["verb"]["id"] == VERBS + "failed"
+    assert two["result"] == {"success": False}
+    assert {step["verb"]["id"] for step in (one, two)} == {VERBS + "completed"}
 
 
 def test_a_correction_voids_what_the_old_revision_sent_each_void_alone() -> None:
     old = built(result(revision=1))
-    new, void = built(result(revision=2, success=False), 1)
+    new, void = built(result(revision=2, success=False), sent(old, 1))
     assert (void.kind, void.is_single, new.is_single) == ("void", True, False)
     body = json.loads(void.text)
     assert body["verb"]["id"] == VERBS + "voided"
     assert body["object"] == {"objectType": "StatementRef", "id": str(old[0].id)}
     assert void.id not in {old[0].id, new.id}
-    assert void.id == built(result(revision=2), 1)[1].id
+    assert void.id == built(result(revision=2), sent(old, 1))[1].id
 
 
-def test_a_correction_voids_the_extra_statements_too() -> None:
-    chosen: dict[str, Any] = {"send_completed": True, "steps": "statements"}
-    old = {str(item.id) for item in built(rich_result(), **chosen)}
-    new = built(rich_result(revision=1), 0, **chosen)
-    voids = [item for item in new if item.kind == "void"]
-    assert old < {json.loads(item.text)["object"]["id"] for item in voids} | {""}
+def voided(made: list[Statement]) -> list[str]:
+    """What these take back."""
+    return [json.loads(one.text)["object"]["id"] for one in made if one.kind == "void"]
+
+
+def test_a_correction_voids_what_was_sent_and_not_what_it_would_send_now() -> None:
+    old = built(rich_result(), send_completed=True, steps="statements")
+    new = built(rich_result(revision=1, steps=[]), sent(old))
+    assert voided(new) == [str(one.id) for one in old]
+    assert len(old) == 4
     assert len({item.id for item in new}) == len(new)
+    chosen: dict[str, Any] = {"send_completed": True, "steps": "statements"}
+    assert voided(built(rich_result(revision=1), sent(old[:1]), **chosen)) == [str(old[0].id)]
+
+
+def test_a_second_correction_voids_what_the_first_one_left_and_nothing_twice() -> None:
+    first = built(result())
+    second = built(result(revision=1), sent(first))
+    both = [*sent(first), *sent(second, 1)]
+    third = built(result(revision=2), both)
+    assert voided(third) == [str(second[0].id)]
+    without_the_void = [one for one in both if one.kind != "void"]
+    assert voided(built(result(revision=2), without_the_void)) == [
+        str(first[0].id),
+        str(second[0].id),
+    ]
 
 
 def test_a_correction_that_is_not_wanted_still_takes_the_old_one_back() -> None:
-    [void] = built(result(revision=1, success=False), 0, results="passed")
-    assert void.kind == "void"
-    [void] = built(result(revision=1, completed=False), 0)
-    assert void.kind == "void"
+    old = sent(built(result()))
+    for new in (
+        built(result(revision=1, success=False), old, results="passed"),
+        built(result(revision=1, completed=False), old),
+    ):
+        assert [one.kind for one in new] == ["void"]
+        again = built(result(revision=2, completed=False), [*old, *sent(new, 1)])
+        assert again == []
 
 
-@pytest.mark.parametrize("previous", [None, 1, 2])
-def test_nothing_is_voided_without_an_older_revision(previous: int | None) -> None:
-    assert [item.kind for item in built(result(revision=1), previous)] == ["result"]
+def test_nothing_is_voided_that_is_no_older() -> None:
+    for later in (1, 2):
+        old = sent(built(result(revision=later)), later)
+        assert [item.kind for item in built(result(revision=1), old)] == ["result"]
 
 
 def test_a_test_result_is_clearly_marked_and_has_an_id_of_its_own() -> None:
@@ -313,7 +343,14 @@ def test_progress_counts_the_objectives_steps_and_is_no_score() -> None:
         (Score(scaled=0.83333333), {"scaled": 0.8333}),
         (Score(scaled=-0.00001), {"scaled": 0.0}),
         (Score(scaled=1), {"scaled": 1}),
-        (Score(raw=5, min=0, max=6), {"raw": 5, "min": 0, "max": 6}),
+        (Score(raw=5, min=0, max=6), {"scaled": 0.8333, "raw": 5, "min": 0, "max": 6}),
+        (Score(raw=-1, min=-2, max=2), {"scaled": 0.25, "raw": -1, "min": -2, "max": 2}),
+        (
+            Score(raw=0, min=-1e308, max=1e308),
+            {"scaled": 0.5, "raw": 0, "min": -1e308, "max": 1e308},
+        ),
+        (Score(raw=0, min=0, max=5e-324), {"raw": 0, "min": 0, "max": 5e-324}),
+        (Score(scaled=0.2, raw=5, min=0, max=6), {"scaled": 0.2, "raw": 5, "min": 0, "max": 6}),
         (Score(raw=3, min=3, max=3), {"raw": 3}),
         (Score(raw=3, min=1), {"raw": 3, "min": 1}),
         (Score(raw=3, max=4.5), {"raw": 3, "max": 4.5}),
@@ -322,6 +359,13 @@ def test_progress_counts_the_objectives_steps_and_is_no_score() -> None:
 def test_scores(value: Score, made: dict[str, float]) -> None:
     assert score(value) == made
     assert "-" not in json.dumps(score(Score(scaled=-0.00001)))
+
+
+@pytest.mark.parametrize(
+    ("scaled", "sent"), [(0.79999, 0.7999), (0.8, 0.8), (0.80001, 0.8), (-0.00001, -0.0001)]
+)
+def test_no_failed_score_is_rounded_up_to_a_pass_mark(scaled: float, sent: float) -> None:
+    assert score(Score(scaled=scaled), is_failed=True) == {"scaled": sent}
 
 
 @pytest.mark.parametrize(
@@ -382,10 +426,11 @@ def test_the_name_is_sent_only_when_allowed_and_never_beside_a_hash() -> None:
         assert "Jane" not in built(result(participant=participant()), **chosen)[0].text
 
 
-def test_the_sample_keeps_the_rules_with_every_setting() -> None:
+def test_the_previews_keep_the_rules_with_every_setting() -> None:
     for identify in ("mbox", "mbox_sha1sum", "account"):
         for results in ("all", "passed"):
             chosen = settings(identify=identify, results=results)
-            text = connector.sample(chosen, context(previous_revision=3))
-            assert faults(json.loads(text), now=NOW) == []
-            assert text.startswith("{\n  ")
+            for preview in connector.previews(chosen, context()):
+                if preview.text:
+                    assert faults(json.loads(preview.text), now=NOW) == []
+                    assert preview.text.startswith("{\n  ")
