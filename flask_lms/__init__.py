@@ -32,6 +32,7 @@ from .database.models import (
     ObjectiveLink,
     Status,
 )
+from .encryption import Secret
 from .errors import (
     ConfigurationError,
     EditConflict,
@@ -68,6 +69,7 @@ from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
+from .services.participants import Forgotten
 from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
@@ -106,6 +108,7 @@ __all__ = [
     "DeliveryState",
     "EditConflict",
     "Field",
+    "Forgotten",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
@@ -129,6 +132,7 @@ __all__ = [
     "Reply",
     "ResultRecorded",
     "Score",
+    "Secret",
     "SecretUnreadable",
     "Sent",
     "SetupError",

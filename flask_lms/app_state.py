@@ -49,6 +49,14 @@ class AppState:
         """The host's session of this context."""
         return self.db.session
 
+    def transport_for(self, organization_id: str | None) -> Transport:
+        """The way out for one organization, as the host's ``egress_policy`` says.
+
+        :raises SetupError: it says nothing that can be understood; nothing is called then.
+        """
+        entries = organization_id and self.callbacks.egress(organization_id)
+        return self.transport.under(entries) if isinstance(entries, tuple) else self.transport
+
     def build_context(self, now: datetime, sent: Sequence[Sent] = ()) -> BuildContext:
         """What connectors build a statement with."""
         return BuildContext(

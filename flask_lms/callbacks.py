@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, overload
 
 from werkzeug.wrappers import Response
 
+from .checks import Refused
 from .errors import MissingCallback, SetupError
+from .settings import NETWORKS
 from .values import Administrator, Objective, ObjectiveResult, Page, Participant
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,6 +32,7 @@ Several = TypeVar("Several", bound=_ObjectivesLoader)
 One = TypeVar("One", bound=Callable[[str, str], Objective | None])
 Person = TypeVar("Person", bound=Callable[[str, str], Participant | None])
 Past = TypeVar("Past", bound=Callable[[str, str, datetime | None], Iterable[ObjectiveResult]])
+Egress = TypeVar("Egress", bound=Callable[[str], Sequence[str] | None])
 Nonce = TypeVar("Nonce", bound=Callable[[], str])
 Translate = TypeVar("Translate", bound=Callable[[str, str | None, int | None], str | None])
 
@@ -41,6 +44,7 @@ _CALLS: dict[str, tuple[str, ...]] = {
     "participant_loader": ("organization_id", "participant_id"),
     "past_results_loader": ("organization_id", "objective_id", "since"),
     "csp_nonce": (),
+    "egress_policy": ("organization_id",),
     "translator": ("message", "plural", "n"),
 }
 _BY_NAME = {"search", "offset", "limit"}
@@ -148,6 +152,18 @@ class Callbacks:
         """The results of an objective since a time, for back-fill."""
         return iter(self._required("past_results_loader")(organization_id, objective_id, since))
 
+    def egress(self, organization_id: str) -> tuple[str, ...] | None:
+        """What may be called for an organization; None: as for all.
+
+        :raises SetupError: the host returned something else than entries.
+        """
+        function = self._functions.get("egress_policy")
+        found = None if function is None else function(organization_id)
+        try:
+            return None if found is None else NETWORKS(found)
+        except Refused as error:
+            raise SetupError(f"@lms.egress_policy returned no list of entries: {error}") from None
+
     def csp_nonce(self) -> str | None:
         """The nonce of this response's Content-Security-Policy, when the host has one."""
         function = self._functions.get("csp_nonce")
@@ -221,6 +237,19 @@ class CallbackDecorators:
         (optional): enables back-fill. ``since`` None: all of them.
         """
         return self._callback("past_results_loader", function, replace)
+
+    @overload
+    def egress_policy(self, function: Egress, /, *, replace: bool = ...) -> Egress: ...
+
+    @overload
+    def egress_policy(self, /, *, replace: bool = ...) -> Callable[[Egress], Egress]: ...
+
+    def egress_policy(self, function: Any = None, /, *, replace: bool = False) -> Any:
+        """Decorates ``(organization_id) -> list of entries | None`` (optional): what may be called
+        for that organization in place of ``LMS_ALLOWED_NETWORKS``, with the same entries. ``[]``:
+        no private address. None: as ``LMS_ALLOWED_NETWORKS`` says.
+        """
+        return self._callback("egress_policy", function, replace)
 
     @overload
     def csp_nonce(self, function: Nonce, /, *, replace: bool = ...) -> Nonce: ...

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from blinker import Signal
-from flask import Flask, current_app
+from flask import Flask, current_app, request_finished
 from flask_mail import Mail
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import Connection
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, scoped_session
 from werkzeug.local import LocalProxy
 
 from . import events
-from .admin import make_blueprint
+from .admin import make_blueprint, pages
 from .app_state import AppState
 from .callbacks import CallbackDecorators, Callbacks
 from .cli.commands import make_cli
@@ -108,6 +108,7 @@ class LMS(CallbackDecorators):
         after_commit.listen(db)
         app.register_blueprint(make_blueprint(), url_prefix=settings.url_prefix)
         app.cli.add_command(make_cli())
+        request_finished.connect(pages.forbid_frames, app)
 
     # -- results -------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from cryptography.fernet import Fernet
 from .checks import Check, Refused, email, flag, number, text, whole
 from .errors import ConfigurationError
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _text = text(4000, needed="Enter a text.")
 
 
@@ -63,15 +65,44 @@ def _fernet_key(key: str) -> str:
     return key
 
 
-def _network(entry: str) -> str:
-    if "/" in entry or ":" in entry or entry.replace(".", "").isdigit():
+def read_entry(entry: str) -> tuple[IPNetwork | str, int | None]:
+    """A network or a host's name, and its port if it names one.
+
+    :raises Refused: it is none of ``host``, ``host:port``, ``network`` and ``network:port``.
+    """
+    where, port = entry.strip().lower(), None
+    if found := re.fullmatch(r"(\[[^\]]*\]|[^:]*):([0-9]{1,5})", where):
+        where, port = found[1], int(found[2])
+    if port is not None and not 0 < port < 65536:
+        raise Refused(f"{entry!r} has no port from 1 to 65535.")
+    where = re.sub(r"^\[(.*)\]", r"\1", where)
+    if "/" in where or ":" in where or where.replace(".", "").isdigit():
         try:
-            ipaddress.ip_network(entry)
+            return ipaddress.ip_network(where), port
         except ValueError as error:
             raise Refused(f"{error}. Enter networks such as '10.1.0.0/16'.") from None
-    elif not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9])?", entry):
+    if not re.fullmatch(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9])?\.?", where):
         raise Refused(f"{entry!r} is neither a network nor a host name.")
+    return where.rstrip("."), port
+
+
+def _network(entry: str) -> str:
+    read_entry(entry)
     return entry.lower()
+
+
+#: What ``LMS_ALLOWED_NETWORKS`` holds, and what ``@lms.egress_policy`` returns.
+NETWORKS = _each(_network, "networks or host names, such as ['10.1.0.0/16', 'lms.intranet:8443']")
+
+
+def _ancestor(source: str) -> str:
+    """A source of CSP's ``frame-ancestors``; the two words with or without their quotes."""
+    word = source.strip("'").lower()
+    if word in ("self", "none"):
+        return f"'{word}'"
+    if not re.fullmatch(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:([0-9]{1,5}|\*))?", word):
+        raise Refused("Enter 'self', 'none' or origins, such as 'https://portal.example'.")
+    return word
 
 
 def _key(check: Check[Any], about: str, default: Any = None, *, is_secret: bool = False) -> Any:
@@ -132,10 +163,23 @@ class Settings:
         "lms",
     )
     bind_key: str | None = _key(_text, "Flask-SQLAlchemy bind key of the tables.", None)
-    allowed_networks: tuple[str, ...] = _key(
-        _each(_network, "networks or host names, such as ['10.1.0.0/16', 'lms.intranet']"),
-        "Private networks and hosts that may be called, for LMSs inside them.",
+    frame_ancestors: tuple[str, ...] = _key(
+        _each(_ancestor, "origins, such as ['self', 'https://portal.example']"),
+        "Which sites may show the pages in a frame, when the host's own "
+        "Content-Security-Policy doesn't say it. Default: the host's own site.",
         (),
+    )
+    allowed_networks: tuple[str, ...] = _key(
+        NETWORKS,
+        "Private networks and hosts that may be called, for self-hosted LMSs: `network`, "
+        "`network:port`, `host` or `host:port`. `@lms.egress_policy` replaces it for one "
+        "organization.",
+        (),
+    )
+    show_private_answers: bool = _key(
+        flag,
+        "Show what LMSs at private addresses say when they refuse something; else only the status.",
+        False,
     )
     allow_http: bool = _key(flag, "Accept unencrypted `http://` addresses of LMSs.", False)
     proxy_url: str | None = _key(_url, "HTTP proxy through which LMSs are called.", None)
@@ -166,9 +210,19 @@ class Settings:
     batch_bytes: int = _key(
         whole(1_000, 10_000_000), "Maximum size of a request, in bytes.", 512_000
     )
+    max_configurations: int = _key(
+        whole(1, 10_000), "How many LMS configurations an organization may have.", 50
+    )
+    max_attached: int = _key(
+        whole(1, 1_000), "How many LMS configurations may be attached to one objective.", 10
+    )
     retention_days: int = _key(
         whole(1, 3650), "How many days deliveries are kept after they were sent.", 90
     )
+    undelivered_retention_days: int = _key(
+        whole(1, 3650), "How many days what was rejected, not sent or cancelled is kept.", 365
+    )
+    audit_retention_days: int = _key(whole(1, 3650), "How many days the history is kept.", 1095)
     content_retention_days: int = _key(
         whole(1, 3650), "How many days their statements and the LMS's answers are kept.", 30
     )

@@ -17,7 +17,7 @@ A host's test from end to end::
     'http://adlnet.gov/expapi/verbs/passed'
 
 The app must allow what is refused in production: ``LMS_ALLOW_HTTP = True`` and
-``LMS_ALLOWED_NETWORKS = ["127.0.0.0/8"]``; :data:`CONFIG` has both. How an LMS that is out of order
+``LMS_ALLOWED_NETWORKS = ["127.0.0.0/8"]``; :data:`CONFIG` has them. How an LMS that is out of order
 looks to the host is tested with the switches::
 
     >>> with FakeLRS() as lrs:
@@ -53,7 +53,11 @@ if TYPE_CHECKING:
 __all__ = ["CONFIG", "BurstReport", "FakeAnswer", "FakeLRS", "ReceivedRequest", "deliver"]
 
 #: What a test's app needs besides its own configuration.
-CONFIG: Mapping[str, Any] = {"LMS_ALLOW_HTTP": True, "LMS_ALLOWED_NETWORKS": ["127.0.0.0/8"]}
+CONFIG: Mapping[str, Any] = {
+    "LMS_ALLOW_HTTP": True,
+    "LMS_ALLOWED_NETWORKS": ["127.0.0.0/8"],
+    "LMS_SHOW_PRIVATE_ANSWERS": True,
+}
 
 _VERSION = "1.0.3"
 _RECEIVED_KEPT = 1000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from .errors import InvalidValue
 T = TypeVar("T")
 
 _LONGEST_DURATION_MS = 10 * 365 * 24 * 3600 * 1000
+
+MOST_EXTENSION_BYTES = 20_000
 
 StepOutcome = Literal["succeeded", "failed", "not_reached"]
 _OUTCOMES = typing.get_args(StepOutcome)
@@ -77,6 +81,13 @@ def _iri(value: object) -> str:
     return value
 
 
+def _web(value: object) -> str:
+    """An IRI that LMSs show as a link: never one that runs or holds something itself."""
+    if not is_absolute_iri(value) or not re.match(r"https?://", str(value), re.IGNORECASE):
+        raise Refused("must be an absolute http(s) URL without spaces")
+    return str(value)
+
+
 def _instance(kind: type[T]) -> Check[T]:
     def check(value: object) -> T:
         if not isinstance(value, kind):
@@ -105,7 +116,10 @@ def _extensions(value: object) -> dict[str, Any]:
             raise Refused("must have absolute IRIs as keys")
         if not is_json(item):
             raise Refused("must have JSON values (no NaN, no other types)")
-    return {iri: plain(item) for iri, item in value.items()}
+    taken = {iri: plain(item) for iri, item in value.items()}
+    if len(json.dumps(taken, ensure_ascii=False).encode()) > MOST_EXTENSION_BYTES:
+        raise Refused("must be at most 20 kB as JSON")
+    return taken
 
 
 def _needed(value: object) -> str:
@@ -220,7 +234,7 @@ class Objective(Checked):
             id=identifier,
             name=_needed,
             description=optional(lambda value: _line(value, 2000)),
-            url=optional(_iri),
+            url=optional(_web),
             language=language,
             enabled=flag,
             activity_id=optional(_iri),
@@ -239,7 +253,7 @@ class Participant(Checked):
     :param email: a plain address, such as ``jane.doe@example.com``.
     :param name: as people know them.
     :param account_name: the learner's name in ``account_home_page``; both or neither.
-    :param account_home_page: absolute IRI of the system in which ``account_name`` is unique.
+    :param account_home_page: http(s) URL of the system in which ``account_name`` is unique.
     """
 
     id: str
@@ -253,7 +267,7 @@ class Participant(Checked):
             id=identifier,
             email=_address,
             name=_name,
-            account_home_page=optional(_iri),
+            account_home_page=optional(_web),
             account_name=_name,
         )
         if (self.account_home_page is None) != (self.account_name is None):

@@ -30,7 +30,8 @@ status.py
 delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py delivery/retention.py
 delivery/streams.py
 services/steps.py services/attachments.py services/connection_test.py services/configurations.py
-services/objectives.py services/deliveries.py services/tasks.py services/overview.py
+services/objectives.py services/participants.py services/deliveries.py services/tasks.py
+services/overview.py
 services/organization.py delivery/ticker.py delivery/worker.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
 admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
@@ -180,6 +181,7 @@ def test_broad_excepts_are_at_the_borders_only(path):
         "services/connection_test.py", "services/tasks.py",
         "delivery/wake.py", "delivery/ticker.py", "delivery/worker.py", "delivery/deliver.py",
         "delivery/streams.py",
+        "transport/http.py",  # what passes through it shows its variables
     }  # fmt: skip
     broad = [
         f"line {node.lineno}"

@@ -27,6 +27,7 @@ def transport(**settings: Any) -> Transport:
     given = {
         "allow_http": True,
         "allowed_networks": ("127.0.0.0/8", "localhost"),
+        "show_private_answers": True,
         "connect_timeout_seconds": 1.0,
         "read_timeout_seconds": 0.3,
         "total_timeout_seconds": 1.2,

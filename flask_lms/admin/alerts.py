@@ -8,6 +8,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..alerts import sending, texts, unsubscribe
+from ..errors import NotFound
 from ..i18n import N_, gettext, ngettext
 from ..services.configurations import Configurations
 from ..services.overview import Mails
@@ -68,20 +69,30 @@ def page(configuration_id: uuid.UUID) -> ResponseReturnValue:
 
 def mute(token: str) -> ResponseReturnValue:
     """The link "Stop these mails": ask; then mute, or take it back. No sign-in, as the signed token
-    says who asks for what.
+    says who asks for what. Whom it no longer concerns learns nothing.
     """
     state = pages.state()
-    configuration_id, email = unsubscribe.read(state, token)
     service = Configurations(state)
-    configuration = service.get(configuration_id)
-    if request.method == "POST":
-        change = service.unmute if request.form.get("act") == "unmute" else service.mute
-        configuration = change(configuration_id, email, by=email)
-    response = pages.render(
-        "mute.html",
-        name=configuration.name,
-        email=email,
-        is_muted=configuration.is_muted(email),
-    )
+    link = unsubscribe.read(state, token, pages.now())
+    try:
+        configuration = None if link.is_expired else service.get(link.configuration_id)
+    except NotFound:
+        configuration = None
+    if configuration is None or not configuration.is_contact(link.email):
+        response = pages.message(
+            gettext("This link has no effect any more"),
+            gettext("There are no mails to stop. A newer mail has a link of its own."),
+            status=200,
+        )
+    else:
+        if request.method == "POST":
+            change = service.unmute if request.form.get("act") == "unmute" else service.mute
+            configuration = change(configuration.id, link.email, by=link.email)
+        response = pages.render(
+            "mute.html",
+            name=configuration.name,
+            email=link.email,
+            is_muted=configuration.is_muted(link.email),
+        )
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

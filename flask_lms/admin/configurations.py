@@ -11,11 +11,11 @@ from flask.typing import ResponseReturnValue
 from ..alerts import sending
 from ..database.models import Status
 from ..errors import InvalidConfiguration
-from ..i18n import N_, gettext, ngettext, translate
+from ..i18n import N_, gettext, ngettext
 from ..services.overview import Overview
 from ..services.overview import health as health_of
 from . import charts, pages, wording
-from .forms import ActForm
+from .forms import ActForm, told
 
 #: The status filter of the list: what the service knows, and its words.
 _STATUSES = (
@@ -197,8 +197,7 @@ def restore(configuration_id: uuid.UUID) -> ResponseReturnValue:
     try:
         name = pages.configurations().restore(configuration_id, pages.administrator()).name
     except InvalidConfiguration as error:
-        sentences = [translate(one) for several in error.errors.values() for one in several]
-        pages.notice(" ".join(sentences), "bad")
+        pages.notice(told(error), "bad")
         return pages.go("history", action="deleted")
     pages.notice(gettext("“%(name)s” is back.", name=name))
     return pages.go("overview", configuration_id=configuration_id)

@@ -36,6 +36,12 @@ def basics() -> ResponseReturnValue:
     if request.method == "GET":
         first.contact_emails.data = pages.administrator().email or ""
         first.language.data = language() if language() in dict(first.language.choices) else "en"
+        full = Errors()
+        configurations.check_quota(state, pages.organization_id(), full)
+        try:
+            full.check()
+        except InvalidConfiguration as error:
+            show_errors(error, first)
         return _show_basics(first)
     connector = state.registry.get(first.type.data or "")
     second = None
@@ -50,6 +56,7 @@ def basics() -> ResponseReturnValue:
     configurations.connector_of(state, first.type.data or "", errors)
     if name:
         configurations.check_name_is_free(state, pages.organization_id(), name, None, errors)
+    configurations.check_quota(state, pages.organization_id(), errors)
     try:
         errors.check()
     except InvalidConfiguration as error:

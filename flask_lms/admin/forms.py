@@ -23,6 +23,7 @@ from wtforms.validators import Optional
 
 from ..connectors.base import Connector, Field
 from ..connectors.registry import Registry
+from ..encryption import Secret
 from ..errors import InvalidConfiguration
 from ..i18n import N_, available, gettext, translate
 
@@ -126,7 +127,11 @@ def typed(form: FlaskForm) -> dict[str, Any]:
     """What was typed into a connector's form."""
     return {
         # Letters where a number belongs go on as they are: the connector says it in its own words.
-        field.short_name: field.raw_data[0] if field.process_errors else field.data
+        field.short_name: field.raw_data[0]
+        if field.process_errors
+        else Secret(field.data or "")
+        if isinstance(field, PasswordField)
+        else field.data
         for field in form
         if not isinstance(field, CSRFTokenField)
     }
@@ -150,6 +155,12 @@ def show_errors(error: InvalidConfiguration, *forms: FlaskForm) -> None:
         form = next((one for one in forms if name in one), None)
         target = form[name] if form is not None else next(iter(forms[0]))
         target.errors = [*target.errors, *(translate(sentence) for sentence in sentences)]
+
+
+def told(error: InvalidConfiguration, most: int = 3) -> str:
+    """The sentences of an error that belongs to no form, in the reader's language."""
+    sentences = [translate(one) for several in error.errors.values() for one in several]
+    return " ".join(sentences[:most])
 
 
 def take_post(form: FlaskForm) -> bool:

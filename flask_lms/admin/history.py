@@ -41,6 +41,7 @@ ACTIONS = {
     "backfilled": N_("Past results sent"),
     "muted": N_("Alerts stopped for an address"),
     "unmuted": N_("Alerts resumed for an address"),
+    "participant_forgotten": N_("Participant forgotten"),
     "rekeyed": N_("Secrets encrypted anew"),
     "test_alert_sent": N_("Test alert sent"),
 }

@@ -10,11 +10,11 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..database.models import DeliveryState
-from ..errors import NotFound
+from ..errors import InvalidConfiguration, NotFound
 from ..i18n import date, gettext, ngettext
 from ..services.steps import MOST_AT_ONCE
 from . import pages, tasks, wording
-from .forms import ActForm
+from .forms import ActForm, told
 from .pages import clean_text
 
 _LIMIT = 50
@@ -74,19 +74,24 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
                 "attach", {"ids": chosen}, configuration_id=configuration_id, total=len(chosen)
             )
         if chosen:
-            count = service.attach_many(configuration_id, chosen, pages.administrator())
-            if not count:  # attached already; if there is no such objective, this is a 404
-                service.attach(configuration_id, chosen[0], pages.administrator())
-            if _since_posted() is not None:
-                return pages.go_on_posting("backfill", configuration_id=configuration_id)
-            text = ngettext(
-                "%(n)s objective attached. Its results are sent from now on.",
-                "%(n)s objectives attached. Their results are sent from now on.",
-                count,
-            )
-            pages.notice(text if count else gettext("They are attached already."))
-            return pages.go("attach", configuration_id=configuration_id, show="attached")
-        problem = gettext("Choose at least one objective.")
+            try:
+                count = service.attach_many(configuration_id, chosen, pages.administrator())
+                if not count:  # attached already; if there is no such objective, this is a 404
+                    service.attach(configuration_id, chosen[0], pages.administrator())
+            except InvalidConfiguration as error:
+                problem = told(error)
+            else:
+                if _since_posted() is not None:
+                    return pages.go_on_posting("backfill", configuration_id=configuration_id)
+                text = ngettext(
+                    "%(n)s objective attached. Its results are sent from now on.",
+                    "%(n)s objectives attached. Their results are sent from now on.",
+                    count,
+                )
+                pages.notice(text if count else gettext("They are attached already."))
+                return pages.go("attach", configuration_id=configuration_id, show="attached")
+        else:
+            problem = gettext("Choose at least one objective.")
     search = clean_text(request.args.get("q"), 100)
     is_attached = request.args.get("show") == "attached"
     offset = pages.page_number("offset")
@@ -263,15 +268,20 @@ def one(objective_id: str) -> ResponseReturnValue:
     problem = None
     if request.method == "POST" and form.validate_on_submit():
         if chosen := request.form.get("configuration_id"):
-            link = service.attach(chosen, objective_id, pages.administrator())
-            if _since_posted() is not None:
-                return pages.go_on_posting("backfill", configuration_id=link.configuration_id)
-            name = service.get(link.configuration_id).name
-            pages.notice(
-                gettext("“%(name)s” is attached. Results are sent from now on.", name=name)
-            )
-            return pages.go("objective", objective_id=objective_id)
-        problem = gettext("Choose an LMS configuration.")
+            try:
+                link = service.attach(chosen, objective_id, pages.administrator())
+            except InvalidConfiguration as error:
+                problem = told(error)
+            else:
+                if _since_posted() is not None:
+                    return pages.go_on_posting("backfill", configuration_id=link.configuration_id)
+                name = service.get(link.configuration_id).name
+                pages.notice(
+                    gettext("“%(name)s” is attached. Results are sent from now on.", name=name)
+                )
+                return pages.go("objective", objective_id=objective_id)
+        else:
+            problem = gettext("Choose an LMS configuration.")
     everything = service.list()
     attached = {link.configuration_id for link in row.links}
     asked = request.args.get("preview", "")

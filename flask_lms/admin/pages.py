@@ -14,6 +14,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, ParamSpec, cast
 
 from flask import (
+    Flask,
     Response,
     current_app,
     g,
@@ -211,6 +212,28 @@ def stream(template: str, pieces: Iterator[str], **values: Any) -> Response:
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it all until the end
     response.response = stream_with_context(parts())
     return response
+
+
+def forbid_frames(app: Flask, response: Response) -> None:
+    """Say who may show a page in a frame, where neither the host's policy nor its older header
+    does. Told when a response is finished, as hosts set theirs after ours; a policy beside
+    another takes nothing away from it.
+    """
+    if not request.endpoint or not request.endpoint.startswith("lms."):
+        return
+    policies = response.headers.getlist("Content-Security-Policy")
+    own = state().settings.frame_ancestors
+    if request.endpoint in _SIGNED:
+        ancestors = "'none'"
+    elif any("frame-ancestors" in policy.lower() for policy in policies):
+        return
+    elif own:
+        ancestors = " ".join(own)
+    elif response.headers.get("X-Frame-Options", "").strip().upper() == "DENY":
+        return
+    else:
+        ancestors = "'self'"
+    response.headers.add("Content-Security-Policy", f"frame-ancestors {ancestors}")
 
 
 def message(title: str, text: str, *, status: int) -> Response:

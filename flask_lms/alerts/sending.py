@@ -470,7 +470,7 @@ def _message(state: AppState, mail: Mail) -> AlertMessage:
         headers["In-Reply-To"] = references[-1]
         headers["References"] = " ".join(references)
     if mail.configuration_id is not None:
-        url = unsubscribe.url(state, mail.configuration_id, mail.recipient)
+        url = unsubscribe.url(state, mail.configuration_id, mail.recipient, mail.created_at)
         headers["List-Unsubscribe"] = f"<{url}>"
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message = AlertMessage(

@@ -578,7 +578,9 @@ def compose(state: AppState, mail: Mail) -> Composed:
         body = _BODIES[Kind(mail.kind)](facts)
         stop_url = None
         if mail.configuration_id is not None:
-            stop_url = unsubscribe.url(state, mail.configuration_id, mail.recipient)
+            stop_url = unsubscribe.url(
+                state, mail.configuration_id, mail.recipient, mail.created_at
+            )
         context = {
             "mail": body,
             "subject": mail.subject,

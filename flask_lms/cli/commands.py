@@ -17,7 +17,7 @@ from ..database.models import DeliveryState, Task
 from ..delivery import retention
 from ..delivery.worker import run
 from ..errors import InvalidConfiguration, LMSError
-from ..services import tasks
+from ..services import participants, tasks
 from ..services.configurations import Configurations
 from ..services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, asked_of
 from ..services.objectives import Objectives
@@ -398,6 +398,33 @@ def purge(yes: bool, as_json: bool) -> None:
         )
 
 
+@click.argument("organization")
+@click.argument("participant")
+@yes_option
+@json_option
+def forget_participant(organization: str, participant: str, yes: bool, as_json: bool) -> None:
+    """Erase a participant of an organization, by the ids that the host gave them."""
+    if not yes:
+        click.confirm("This can't be undone. Continue?", abort=True, err=True)
+    done = participants.forget(current_state(), organization, participant, OPERATOR)
+    if as_json:
+        echo_json(asdict(done))
+        return
+    click.echo(
+        f"Erased from {count(done.deliveries, 'delivery', 'deliveries')}; "
+        f"{done.cancelled} of them waited and were cancelled."
+    )
+    for name in done.copies:
+        click.echo(f"“{name}” may hold copies: ask for their erasure there.")
+
+
+@click.argument("organization")
+@click.argument("participant")
+def export_participant(organization: str, participant: str) -> None:
+    """Print all that is kept of a participant of an organization, as JSON."""
+    echo_json(participants.export(current_state(), organization, participant))
+
+
 @json_option
 def rekey_secrets(as_json: bool) -> None:
     """Encrypt all stored secrets with the newest key; can be stopped and run again."""
@@ -437,6 +464,8 @@ def make_cli() -> AppGroup:
         ("backfill", backfill),
         ("purge", purge),
         ("rekey", rekey_secrets),
+        ("forget-participant", forget_participant),
+        ("export-participant", export_participant),
     ):
         group.command(name)(_told(command))
     return group

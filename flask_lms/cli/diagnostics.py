@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import ipaddress
 import smtplib
 import socket
 import time
@@ -26,7 +25,7 @@ from ..database.models import Base, Configuration, Worker
 from ..database.types import UTC
 from ..errors import SecretUnreadable
 from ..services.overview import WORKER_MISSING_AFTER, Overview
-from ..settings import Settings
+from ..settings import Settings, read_entry
 
 
 class Level(str, enum.Enum):
@@ -367,10 +366,9 @@ def weak_setups(settings: Settings, config: Mapping[str, Any], mail: Any) -> Ite
             "Remove LMS_ALLOW_HTTP unless every LMS is inside your own network.",
         )
     for entry in settings.allowed_networks:
-        try:
-            network = ipaddress.ip_network(entry)
-        except ValueError:
-            continue  # a host's name
+        network, _ = read_entry(entry)
+        if isinstance(network, str):
+            continue
         if network.prefixlen < _WIDE_PREFIX[network.version]:
             yield warning(
                 "LMS_ALLOWED_NETWORKS",

@@ -13,6 +13,7 @@ from ..app_state import AppState
 from ..audit import By, change
 from ..database.models import Configuration
 from ..database.types import by_id, update
+from ..encryption import binding
 from ..errors import SecretUnreadable
 
 
@@ -37,7 +38,8 @@ def rekey(
     on_progress: Callable[[int, int], None] | None = None,
     by: By = None,
 ) -> RekeyReport:
-    """Encrypt all secrets with the newest key, those of deleted configurations too.
+    """Encrypt all secrets with the newest key, those of deleted configurations too, and bind those
+    of before to their configuration and its address.
 
     Each batch is committed, and what is under the newest key is left alone, so it can be stopped
     and run again at any time, also beside running workers and pages. Each organization finds in its
@@ -58,17 +60,21 @@ def rekey(
         Configuration.name,
         Configuration.organization_id,
         Configuration.secrets,
+        Configuration.type,
+        Configuration.settings,
     ]
     query = sa.select(*columns).where(has_secret)
     try:
         for rows in by_id(session, query, Configuration.id, batch):
             here = Counter[str]()
-            for id, name, organization_id, token, _ in rows:
+            for id, name, organization_id, token, type, settings, _ in rows:
                 if token is None or state.encryption.is_current(token):
                     already += 1
                     continue
+                connector = state.registry.get(type)
+                bound_to = binding(id, connector.origin(settings)) if connector else ""
                 try:
-                    rotated = state.encryption.rotate(token)
+                    rotated = state.encryption.rotate(token, bound_to)
                 except SecretUnreadable:
                     unreadable.append(f"{name} ({organization_id})")
                     continue

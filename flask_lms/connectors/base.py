@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import hashlib
 import json
 import re
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 from .. import checks
 from ..checks import Errors, Refused
 from ..database.models import Status
+from ..encryption import Secret
 from ..i18n import N_, Words, gettext
 from ..transport import Transport
 from ..transport.faults import Unreachable
@@ -257,8 +259,20 @@ class Cleaned:
     """
 
     settings: Mapping[str, Any]
-    secrets: Mapping[str, str] = field(repr=False)
+    secrets: Mapping[str, Secret] = field(repr=False)
     hints: Sequence[str] = ()
+
+
+def hidden(values: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """The values, with those of these names as secrets."""
+    return {
+        name: Secret(value) if name in names and isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+def _spaces_removed(field: Field) -> Words:
+    return Words("Spaces around “%(field)s” were removed.", field=Words(field.label))
 
 
 class StageState(str, enum.Enum):
@@ -476,7 +490,7 @@ class Connector(ABC):
         errors = Errors()
         hints: list[str] = []
         settings: dict[str, Any] = {}
-        secrets: dict[str, str] = {}
+        secrets: dict[str, Secret] = {}
         names = [one.name for one in self.fields]
         for name in values:
             near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.75)
@@ -484,10 +498,20 @@ class Connector(ABC):
                 errors.add(
                     str(name), Words("There is no such setting. Is it %(name)s?", name=near[0])
                 )
+        values = hidden(values, self.secret_fields)
         for one in self.fields:
             given = values.get(one.name)
             try:
-                value = one.clean(given, may_be_empty=one.is_secret and has_secrets)
+                if one.is_secret:
+                    cleaned = (given or Secret("")).checked(
+                        functools.partial(one.clean, may_be_empty=has_secrets)
+                    )
+                    if cleaned:
+                        secrets[one.name] = cleaned
+                        if cleaned != given:
+                            hints.append(_spaces_removed(one))
+                    continue
+                value = one.clean(given)
                 if one.kind == "url" and value and value.startswith("http:"):
                     if not allow_http:
                         raise Refused(
@@ -499,15 +523,10 @@ class Connector(ABC):
             except Refused as refused:
                 errors.add(one.name, *refused.sentences)
                 continue
-            if not one.is_secret:
-                settings[one.name] = value
-            elif value:
-                secrets[one.name] = value
+            settings[one.name] = value
             if isinstance(given, str) and one.kind != "long_text":
                 if given != given.strip() and given.strip():
-                    hints.append(
-                        Words("Spaces around “%(field)s” were removed.", field=Words(one.label))
-                    )
+                    hints.append(_spaces_removed(one))
                 hints.extend(one.notes(given) if one.notes else ())
         errors.check()
         return Cleaned(settings=settings, secrets=secrets, hints=hints)
@@ -585,7 +604,7 @@ class Connector(ABC):
         self,
         statements: Sequence[Statement],
         settings: Mapping[str, Any],
-        secrets: Mapping[str, str],
+        secrets: Mapping[str, Secret],
         transport: Transport,
     ) -> Answer:
         """Send them in one request and read the answer.
@@ -614,7 +633,7 @@ class Connector(ABC):
         self,
         statement: Statement,
         settings: Mapping[str, Any],
-        secrets: Mapping[str, str],
+        secrets: Mapping[str, Secret],
         transport: Transport,
     ) -> Stored | Answer:
         """After ``Verdict.CONFLICT``: what the LMS has under this id.
@@ -625,7 +644,7 @@ class Connector(ABC):
         return Stored.UNREADABLE
 
     def test(
-        self, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
+        self, settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
     ) -> Iterator[Stage | TestReport]:
         """Test the connection, leaving nothing behind: each stage as it ends, then the report.
 
@@ -659,7 +678,7 @@ class Connector(ABC):
     def send_sample(
         self,
         settings: Mapping[str, Any],
-        secrets: Mapping[str, str],
+        secrets: Mapping[str, Secret],
         transport: Transport,
         context: BuildContext,
     ) -> TestReport:

@@ -142,6 +142,13 @@ class Configuration(Base):
         """Whether an administrator paused it: results wait until it is resumed."""
         return self.paused_at is not None
 
+    def is_contact(self, address: str) -> bool:
+        """Whether this address is told of trouble with it, unless it is muted.
+
+        :param address: in any case.
+        """
+        return address.casefold() in {contact.casefold() for contact in self.contact_emails or ()}
+
     def is_muted(self, address: str) -> bool:
         """Whether this address asked not to be mailed about it.
 

@@ -25,7 +25,9 @@ from rq.timeouts import BaseTimeoutException
 from ..app_state import AppState
 from ..connectors.base import Answer, Connector, Statement, Stored, Verdict
 from ..database.models import Configuration, Delivery, DeliveryState
+from ..encryption import Secret, binding
 from ..errors import SecretUnreadable
+from ..transport import Transport
 from . import decide, lease
 from .decide import Pace, compared, plan
 from .settle import Request, Settled, may_be_stored, settle
@@ -61,6 +63,7 @@ class DeliverReport:
 class Load:
     """The rows of one request and what is needed to send them; nothing of a session.
 
+    :param transport: the way out for its organization; None: the host couldn't say which it is.
     :param number: counts the walk's requests.
     :param version: of the configuration, when its settings were read.
     :param has_more: there is probably enough for another request.
@@ -71,7 +74,8 @@ class Load:
     type: str
     settings: Mapping[str, Any]
     connector: Connector | None
-    secrets: dict[str, str] | None = field(repr=False)
+    secrets: Mapping[str, Secret] | None = field(repr=False)
+    transport: Transport | None
     rows: Sequence[Any]
     statements: Sequence[Statement] = field(repr=False)
     number: int
@@ -296,15 +300,26 @@ class Deliverer:
             left = set(range(len(found))) - set(chosen)
             walk.again.appendleft([found[index] for index in sorted(left)])
         try:
-            secrets = state.encryption.decrypt(configuration.secrets)
+            bound_to = None
+            if connector is not None:
+                bound_to = binding(configuration.id, connector.origin(settings))
+            secrets = state.encryption.decrypt(configuration.secrets, bound_to)
         except SecretUnreadable:
             secrets = None
+        transport: Transport | None
+        try:
+            transport = state.transport_for(configuration.organization_id)
+        except Exception:  # a callback of the host: nothing is called then, and nothing stops
+            _log.exception("@lms.egress_policy failed; what is due waits")
+            session.rollback()
+            transport = None
         load = Load(
             configuration_id=walk.configuration_id,
             type=configuration.type,
             settings=settings,
             connector=connector,
             secrets=secrets,
+            transport=transport,
             rows=[found[index] for index in chosen],
             statements=[_statement(found[index]) for index in chosen],
             number=walk.requests + 1,
@@ -354,10 +369,11 @@ class Deliverer:
             # After a conflict on one: the same is stored already, or another one, or none.
             assert load.connector is not None
             assert load.secrets is not None
+            assert load.transport is not None
             stored: Stored | Answer
             try:
                 stored = load.connector.compare(
-                    load.statements[0], load.settings, load.secrets, self.state.transport
+                    load.statements[0], load.settings, load.secrets, load.transport
                 )
             except BaseTimeoutException:  # of RQ, for the whole job: it says nothing of the LMS
                 raise
@@ -416,7 +432,10 @@ class Deliverer:
             return Answer(verdict=Verdict.FAILED, cause="unknown_type", facts=facts)
         if load.secrets is None:
             return Answer(verdict=Verdict.FAILED, cause="secret_unreadable")
-        transport = self.state.transport
+        transport = load.transport
+        if transport is None:
+            facts = {"type": load.type}
+            return Answer(verdict=Verdict.FAILED, cause="connector_failed", facts=facts)
         if not load.is_patient:
             transport = transport.within(*_SHORT_SECONDS)
         try:

@@ -1,4 +1,4 @@
-"""Forgetting what is done. What isn't delivered, or cancelled by a person, is never forgotten.
+"""Forgetting what is done. What waits is never forgotten.
 
 Of what an LMS has, or may have, the skeleton stays: id, kind, revision and result. A correction,
 however late, takes back what was sent.
@@ -17,6 +17,7 @@ from ..app_state import AppState
 from ..database.models import (
     SKELETON,
     Attempt,
+    Audit,
     Base,
     Configuration,
     Delivery,
@@ -31,6 +32,7 @@ _CHUNK = 1000
 #: A deleted configuration can be restored for so long.
 DELETED_DAYS = 30
 _DONE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+_UNDELIVERED = (DeliveryState.NOT_SENT, DeliveryState.REJECTED, DeliveryState.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +50,16 @@ class Purged:
     incidents: int
     mails: int
     cancelled: int
+    audits: int = 0
 
 
 def purge(
     state: AppState, now: datetime, on_progress: Callable[[int], None] | None = None
 ) -> Purged:
-    """Forget what ``LMS_RETENTION_DAYS`` and ``LMS_CONTENT_RETENTION_DAYS`` say; commits in chunks.
+    """Forget what the keys ``LMS_…RETENTION_DAYS`` say; commits in chunks.
+
+    Rows of forgotten participants stay: they tell of nobody, and keep what is handed in once more
+    from being recorded again.
 
     :param now: aware UTC.
     :param on_progress: called with the rows of each chunk.
@@ -106,11 +112,16 @@ def purge(
         Delivery,
         report,
     )
-    is_old = sa.and_(Delivery.state.in_(_DONE), Delivery.settled_at < old)
+    old_undelivered = now - timedelta(days=state.settings.undelivered_retention_days)
+    names_nobody = Delivery.participant_id.like("forgotten-%")
+    may_be_there = sa.and_(Delivery.state == DeliveryState.CANCELLED, Delivery.attempts > 0)
     deliveries = _in_chunks(
         state,
         sa.select(Delivery.id).where(
-            is_old, Delivery.state == DeliveryState.CANCELLED, Delivery.attempts == 0
+            Delivery.state.in_(_UNDELIVERED),
+            Delivery.settled_at < old_undelivered,
+            ~may_be_there,
+            ~names_nobody,
         ),
         sa.delete(Delivery),
         Delivery,
@@ -118,7 +129,13 @@ def purge(
     )
     deliveries += _in_chunks(
         state,
-        sa.select(Delivery.id).where(is_old),
+        sa.select(Delivery.id).where(
+            sa.or_(
+                sa.and_(Delivery.state == DeliveryState.DELIVERED, Delivery.settled_at < old),
+                sa.and_(may_be_there, Delivery.settled_at < old_undelivered),
+            ),
+            ~names_nobody,
+        ),
         sa.update(Delivery).values(
             participant_id=SKELETON,
             participant_name=None,
@@ -132,6 +149,15 @@ def purge(
             settled_by=None,
         ),
         Delivery,
+        report,
+    )
+    audits = _in_chunks(
+        state,
+        sa.select(Audit.id).where(
+            Audit.at < now - timedelta(days=state.settings.audit_retention_days)
+        ),
+        sa.delete(Audit),
+        Audit,
         report,
     )
     attempts = _in_chunks(
@@ -165,6 +191,7 @@ def purge(
         incidents=incidents,
         mails=mails,
         cancelled=cancelled,
+        audits=audits,
     )
 
 

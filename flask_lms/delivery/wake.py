@@ -18,8 +18,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.timeouts import BaseTimeoutException
+from sqlalchemy.exc import StatementError
 
 from ..errors import LMSError
 
@@ -133,6 +136,10 @@ class ForgedJob(LMSError):
     """Redis holds a job that this extension didn't put there; it was not run."""
 
 
+class FailedJob(LMSError):
+    """A job failed; what RQ may know of it."""
+
+
 def make_job_class(app: Flask, deliver: Callable[[uuid.UUID], object]) -> type[Job]:
     """An RQ job class that runs only ``deliver``, in this app's context.
 
@@ -178,7 +185,17 @@ def make_job_class(app: Flask, deliver: Callable[[uuid.UUID], object]) -> type[J
             """Nothing: the one door to the network is ``transport``."""
 
         def perform(self) -> Any:
-            with app.app_context():
-                return super().perform()
+            try:
+                with app.app_context():
+                    return super().perform()
+            except (ForgedJob, BaseTimeoutException, StopRequested):
+                raise
+            except Exception as error:
+                if isinstance(error, StatementError):
+                    error.hide_parameters = True
+                _log.exception("a job failed; what is due is delivered later")
+                fault = FailedJob(f"{type(error).__name__}: see the worker's log")
+            # RQ keeps the trace in Redis, where no name of a learner may be.
+            raise fault
 
     return LMSJob

@@ -32,6 +32,8 @@ from . import after_commit
 
 #: Reason of a row that stands for a result which another transaction is recording (see ``_write``).
 PARKED = "recording"
+#: What one result may take in the outbox of one configuration.
+MOST_BYTES = 100_000
 #: How long MariaDB is asked again for a lock before a result is parked.
 _TRIES, _TRY_SECONDS = 6, 0.02
 #: Advisory locks of one organization; two results that share one may park each other.
@@ -87,6 +89,8 @@ class _Targets:
     sent: dict[tuple[uuid.UUID, str], list[Sent]] = field(default_factory=dict)
     #: (organization, result id) that another open transaction is recording.
     held: set[tuple[str, str]] = field(default_factory=set)
+    #: (configuration, result id) of participants who were forgotten since.
+    forgotten: set[tuple[uuid.UUID, str]] = field(default_factory=set)
 
     def note(self, key: tuple[uuid.UUID, str], revision: int, *sent: Sent) -> None:
         self.revisions[key] = max(revision, self.revisions.get(key, -1))
@@ -109,7 +113,8 @@ def record(
         ``db.session``: the result is written there and commits and disappears with its
         transaction, which the host ends in any case.
     :param only: for this configuration alone (back-fill).
-    :raises InvalidValue: an objective doesn't exist; nothing was written.
+    :raises InvalidValue: an objective doesn't exist, or a result is too large; nothing was
+        written.
     """
     for result in results:
         if not isinstance(result, ObjectiveResult):
@@ -178,7 +183,8 @@ def record_parked(state: AppState, limit: int = 200) -> int:
             sa.delete(Delivery).where(Delivery.id == row.id, Delivery.reason == PARKED)
         )
         if taken.rowcount == 1:  # type: ignore[attr-defined]
-            _, ids, events = _write(state, session, [from_json(row.result)], row.configuration_id)
+            results = [from_json(row.result)]
+            _, ids, events = _write(state, session, results, row.configuration_id, is_checked=True)
             after_commit.add(session, state, ids, events)
         session.commit()
     return len(parked)
@@ -240,6 +246,8 @@ def _write(
     session: Session,
     results: Sequence[ObjectiveResult],
     only: uuid.UUID | None,
+    *,
+    is_checked: bool = False,
 ) -> tuple[Recorded, set[uuid.UUID], list[ResultRecorded]]:
     """Write the rows; whose configurations wait for a worker, and what to tell after the commit.
 
@@ -256,7 +264,8 @@ def _write(
             whole = _resolve(state, result) if attached else result
             for target in attached.values():
                 key = (target.id, result.id)
-                if result.revision <= targets.revisions.get(key, -1):
+                is_known = result.revision <= targets.revisions.get(key, -1)
+                if is_known or key in targets.forgotten:
                     duplicates += 1
                     continue
                 assert targets.now is not None
@@ -267,6 +276,9 @@ def _write(
                 )
                 targets.note(key, result.revision, *now_sent)
                 if of_one := _rows(target, whole, built, targets.now):
+                    if not is_checked and sum(map(_bytes_of, of_one)) > MOST_BYTES:
+                        rule = "must be at most 100 kB as statements: leave something out"
+                        raise InvalidValue("ObjectiveResult", whole, rule)
                     is_held = (whole.organization_id, whole.id) in targets.held
                     made.append((whole, [_parked(whole, of_one[0])] if is_held else of_one))
         rows = [row for _, of_one in made for row in of_one]
@@ -307,13 +319,18 @@ def _write(
 def _find_targets(
     state: AppState,
     session: Session,
-    results: Iterable[ObjectiveResult],
+    results: Sequence[ObjectiveResult],
     only: uuid.UUID | None,
 ) -> _Targets:
     keys = sorted({(result.organization_id, result.id) for result in results})
     is_postgresql = session.get_bind(sa.inspect(Delivery)).dialect.name == "postgresql"
     organizations = {result.organization_id for result in results}
     objectives = {_objective_id(result) for result in results}
+    hashed = {
+        digest: result.id
+        for result in results
+        for digest in state.encryption.digests(f"result {result.id}")
+    }
     query = (
         sa.select(
             ObjectiveLink.organization_id,
@@ -337,7 +354,7 @@ def _find_targets(
             sa.and_(
                 Delivery.configuration_id == Configuration.id,
                 Delivery.organization_id == ObjectiveLink.organization_id,
-                Delivery.result_id.in_([result.id for result in results]),
+                Delivery.result_id.in_([*(result.id for result in results), *hashed]),
             ),
         )
         .where(
@@ -358,7 +375,9 @@ def _find_targets(
         target = _Target(id=row.id, type=row.type, settings=row.settings)
         attached = found.by_objective.setdefault((row.organization_id, row.objective_id), {})
         attached[row.id] = target
-        if row.result_id is not None:
+        if row.result_id in hashed:
+            found.forgotten.add((row.id, hashed[row.result_id]))
+        elif row.result_id is not None:
             found.note((row.id, row.result_id), row.revision, *_sent(row))
     return found
 
@@ -482,6 +501,11 @@ def waiting(statement: Statement, now: datetime) -> dict[str, Any]:
         "settled_at": None,
         "settled_by": None,
     }
+
+
+def _bytes_of(row: Mapping[str, Any]) -> int:
+    """What a row keeps: its statement, or the result while it can't be sent."""
+    return len(json.dumps(row["result"])) if row["result"] else int(row["size"])
 
 
 def _parked(result: ObjectiveResult, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from sqlalchemy.orm import joinedload
 
 from ..app_state import AppState
 from ..audit import By, Change, change
+from ..checks import Errors
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import exactly, update
 from ..errors import NotFound
+from ..i18n import Words
 from .steps import STEP, TaskStep, Work
 
 #: Up to so many are looked up one by one; for more the host's list is walked.
@@ -30,6 +32,7 @@ def attach(
     """One link; the existing one when there is one.
 
     :raises NotFound: the organization has no such objective.
+    :raises InvalidConfiguration: field ``objective``: it has as many as it may have.
     """
     configuration_id = configuration.id
     found = _find(state, configuration_id, [objective_id]).get(objective_id)
@@ -37,6 +40,7 @@ def attach(
         return found
     if not _known(state, configuration.organization_id, [objective_id]):
         raise NotFound("There is no such objective.")
+    _check_quota(state, configuration.organization_id, [objective_id])
     _add(state, configuration, [objective_id], by)
     return _find(state, configuration_id, [objective_id])[objective_id]
 
@@ -44,12 +48,18 @@ def attach(
 def attach_many(
     state: AppState, configuration: Configuration, objective_ids: Sequence[str], by: By
 ) -> int:
-    """Links to all that the organization has; returns how many are new."""
+    """Links to all that the organization has; returns how many are new.
+
+    :raises InvalidConfiguration: field ``objective``: one has as many as it may have; nothing was
+        written.
+    """
     wanted = list(dict.fromkeys(str(objective_id) for objective_id in objective_ids))
     found = _find(state, configuration.id, wanted)
     missing = [objective_id for objective_id in wanted if objective_id not in found]
     known = _known(state, configuration.organization_id, missing)
-    return _add(state, configuration, [one for one in missing if one in known], by)
+    new = [one for one in missing if one in known]
+    _check_quota(state, configuration.organization_id, new)
+    return _add(state, configuration, new, by)
 
 
 def detach(
@@ -221,6 +231,26 @@ def _known(state: AppState, organization_id: str, objective_ids: Sequence[str]) 
         if not page.items or offset >= page.total:
             break
     return known
+
+
+def _check_quota(state: AppState, organization_id: str, objective_ids: Sequence[str]) -> None:
+    """Each result is sent once for each link, so there is a limit to what one result costs."""
+    most, errors = state.settings.max_attached, Errors()
+    for start in range(0, len(objective_ids), _WALK):
+        links = of_objectives(state, organization_id, objective_ids[start : start + _WALK])
+        for objective_id, found in links.items():
+            if len(found) >= most:
+                name = _named(state, organization_id, objective_id)
+                errors.add(
+                    "objective",
+                    Words(
+                        "%(most)s LMS configurations are attached to “%(name)s”, which is the "
+                        "limit. Detach one of them first.",
+                        most=most,
+                        name=name,
+                    ),
+                )
+    errors.check()
 
 
 def _named(state: AppState, organization_id: str, objective_id: str) -> str:

@@ -16,7 +16,7 @@ from .. import checks, status
 from ..app_state import AppState
 from ..audit import By, Change, as_id, change
 from ..checks import Errors, name_key, name_taken
-from ..connectors.base import Connector, Stage, TestReport
+from ..connectors.base import Connector, Stage, TestReport, hidden
 from ..database.models import (
     Audit,
     Configuration,
@@ -26,8 +26,9 @@ from ..database.models import (
     ObjectiveLink,
     Status,
 )
-from ..database.types import exactly, update
+from ..database.types import exactly, new_id, update
 from ..delivery import decide
+from ..encryption import Secret, binding
 from ..errors import EditConflict, InvalidConfiguration, NotFound, SecretUnreadable
 from ..i18n import Words
 from . import attachments, connection_test
@@ -55,6 +56,26 @@ def check_name_is_free(
     )
     if taken is not None:
         errors.add("name", name_taken(taken))
+
+
+def check_quota(state: AppState, organization_id: str, errors: Errors) -> None:
+    """An error of field ``name`` when the organization has as many as it may have."""
+    most = state.settings.max_configurations
+    count = state.session.scalar(
+        sa.select(sa.func.count()).where(
+            exactly(Configuration.organization_id, organization_id),
+            Configuration.deleted_at.is_(None),
+        )
+    )
+    if (count or 0) >= most:
+        errors.add(
+            "name",
+            Words(
+                "Your organization has %(most)s LMS configurations, which is the limit. Delete "
+                "one that is no longer used, or ask your platform's operator for more.",
+                most=most,
+            ),
+        )
 
 
 def _flush(made: Change, name: str) -> None:
@@ -203,6 +224,7 @@ class Configurations:
         emails = errors.take("contact_emails", checks.emails, contact_emails)
         tag = errors.take("language", checks.language, language)
         connector = connector_of(state, type, errors)
+        settings = self._hidden(type, settings)
         cleaned = None
         try:
             if connector is not None:
@@ -213,11 +235,13 @@ class Configurations:
             errors.add_all(error.errors)
         if clean_name is not None:
             check_name_is_free(state, owner, clean_name, None, errors)
+        check_quota(state, owner, errors)
         errors.check()
         assert clean_name is not None
         assert cleaned is not None
         with change(state, by) as made:
             configuration = Configuration(
+                id=new_id(),
                 organization_id=owner,
                 name=clean_name,
                 name_key=name_key(owner, clean_name),
@@ -271,6 +295,7 @@ class Configurations:
         """
         state, errors = self._state, Errors()
         configuration = self.get(configuration_id)
+        settings = self._hidden(configuration.type, settings)
         owner, read = configuration.organization_id, configuration.version
         if version is not None and version != read:
             raise self._conflict(configuration, version)
@@ -283,7 +308,7 @@ class Configurations:
             new["contact_emails"] = errors.take("contact_emails", checks.emails, contact_emails)
         if language is not None:
             new["language"] = errors.take("language", checks.language, language)
-        secrets: Mapping[str, str] = {}
+        secrets: Mapping[str, Secret] = {}
         if settings is not None:
             new["settings"], secrets = self._clean_again(configuration, settings, errors)
         errors.check()
@@ -366,7 +391,8 @@ class Configurations:
     def restore(self, configuration_id: uuid.UUID | str, by: By = None) -> Configuration:
         """Bring a deleted one back, with its objectives and waiting results.
 
-        :raises InvalidConfiguration: its name was taken meanwhile: rename the other one first.
+        :raises InvalidConfiguration: its name was taken meanwhile: rename the other one first; or
+            the organization has as many as it may have.
         """
         configuration = self.get(configuration_id, with_deleted=True)
         if configuration.deleted_at is None:
@@ -375,6 +401,7 @@ class Configurations:
         check_name_is_free(
             self._state, configuration.organization_id, configuration.name, configuration.id, errors
         )
+        check_quota(self._state, configuration.organization_id, errors)
         errors.check()
         with change(self._state, by) as made:
             configuration.deleted_at = configuration.deleted_by = None
@@ -456,9 +483,8 @@ class Configurations:
         state, configuration = self._state, self.get(configuration_id)
         id, version, token = configuration.id, configuration.version, configuration.secrets
         type, settings = configuration.type, dict(configuration.settings)
-        test = connection_test.begin(
-            state, configuration.organization_id, by, configuration, action="tested"
-        )
+        owner = configuration.organization_id
+        test = connection_test.begin(state, owner, by, configuration, action="tested")
 
         def settle(made: Change, report: TestReport) -> None:
             found = made.session.get(Configuration, id, populate_existing=True)
@@ -471,7 +497,7 @@ class Configurations:
                 if report.is_connected:
                     made.to_wake.add(found.id)
 
-        steps = connection_test.run(state, type, settings, {}, token)
+        steps = connection_test.run(state, owner, type, settings, {}, token, id)
         return connection_test.carry_out(state, test, steps, by, settle)
 
     def send_sample(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
@@ -490,13 +516,11 @@ class Configurations:
         :raises TooManyTests: it has to wait.
         """
         state, configuration = self._state, self.get(configuration_id)
-        token, type = configuration.secrets, configuration.type
-        settings = dict(configuration.settings)
+        id, owner, token = configuration.id, configuration.organization_id, configuration.secrets
+        type, settings = configuration.type, dict(configuration.settings)
         context = state.build_context(state.clock.now(state.session()))
-        test = connection_test.begin(
-            state, configuration.organization_id, by, configuration, action="sample_sent"
-        )
-        steps = connection_test.run(state, type, settings, {}, token, sample=context)
+        test = connection_test.begin(state, owner, by, configuration, action="sample_sent")
+        steps = connection_test.run(state, owner, type, settings, {}, token, id, sample=context)
         return connection_test.carry_out(state, test, steps)
 
     def test_settings(
@@ -531,31 +555,34 @@ class Configurations:
         :raises TooManyTests: it has to wait.
         """
         state, errors = self._state, Errors()
-        owner, configuration, token = self._organization_id, None, None
+        owner, configuration, token, id = self._organization_id, None, None, None
         values: Mapping[str, Any]
         if configuration_id is None:
             connector = connector_of(state, type, errors)
             errors.check()
             assert connector is not None
+            settings = self._hidden(type, settings) or {}
             cleaned = connector.clean(
                 settings, allow_http=state.settings.allow_http, has_secrets=False
             )
             values, given = cleaned.settings, cleaned.secrets
         else:
             configuration = self.get(configuration_id)
-            owner, type, token = (
+            owner, type, token, id = (
                 configuration.organization_id,
                 configuration.type,
                 configuration.secrets,
+                configuration.id,
             )
+            settings = self._hidden(type, settings) or {}
             values, given = self._clean_again(configuration, settings, errors)
             errors.check()
             connector = state.registry.get(type)
         if owner is None or connector is None:
-            return connection_test.run(state, type, values, given, token)
+            return connection_test.run(state, owner, type, values, given, token, id)
         facts = {"destination": connector.destination(values)}
         test = connection_test.begin(state, owner, by, configuration, facts, action="tested")
-        steps = connection_test.run(state, type, values, given, token)
+        steps = connection_test.run(state, owner, type, values, given, token, id)
         return connection_test.carry_out(state, test, steps)
 
     # -- objectives ----------------------------------------------------------------------------
@@ -606,9 +633,16 @@ class Configurations:
             raise NotFound("There is no such organization.")
         return self._organization_id or organization_id
 
+    def _hidden(self, type: str, settings: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Settings whose secrets show themselves to nobody."""
+        connector = self._state.registry.get(type)
+        if settings is None or connector is None:
+            return settings
+        return hidden(settings, connector.secret_fields)
+
     def _clean_again(
         self, configuration: Configuration, settings: Mapping[str, Any], errors: Errors
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+    ) -> tuple[dict[str, Any], Mapping[str, Secret]]:
         """The stored settings with the new ones over them, and the secrets given with these.
 
         A stored secret goes only to the scheme, host and port it was entered for: when that
@@ -640,14 +674,17 @@ class Configurations:
         return dict(cleaned.settings), cleaned.secrets
 
     def _encrypt(
-        self, configuration: Configuration, secrets: Mapping[str, str], made: Change
+        self, configuration: Configuration, secrets: Mapping[str, Secret], made: Change
     ) -> None:
-        stored: Mapping[str, str]
+        connector = self._state.registry.get(configuration.type)
+        assert connector is not None
+        bound_to = binding(configuration.id, connector.origin(configuration.settings))
+        stored: Mapping[str, Secret]
         try:
-            stored = self._state.encryption.decrypt(configuration.secrets)
+            stored = self._state.encryption.decrypt(configuration.secrets, bound_to)
         except SecretUnreadable:
             stored = {}
-        configuration.secrets = self._state.encryption.encrypt({**stored, **secrets})
+        configuration.secrets = self._state.encryption.encrypt({**stored, **secrets}, bound_to)
         configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
 
     def _conflict(self, configuration: Configuration, version: int) -> EditConflict:

@@ -27,6 +27,7 @@ from ..audit import By, Change, change
 from ..connectors.base import TRANSPORT_CAUSES, BuildContext, Stage, StageState, TestReport
 from ..database.models import Audit, Configuration, Incident
 from ..database.types import exactly, update
+from ..encryption import Secret, binding
 from ..errors import SecretUnreadable, TooManyTests
 from ..i18n import N_, Words, many
 from ..values import Administrator
@@ -188,16 +189,20 @@ def carry_out(
 
 def run(
     state: AppState,
+    organization_id: str | None,
     type: str,
     settings: Mapping[str, Any],
-    given: Mapping[str, str],
+    given: Mapping[str, Secret],
     token: str | None = None,
+    configuration_id: uuid.UUID | None = None,
     sample: BuildContext | None = None,
 ) -> Iterator[Stage | TestReport]:
     """Test these settings: each stage as it ends, then the report. Nothing is written.
 
+    :param organization_id: None: it isn't known of which, so what all may call is called.
     :param given: secrets entered just now.
     :param token: the stored ones, for those not entered.
+    :param configuration_id: whose they must be.
     :param sample: send a sample result in place of the test.
     """
     connector = state.registry.get(type)
@@ -207,13 +212,16 @@ def run(
     secrets = dict(given)
     if any(field not in secrets for field in connector.secret_fields):
         try:
-            secrets = {**state.encryption.decrypt(token), **given}
+            bound_to = (
+                binding(configuration_id, connector.origin(settings)) if configuration_id else None
+            )
+            secrets = {**state.encryption.decrypt(token, bound_to), **given}
         except SecretUnreadable:
             yield from _failed("secret_unreadable", {})
             return
     stages: list[Stage] = []
     try:
-        transport = state.transport.limited_to(BUDGET_SECONDS)
+        transport = state.transport_for(organization_id).limited_to(BUDGET_SECONDS)
         if sample is not None:
             report = connector.send_sample(settings, secrets, transport, sample)
             yield from report.stages

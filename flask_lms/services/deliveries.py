@@ -28,6 +28,8 @@ from ..database.types import by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
 from ..errors import InvalidValue, NotFound
 from ..recording import record
+from . import participants
+from .participants import Forgotten
 from .steps import TaskStep, Work
 
 if sys.version_info >= (3, 11):
@@ -208,6 +210,27 @@ class Deliveries:
     def __init__(self, state: AppState, organization_id: str | None = None) -> None:
         self._state = state
         self._organization_id = organization_id
+
+    # -- one participant ---------------------------------------------------------------------------
+
+    def forget(self, organization_id: str, participant_id: str, by: By = None) -> Forgotten:
+        """Erase a participant: what waits is cancelled, and no row tells of them any more.
+
+        The same results, handed in once more, are not recorded again.
+
+        :param by: who acts, for the history, which doesn't name the participant.
+        """
+        self._check_owner(organization_id)
+        return participants.forget(self._state, organization_id, participant_id, by)
+
+    def export(self, organization_id: str, participant_id: str) -> dict[str, Any]:
+        """All that is kept of a participant, as JSON values."""
+        self._check_owner(organization_id)
+        return participants.export(self._state, organization_id, participant_id)
+
+    def _check_owner(self, organization_id: str) -> None:
+        if self._organization_id not in (None, organization_id):
+            raise NotFound("There is no such organization.")
 
     # -- reading -------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -38,9 +39,10 @@ from urllib3.exceptions import HTTPError
 from urllib3.poolmanager import PoolManager
 from urllib3.response import HTTPResponse
 
+from ..encryption import Secret
 from ..settings import Settings
 from .faults import Phase, TooMuchHeader, Unreachable, cause_of
-from .policy import AddressPolicy
+from .policy import AddressPolicy, is_public
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class Reply:
     :param is_truncated: there was more than that.
     :param is_complete: False: the connection was lost, or time ran out, after the headers.
     :param duration_ms: of the whole exchange, milliseconds.
+    :param is_private: it came from inside the operator's network: show its status and what it
+        means, and none of its words.
     """
 
     status: int
@@ -78,6 +82,7 @@ class Reply:
     is_truncated: bool
     is_complete: bool
     duration_ms: int
+    is_private: bool = False
 
 
 class Transport:
@@ -139,7 +144,7 @@ class Transport:
         *,
         headers: Mapping[str, str],
         body: bytes | None = None,
-        auth: tuple[str, str] | None = None,
+        auth: tuple[str, Secret | str] | None = None,
         ca_pem: str | None = None,
     ) -> Reply:
         """Send one request. Redirects are returned, not followed.
@@ -154,8 +159,10 @@ class Transport:
         """
         headers = {"Accept-Encoding": "identity", **headers}
         if auth is not None:
-            token = base64.b64encode(":".join(auth).encode()).decode("ascii")
-            headers["Authorization"] = f"Basic {token}"
+            headers["Authorization"] = _Hidden(
+                "Basic "
+                + base64.b64encode(f"{auth[0]}:{Secret(auth[1]).reveal()}".encode()).decode("ascii")
+            )
         exchange = _Exchange(self._settings, self._deadline)
         return self._carry(exchange, method, url, headers, body, ca_pem)
 
@@ -183,20 +190,28 @@ class Transport:
         with contextlib.suppress(_Connected):
             stage.result()
 
+    def under(self, entries: Sequence[str]) -> Transport:
+        """The same, with other private addresses that may be called.
+
+        :param entries: in place of ``LMS_ALLOWED_NETWORKS``.
+        """
+        if self._pid != os.getpid():
+            self._open()
+        limited = copy.copy(self)
+        limited._policy = AddressPolicy.of(self._settings, entries)
+        return limited
+
     def close(self) -> None:
         """Close idle connections. The next request opens new ones."""
-        for adapter in self._adapters.values():
+        for adapter in list(self._adapters.values()):
             adapter.close()
 
     # -- inside --------------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._context = lru_cache(_MOST_DESTINATIONS)(partial(_context, self._settings.ca_bundle))
-        #: By whether the allow-list names the host.
-        self._adapters = {
-            False: _Adapter(self._policy),
-            True: _Adapter(self._policy.opened()),
-        }
+        #: A kept connection is used again only under the policy that opened it.
+        self._adapters: dict[AddressPolicy, _Adapter] = {}
         self._pid = os.getpid()
 
     def _carry(
@@ -217,9 +232,14 @@ class Transport:
             # A child must not write into its parent's connections, nor wait for a lock that a
             # thread of the parent held.
             self._open()
-        target = self._policy.check(url)
+        policy = self._policy.toward(url)
+        target = policy.check(url)
         exchange.ended("address")
-        adapter = self._adapters[self._policy.is_listed(target.host)]
+        adapter = self._adapters.get(policy)
+        if adapter is None:
+            if len(self._adapters) >= _MOST_DESTINATIONS:
+                self._adapters.pop(next(iter(self._adapters)), None)
+            adapter = self._adapters.setdefault(policy, _Adapter(policy))
         reset = _current.set(exchange)
         try:
             exchange.context, exchange.policy = self._context(ca_pem), adapter.policy
@@ -228,7 +248,7 @@ class Transport:
                 with contextlib.suppress(OSError, ValueError):
                     ssrfguard.resolve(
                         target,
-                        policy=adapter.policy,
+                        policy=policy,
                         resolver=exchange.look_up,
                         observer=exchange.observe,
                     )
@@ -257,12 +277,22 @@ class Transport:
                         raise
                     exchange.must_connect, exchange.is_reused = True, False
             return _read(raw, exchange)
+        except _Connected:
+            raise
         except (Unreachable, *_FAULTS) as error:
-            raise self._fault(error, target, exchange) from None
+            fault: Exception = self._fault(error, target, policy, exchange)
+        except Exception as error:
+            # A mistake of ours or of the layers below. Told without their variables, among which
+            # the header stands.
+            _log.error("a request failed\n%s", "".join(traceback.format_exception(error)))
+            fault = RuntimeError(f"a request failed: {type(error).__name__}")
         finally:
             _current.reset(reset)
+        raise fault
 
-    def _fault(self, error: Exception, target: Target, exchange: _Exchange) -> Unreachable:
+    def _fault(
+        self, error: Exception, target: Target, policy: AddressPolicy, exchange: _Exchange
+    ) -> Unreachable:
         """What a failed exchange means, with the facts that its sentence needs."""
         facts: dict[str, Any] = {"host": target.host, "port": target.port}
         if isinstance(error, Unreachable):
@@ -286,7 +316,6 @@ class Transport:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-            policy = self._adapters[self._policy.is_listed(target.host)].policy
             with contextlib.suppress(SSRFGuardError, OSError, ValueError):
                 seconds = exchange.left(_UNVERIFIED_PEEK_SECONDS)
                 with ssrfguard.connect([exchange.peer], policy=policy, timeout=seconds) as sock:
@@ -357,7 +386,15 @@ def _read(raw: HTTPResponse, exchange: _Exchange) -> Reply:
         is_truncated=is_truncated,
         is_complete=is_complete,
         duration_ms=round((time.monotonic() - exchange.began) * 1000),
+        is_private=exchange.is_private and not exchange.settings.show_private_answers,
     )
+
+
+class _Hidden(str):
+    """The value of a header that shows itself to nobody but the other end."""
+
+    def __repr__(self) -> str:
+        return "'•••'"
 
 
 class _Connected(Exception):
@@ -394,6 +431,8 @@ class _Exchange:
         self.connection: HTTPConnection | None = None
         #: What the policy said of the addresses.
         self.outcomes: set[str] = set()
+        #: Some address of the host is the operator's own.
+        self.is_private = False
         self.peer: Address | None = None
 
     def patience(self, limit: float) -> float:
@@ -471,6 +510,8 @@ class _Exchange:
             family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
             self.peer = Address(family, (str(ip), port), ip, decision.host or "")
             self.ended("connect")
+        if decision.outcome == "permitted" and decision.address is not None:
+            self.is_private = self.is_private or not is_public(decision.address)
 
 
 #: The exchange that this thread is in: sockets and connections are urllib3's to make.
@@ -522,6 +563,7 @@ class _TimedConnection(HTTPConnection):
     """What ours add to ssrfguard's connections, and to urllib3's to a proxy."""
 
     _used_at = 0.0
+    _is_private = False
 
     def connect(self) -> None:
         exchange = _current.get()
@@ -546,6 +588,7 @@ class _TimedConnection(HTTPConnection):
         if exchange.on_stage is not None:
             raise _Connected
         exchange.is_reused = self._used_at > 0
+        self._is_private = exchange.is_private = self._is_private or exchange.is_private
         exchange.phase, exchange.was_sent = "sent", True
         super().request(*args, **kw)
 

@@ -1,23 +1,26 @@
 """Which addresses may be called.
 
-Public addresses may. Private ones only when ``LMS_ALLOWED_NETWORKS`` names their network or the
-host; link-local and metadata addresses (the way into a cloud account) only when it names that very
-address. A name may be called when *all* its addresses may, and what was checked is connected to.
+Public addresses may. Private ones only when an entry (``LMS_ALLOWED_NETWORKS``, or what the host's
+``egress_policy`` says of the organization) names their network or the host; link-local and
+metadata addresses (the way into a cloud account) only when it names that very address. Ports of
+databases only when it names the port. A name may be called when *all* its addresses may, and what
+was checked is connected to.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from ssrfguard import BlockedAddressError, Observer, Policy, SSRFGuardError, Target
 
-from ..settings import Settings
+from ..settings import IPNetwork, Settings, read_entry
 from .faults import Unreachable
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _nets(*texts: str) -> tuple[IPNetwork, ...]:
@@ -54,7 +57,15 @@ BAD_PORTS = frozenset(
      5061, 5432, 5672, 6000, 6379, 6380, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
      10250, 11211, 27017)
 )  # fmt: skip
-PORTS = frozenset(range(1, 65536)) - BAD_PORTS
+#: Ports of databases and of services that administer something, which speak HTTP themselves: only
+#: for an entry that names the port.
+ADMIN_PORTS = frozenset(
+    (2019, 2381, 4001, 4243, 4646, 4848, 5601, 5984, 5985, 5986, 6443, 7199, 7474, 7687, 8086, 8091,
+     8092, 8093, 8123, 8200, 8201, 8300, 8500, 8501, 8529, 8983, 9042, 9092, 9100, 9160, 9200, 9300,
+     9990, 10248, 10249, 10255, 10256, 10257, 10259, 15671, 15672, 15692, 19999, 26257, 27018,
+     27019, 28015, 28017)
+)  # fmt: skip
+PORTS = frozenset(range(1, 65536)) - BAD_PORTS - ADMIN_PORTS
 
 
 @dataclass(frozen=True)
@@ -63,39 +74,59 @@ class AddressPolicy(Policy):
 
     :param networks: listed networks.
     :param exact: listed single addresses, which may be metadata ones.
-    :param names: listed host names.
+    :param only: nothing else may be called; empty: no such limit.
+    :param names: listed host names, with the port that is opened there or None for all.
+    :param ported: listed networks of which one port is opened.
     """
 
     networks: tuple[IPNetwork, ...] = ()
     exact: frozenset[IPAddress] = frozenset()
-    names: frozenset[str] = frozenset()
+    only: tuple[IPNetwork, ...] = ()
+    names: frozenset[tuple[str, int | None]] = frozenset()
+    ported: tuple[tuple[IPNetwork, int], ...] = ()
 
     @classmethod
-    def of(cls, settings: Settings) -> AddressPolicy:
-        """The policy of ``allowed_networks``, ``allow_http`` and ``proxy_url``."""
+    def of(cls, settings: Settings, entries: Sequence[str] | None = None) -> AddressPolicy:
+        """The policy of ``allow_http``, ``proxy_url`` and ``allowed_networks``.
+
+        :param entries: in place of ``allowed_networks``.
+        """
         networks: list[IPNetwork] = []
-        names: set[str] = set()
-        for entry in settings.allowed_networks:
-            try:
-                networks.append(ipaddress.ip_network(entry))
-            except ValueError:
-                names.add(entry.lower().rstrip("."))
+        names: set[tuple[str, int | None]] = set()
+        ported: list[tuple[IPNetwork, int]] = []
+        for entry in settings.allowed_networks if entries is None else entries:
+            where, port = read_entry(entry)
+            if isinstance(where, str):
+                names.add((where, port))
+            elif port is None:
+                networks.append(where)
+            else:
+                ported.append((where, port))
         return cls(
             allowed_schemes=frozenset({"https", "http"} if settings.allow_http else {"https"}),
             allowed_ports=PORTS,
             allow_proxy=bool(settings.proxy_url),
             networks=tuple(networks),
-            exact=frozenset(net.network_address for net in networks if net.num_addresses == 1),
+            exact=_single(networks),
             names=frozenset(names),
+            ported=tuple(ported),
         )
 
-    def is_listed(self, host: str) -> bool:
-        """Whether the allow-list names this host, so that :meth:`opened` is its policy."""
-        return host.lower().rstrip(".") in self.names
-
-    def opened(self) -> AddressPolicy:
-        """The policy for listed host names: private ranges besides the listed networks."""
-        return replace(self, networks=(*self.networks, *PRIVATE))
+    def toward(self, url: str) -> AddressPolicy:
+        """The policy for one URL: with what the entries open for its host and its port."""
+        host, port = _place(url)
+        host = host.rstrip(".")
+        is_exact = (host, port) in self.names
+        ported = tuple(network for network, of in self.ported if of == port)
+        if port in ADMIN_PORTS:
+            if not is_exact and not ported:
+                return self
+            only = () if is_exact else ported
+            return _opened(self, (*ported, *(PRIVATE if is_exact else ())), only, port)
+        is_named = is_exact or (host, None) in self.names
+        if not is_named and not ported:
+            return self
+        return _opened(self, (*ported, *(PRIVATE if is_named else ())), (), port)
 
     def check(self, url: str) -> Target:
         """All that can be known of a URL without a look-up.
@@ -126,6 +157,8 @@ class AddressPolicy(Policy):
     def check_address(self, address: str | IPAddress) -> None:
         """:raises BlockedAddressError: this address is never called."""
         ip = ipaddress.ip_address(address) if isinstance(address, str) else address
+        if self.only and not _is_in(ip, self.only):
+            raise BlockedAddressError(str(ip), "this port is not open there")
         if ip in self.exact:
             return
         if _is_in(ip, METADATA):
@@ -178,6 +211,37 @@ class AddressPolicy(Policy):
             return "name"
         # Only digits and dots, and no address: one in a spelling of its own.
         return "encoded" if set(name) <= set("0123456789.") else "name"
+
+
+@lru_cache(256)
+def _opened(
+    policy: AddressPolicy, networks: tuple[IPNetwork, ...], only: tuple[IPNetwork, ...], port: int
+) -> AddressPolicy:
+    """A policy with more open."""
+    is_special = port in ADMIN_PORTS
+    return replace(
+        policy,
+        allowed_ports=policy.allowed_ports | {port} if is_special else policy.allowed_ports,
+        networks=(*policy.networks, *networks),
+        exact=policy.exact | _single(networks),
+        only=only,
+    )
+
+
+def _single(networks: Iterable[IPNetwork]) -> frozenset[IPAddress]:
+    return frozenset(net.network_address for net in networks if net.num_addresses == 1)
+
+
+_PUBLIC = AddressPolicy()
+
+
+def is_public(address: IPAddress) -> bool:
+    """Whether it may be called without an entry."""
+    try:
+        _PUBLIC.check_address(address)
+    except BlockedAddressError:
+        return False
+    return True
 
 
 def _is_in(ip: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:

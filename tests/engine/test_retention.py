@@ -39,7 +39,9 @@ def test_content_goes_after_thirty_days_and_the_row_after_ninety(
     assert len(world.rows()) == 2  # for a correction: see test_corrections.py
 
 
-def test_what_was_not_delivered_is_kept_for_ever(world: World, lrs: FakeLRS) -> None:
+def test_what_was_not_delivered_is_kept_for_a_year_and_what_waits_for_ever(
+    world: World, lrs: FakeLRS
+) -> None:
     clock = world.freeze()
     configuration = world.attach(**lrs.settings)
     world.record("refused")
@@ -49,10 +51,24 @@ def test_what_was_not_delivered_is_kept_for_ever(world: World, lrs: FakeLRS) -> 
         world.deliver(configuration)
     world.record("waiting")
     world.lms.record(result("nobody", participant=Participant(id="E001")))
-    clock.advance(days=3650)
+    clock.advance(days=364)
     purge(world, clock)
     assert world.states() == {"rejected": 1, "pending": 1, "not_sent": 1}
     assert all(d.statement or d.result for d in world.rows())
+    clock.advance(days=3650)
+    assert purge(world, clock).deliveries == 2
+    assert world.states() == {"pending": 1}
+    assert world.rows()[0].statement
+
+
+def test_the_history_is_kept_for_three_years(world: World, lrs: FakeLRS) -> None:
+    clock = world.freeze()
+    world.attach(**lrs.settings)
+    clock.advance(days=1094)
+    assert purge(world, clock).audits == 0
+    clock.advance(days=2)
+    assert purge(world, clock).audits == 2
+    assert world.history() == []
 
 
 def test_a_configuration_deleted_a_month_ago_loses_its_secret_and_what_waits(

@@ -71,7 +71,9 @@ class ToyConnector(Connector):
         if (folder / "full").exists():
             return Answer(verdict=Verdict.FAILED, cause="full", facts={"folder": folder.name})
         for statement in statements:
-            (folder / statement.id.hex).write_text(json.dumps([secrets["word"], statement.text]))
+            (folder / statement.id.hex).write_text(
+                json.dumps([secrets["word"].reveal(), statement.text])
+            )
         return Answer(verdict=Verdict.ACCEPTED)
 
 

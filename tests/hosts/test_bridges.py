@@ -112,7 +112,7 @@ def test_with_the_hosts_own_csrf_protection(tmp_path: Path, is_early: bool) -> N
         from flask_lms.alerts import unsubscribe
 
         with world.app.app_context():
-            token = unsubscribe.make(world.state, one, "ana.ruiz@harbor.example")
+            token = unsubscribe.make(world.state, one, "ana.ruiz@harbor.example", world.now)
         assert client.post(f"/lms/mute/{token}", data={}).status_code == 200
 
 

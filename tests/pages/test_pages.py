@@ -585,7 +585,7 @@ def test_help_tells_what_is_sent_and_every_code(world: World) -> None:
 def test_stop_these_mails_needs_no_sign_in_but_a_click(world: World) -> None:
     one = create(world)
     with world.app.app_context():
-        token = unsubscribe.make(world.state, one, "ana.ruiz@harbor.example")
+        token = unsubscribe.make(world.state, one, "ana.ruiz@harbor.example", world.now)
     world.who = None
     client = world.client()
     assert "Shall ana.ruiz@harbor.example get no more alerts" in text_of(

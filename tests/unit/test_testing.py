@@ -72,7 +72,11 @@ def test_the_docstrings_example_works_as_it_stands(world: World) -> None:
 
 
 def test_the_given_configuration_is_all_that_a_host_needs(tmp_path: Any) -> None:
-    assert set(CONFIG) == {"LMS_ALLOW_HTTP", "LMS_ALLOWED_NETWORKS"}
+    assert set(CONFIG) == {
+        "LMS_ALLOW_HTTP",
+        "LMS_ALLOWED_NETWORKS",
+        "LMS_SHOW_PRIVATE_ANSWERS",
+    }
     with make_world(f"sqlite:///{tmp_path / 'h.db'}", **CONFIG) as world, FakeLRS() as lrs:
         world.attach(lrs.url, key=lrs.key, secret=lrs.secret)
         world.lms.record(result())

@@ -69,6 +69,7 @@ class Received:
     :param url: where the request went, for people and to resolve a redirect.
     :param headers: with any spelling of their names.
     :param sent: the ids in the request's order.
+    :param is_private: its words are nobody's to read.
     """
 
     status: int
@@ -78,6 +79,7 @@ class Received:
     is_truncated: bool
     url: str
     sent: Sequence[uuid.UUID]
+    is_private: bool = False
 
     def header(self, name: str) -> str | None:
         for key, value in self.headers.items():
@@ -198,6 +200,8 @@ class _Reader:
 
     @cached_property
     def words(self) -> str | None:
+        if self.received.is_private:
+            return None
         is_cut = self.received.is_truncated or not self.received.is_complete
         return self.redactor.words(self.received.body, is_cut=is_cut)
 
@@ -327,7 +331,7 @@ class _Reader:
         """What is said of one statement, without its place in the request."""
         if isinstance(error, dict):
             error = {key: value for key, value in error.items() if key not in ("index", "loc")}
-        if not error:
+        if not error or self.received.is_private:
             return str(self.received.status)
         body = json.dumps(error, ensure_ascii=False).encode("utf-8", "replace")
         said = _PLACE.sub("", self.redactor.words(body) or "").strip(" :,-–")
@@ -335,7 +339,7 @@ class _Reader:
 
     def redirect_target(self) -> str:
         """The address without user, query and fragment: those may hold a session."""
-        location = self.received.header("Location")
+        location = None if self.received.is_private else self.received.header("Location")
         try:
             parts = urlsplit(urljoin(self.received.url, location or ""))
             host = parts.netloc.rpartition("@")[2]

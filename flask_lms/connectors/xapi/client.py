@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from ...encryption import Secret
 from ...transport import Unreachable
 from ..base import Answer, Statement, Stored, Verdict, place
 from .actor import blames_address
@@ -41,7 +42,7 @@ def body(statements: Sequence[Statement]) -> bytes:
 def send(
     statements: Sequence[Statement],
     settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Secret],
     transport: Transport,
 ) -> Answer:
     """Send them in one request and read the answer."""
@@ -63,7 +64,7 @@ def send(
 def compare(
     statement: Statement,
     settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Secret],
     transport: Transport,
 ) -> Stored | Answer:
     """What the LRS has under the statement's id; an answer: it could not be asked."""
@@ -75,7 +76,7 @@ def compare(
 
 
 def read(
-    id: uuid.UUID, settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
+    id: uuid.UUID, settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
 ) -> Any:
     """A stored statement; ``Stored``: none that can be read; an answer: the LRS can't be asked."""
     url = f"{settings['url']}/statements?" + urlencode({"statementId": str(id)})
@@ -91,7 +92,7 @@ def request(
     method: str,
     url: str,
     settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Secret],
     content: bytes | None = None,
 ) -> Reply:
     """One authorised request with xAPI's headers.
@@ -125,10 +126,11 @@ def received(reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received
         is_truncated=reply.is_truncated,
         url=url,
         sent=tuple(sent),
+        is_private=reply.is_private,
     )
 
 
-def redactor(settings: Mapping[str, Any], secrets: Mapping[str, str]) -> Redactor:
+def redactor(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> Redactor:
     """Hides this configuration's secrets."""
     return Redactor(settings["key"], secrets.get("secret", ""))
 

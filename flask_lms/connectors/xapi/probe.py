@@ -9,11 +9,13 @@ works.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ...encryption import Secret
 from ...i18n import N_, Words
 from ...transport import Unreachable
 from ..base import (
@@ -47,7 +49,7 @@ _LET_IN = (400, 409, 413, 422)
 
 
 def check(
-    settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
+    settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
 ) -> Iterator[Stage | TestReport]:
     """Each stage as it ends, then the report."""
     stages: list[Stage] = []
@@ -71,7 +73,7 @@ def check(
 
 
 def _walk(
-    settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport
+    settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
 ) -> Iterator[Stage | Answer]:
     """The stages until one fails; then the answer that says why."""
     url = settings["url"]
@@ -108,7 +110,9 @@ def _walk(
         yield answer
 
 
-def _about(settings: Mapping[str, Any], secrets: Mapping[str, str], transport: Transport) -> Stage:
+def _about(
+    settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
+) -> Stage:
     """The LRS's own description (Communication 2.8): OK when an LRS gave it."""
     try:
         reply = client.request(transport, "GET", f"{settings['url']}/about", settings, secrets)
@@ -120,7 +124,7 @@ def _about(settings: Mapping[str, Any], secrets: Mapping[str, str], transport: T
         value = None
     found = value.get("version") if isinstance(value, dict) else None
     some = found[:20] if isinstance(found, list) else []
-    versions = [item[:20] for item in some if isinstance(item, str)]
+    versions = [item for item in some if re.fullmatch(r"\d{1,3}(\.\d{1,3}){1,3}", str(item))]
     if not versions:
         words = Words("Your LMS doesn't describe itself. That is no fault.")
     elif settings["version"] in versions:
@@ -157,7 +161,7 @@ def read_test_answer(received: answers.Received, answer: Answer, *, is_lrs: bool
 
 def send_sample(
     settings: Mapping[str, Any],
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, Secret],
     transport: Transport,
     context: BuildContext,
 ) -> TestReport:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from ...checks import CONTROL
+from ...encryption import Secret
 
 #: Most characters kept of an answer.
 MOST_CHARACTERS = 2000
@@ -28,13 +29,8 @@ class Redactor:
     :param secret: its password.
     """
 
-    def __init__(self, key: str = "", secret: str = "") -> None:  # nosec B107 # none given
-        packed = [text.encode("utf-8", "replace") for text in (f"{key}:{secret}", secret) if text]
-        plain = [base64.b64encode(text).decode() for text in packed]
-        plain += [base64.urlsafe_b64encode(text).decode() for text in packed]
-        plain += [text for text in (secret, key) if text]
-        forms = {form for text in plain for form in _forms(text)}
-        self._forms = sorted(forms, key=len, reverse=True)
+    def __init__(self, key: str = "", secret: Secret | str = "") -> None:  # nosec B107 # none given
+        self._forms = sorted(_spellings(key, Secret(secret)), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE)
 
     def __repr__(self) -> str:
@@ -70,6 +66,16 @@ class Redactor:
                 if text[-length:].lower() == form[:length].lower():
                     return text[:-length]
         return text
+
+
+def _spellings(key: str, secret: Secret) -> set[str]:
+    """How they, and our header, may look in an answer."""
+    pair = Secret(f"{key}:{secret.reveal()}")
+    packed = [one.reveal().encode("utf-8", "replace") for one in (pair, secret) if one]
+    plain = [base64.b64encode(text).decode() for text in packed]
+    plain += [base64.urlsafe_b64encode(text).decode() for text in packed]
+    plain += [text for text in (secret.reveal(), key) if text]
+    return {form for text in plain for form in _forms(text)}
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,10 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from flask_lms.cli.keys import RekeyReport, rekey
-from flask_lms.database.models import Configuration
-from flask_lms.encryption import Encryption
-from tests.world import World
+from flask_lms.database.models import Attempt, Configuration, ConfigurationHealth
+from flask_lms.encryption import Encryption, derive_keys
+from flask_lms.testing import FakeLRS
+from tests.world import World, result
 
 OLD, NEW = (Fernet.generate_key() for _ in range(2))
 
@@ -99,11 +101,11 @@ def test_a_secret_saved_meanwhile_is_not_overwritten(
     vault = world.state.encryption = Encryption([NEW, OLD])
     rotate = Encryption.rotate
 
-    def saved_meanwhile(self: Encryption, token: str) -> str:
+    def saved_meanwhile(self: Encryption, token: str, *bound_to: str) -> str:
         world.db.session.execute(
             sa.update(Configuration).values(secrets=vault.encrypt({"secret": "entered just now"}))
         )
-        return rotate(self, token)
+        return rotate(self, token, *bound_to)
 
     monkeypatch.setattr(Encryption, "rotate", saved_meanwhile)
     rekey(world.state)
@@ -122,3 +124,43 @@ def test_a_deleted_configurations_secret_moves_too(
 
 def test_nothing_to_do(world: World) -> None:
     assert rekey(world.state) == RekeyReport()
+
+
+def test_a_token_is_read_by_its_own_configuration_at_its_own_address_only(
+    world: World, lrs: FakeLRS
+) -> None:
+    """Whoever writes to the database gets no secret sent to where they like."""
+    mine = world.attach(lrs.url, name="Mine", organization_id="dock")
+    theirs = world.attach("https://lms.example/xapi", name="Theirs", secret="s3cret-of-another")
+    world.lms.record(result("r1", organization_id="dock"))
+    session = world.session
+    token = theirs.secrets
+    for changes in ({"secrets": token}, {"id": theirs.id, "settings": mine.settings}):
+        row = changes.pop("id", mine.id)
+        session.execute(sa.update(Configuration).where(Configuration.id == row).values(**changes))
+        session.commit()
+        assert world.lms.configurations.test(row).cause == "secret_unreadable"
+    world.record("r2")
+    for one in (mine, theirs):
+        session.execute(sa.update(ConfigurationHealth).values(next_attempt_at=None))
+        session.commit()
+        world.deliver(one)
+    assert lrs.received == []
+    assert set(session.scalars(sa.select(Attempt.cause))) == {"secret_unreadable"}
+    rekey(world.state)
+    world.state.encryption = Encryption([NEW, *derive_keys(world.app.config)])
+    assert len(rekey(world.state).unreadable) == 2  # nor does moving to a new key bind it anew
+
+
+def test_secrets_of_before_are_read_and_then_bound(world: World, lrs: FakeLRS) -> None:
+    world.state.encryption = Encryption([NEW])
+    made = world.attach(lrs.url, key=lrs.key, secret=lrs.secret)
+    unbound = Fernet(NEW).encrypt(json.dumps({"secret": lrs.secret}).encode()).decode()
+    world.session.execute(sa.update(Configuration).values(secrets=unbound))
+    world.session.commit()
+    assert world.lms.configurations.test(made.id).is_connected
+    assert rekey(world.state) == RekeyReport(done=1, already=0)
+    assert world.lms.configurations.test(made.id).is_connected
+    [token] = _tokens(world)
+    assert made.id.hex in Fernet(NEW).decrypt(token.encode()).decode()
+    assert rekey(world.state) == RekeyReport(done=0, already=1)

@@ -216,7 +216,8 @@ def test_one_click_of_a_mail_program_stops_further_mails(world, inbox: Inbox):
     sending.send_due(world.state)
     url = inbox.mails[0]["List-Unsubscribe"].strip("<>")
     token = url.rsplit("/", 1)[1]
-    assert unsubscribe.read(world.state, token) == (id, "ana@acme.example")
+    link = unsubscribe.read(world.state, token, world.now)
+    assert (link.configuration_id, link.email) == (id, "ana@acme.example")
     client = world.app.test_client()
     path = url.removeprefix("https://host.example")
     assert client.post(path, data={"List-Unsubscribe": "One-Click"}).status_code == 200

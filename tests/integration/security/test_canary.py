@@ -6,11 +6,13 @@ import base64
 import contextlib
 import dataclasses
 import html
+import http.client
 import itertools
 import json
 import logging
 import socket
 import sqlite3
+import traceback
 import urllib.parse
 import uuid
 import zlib
@@ -32,6 +34,7 @@ from flask_lms.delivery import deliver
 from flask_lms.delivery.worker import make_rq_worker, work_off
 from flask_lms.encryption import Encryption
 from flask_lms.errors import InvalidConfiguration
+from flask_lms.services import configurations
 from flask_lms.transport import Transport
 from tests.transport_support import Behaviour, Server, read_request
 from tests.world import World, make_world, result
@@ -225,8 +228,22 @@ def _a_fault_of_our_own(run: Run, worker: Any, monkeypatch: pytest.MonkeyPatch) 
             for id in run.ids:
                 run.world.lms.configurations.send_waiting(id)
             worker.work(burst=True, logging_level="DEBUG")
+    with monkeypatch.context() as patch:  # below all of ours, where the header is bytes already
+        patch.setattr(http.client.HTTPConnection, "endheaders", break_down)
+        run.redis.flushall()
+        run.world.lms.configurations.send_waiting(run.ids[0])
+        worker.work(burst=True, logging_level="DEBUG")
+        with pytest.raises(RuntimeError, match="a request failed"):
+            run.world.lms.configurations.test(run.ids[0])
+    run.redis.flushall()
+    with monkeypatch.context() as patch:
+        patch.setattr(deliver, "settle", break_down)
+        for id in run.ids:
+            run.world.lms.configurations.send_waiting(id)
+        worker.work(burst=True, logging_level="DEBUG")
     held = [_dump(run.redis, key) for key in run.redis.scan_iter()]
-    assert any(b"out of order" in text for text in held)
+    assert any(b"RuntimeError: see the worker's log" in text for text in held)
+    assert not any(b"out of order" in text for text in held)
 
 
 def _record(text: str) -> logging.LogRecord:
@@ -310,6 +327,76 @@ def test_a_lost_key_stops_the_configuration_with_its_remedy(run: Run) -> None:
     assert run.reports[-1].cause == "secret_unreadable"
     health = run.world.lms.configurations.get(run.ids[0]).health
     assert health.cause == "secret_unreadable"
+
+
+def _told(error: BaseException) -> str:
+    """What an error reporter keeps: each frame with its variables, of every error inside it."""
+    trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+    inside = [one for one in (error.__cause__, error.__context__) if one is not None]
+    return "".join([*trace.format(), *map(_told, inside)])
+
+
+def _reported(error: BaseException) -> str:
+    """The event of sentry-sdk with its defaults."""
+    utils = pytest.importorskip("sentry_sdk.utils")
+    serialize = pytest.importorskip("sentry_sdk.serializer").serialize
+    defaults = pytest.importorskip("sentry_sdk.consts").DEFAULT_OPTIONS
+    event, _ = utils.event_from_exception(error, client_options=defaults)
+    return repr(serialize(event))
+
+
+def _errors(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """Those of the log, and of a save, a test and a form that fail while they hold the secret."""
+    found = [record.exc_info[1] for record in run.log if record.exc_info and record.exc_info[1]]
+    assert len(found) > 3
+
+    def break_down(*args: Any, **kw: Any) -> Any:
+        raise RuntimeError("out of order")
+
+    services = run.world.lms.for_organization("acme").configurations
+    typed = {"url": "https://lms.example/xapi", "key": KEY, "secret": SECRET}
+    given = {"contact_emails": ["a@acme.example"], "settings": typed}
+    form = {"name": "Typed", "type": "xapi", "contact_emails": "a@acme.example", "language": "en"}
+    run.world.who = Administrator(id="1", organization_id="acme", name="Ana")
+    monkeypatch.setitem(run.world.app.config, "WTF_CSRF_ENABLED", False)
+    monkeypatch.setitem(run.world.app.config, "PROPAGATE_EXCEPTIONS", True)
+    client = run.world.app.test_client()
+    calls: list[Callable[[], Any]] = [
+        lambda: services.create(name="Another", **given),
+        lambda: services.update(run.ids[0], settings=typed),
+        lambda: services.test_settings("xapi", typed),
+        lambda: client.post("/lms/new/xapi", data={**form, **typed, "act": "save"}),
+        lambda: client.post(f"/lms/{run.ids[0]}/edit", data={**form, **typed, "act": "save"}),
+    ]
+    for place, name in ((configurations, "change"), (Encryption, "encrypt"), (Transport, "_carry")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, break_down)
+            for call in calls:
+                try:
+                    call()
+                except Exception as error:
+                    found.append(_ours(error))
+                run.world.db.session.rollback()
+    return found
+
+
+def _ours(error: Exception) -> Exception:
+    """Without the frames of this test and of the client, which typed the secret themselves."""
+    trace = error.__traceback__
+    while trace is not None and "/flask_lms/" not in trace.tb_frame.f_code.co_filename:
+        trace = trace.tb_next
+    assert trace is not None
+    return error.with_traceback(trace)
+
+
+@pytest.mark.parametrize("tell", [_told, _reported])
+def test_no_secret_is_in_a_traceback_with_its_variables(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tell: Callable[[BaseException], str]
+) -> None:
+    errors = _errors(run, monkeypatch)
+    assert len(errors) > 12
+    for error in errors:
+        assert_hidden(f"the traceback of {error!r}", tell(error))
 
 
 def _pages(run: Run) -> Iterator[tuple[str, str]]:

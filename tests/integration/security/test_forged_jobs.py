@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import uuid
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from redis import Redis
 
 from demo.valkey import Valkey
@@ -207,3 +209,29 @@ def test_a_job_has_our_limit_of_time_whatever_redis_says(
     job = worker.job_class.fetch(id, connection=worker.connection, serializer=worker.serializer)
     job.perform()
     assert taken == [240]
+
+
+def test_what_a_failed_job_leaves_in_redis_tells_of_nobody(
+    host_with_redis: World, valkey: Valkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = host_with_redis
+    made = world.attach("http://127.0.0.1:9/xapi")
+    redis = Redis.from_url(valkey.url)
+
+    def fail(configuration_id: uuid.UUID) -> None:
+        names = {"name": "Jane Doe"}
+        world.session.execute(sa.text("INSERT INTO nowhere VALUES (:name)"), names)
+
+    world.record("r1")
+    worker = make_rq_worker(world.app, fail)
+    worker.subscribe = lambda: None  # type: ignore[method-assign]
+    worker.work(burst=True, logging_level="CRITICAL")
+    kept = []
+    for key in redis.scan_iter("rq:results:*"):
+        for _, row in redis.xrange(key):
+            kept.append(zlib.decompress(base64.b64decode(row[b"exc_string"])).decode())
+    assert any("OperationalError: see the worker's log" in text for text in kept), made
+    for text in (*kept, caplog.text):
+        assert "Jane Doe" not in text
+        assert "INSERT" not in "".join(kept)
+    assert "a job failed" in caplog.text

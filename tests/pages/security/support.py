@@ -123,7 +123,7 @@ def addresses(world: World, rule: Rule, path: Ids) -> Iterator[str]:
 
 def _token(world: World, path: Ids) -> str:
     with world.app.app_context():
-        return unsubscribe.make(world.state, path.configurations[0], path.emails[0])
+        return unsubscribe.make(world.state, path.configurations[0], path.emails[0], world.now)
 
 
 def fields(named: Ids, act: str, **more: Any) -> dict[str, Any]:

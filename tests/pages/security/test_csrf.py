@@ -183,7 +183,7 @@ def test_what_another_administrator_typed_is_saved_in_no_other_organization(worl
 def test_the_link_of_a_mail_needs_no_session_and_no_csrf_token(world: World) -> None:
     id = create(world, url=URL)
     with world.app.app_context():
-        token = unsubscribe.make(world.state, id, "ana.ruiz@harbor.example")
+        token = unsubscribe.make(world.state, id, "ana.ruiz@harbor.example", world.now)
     world.who = None
     before = rows_of(world, "harbor")
     client = world.client()

@@ -305,11 +305,11 @@ def test_the_words_for_a_participant_id_that_is_no_address() -> None:
 
 
 def test_a_statement_over_60000_bytes_is_not_sendable() -> None:
-    fits = result(extensions={"https://x.example/e": "ä" * 29_000})
-    assert len(built(fits)) == 1
-    made = connector.build(
-        result(extensions={"https://x.example/e": "ä" * 30_000}), settings(), context()
-    )
+    def around(count: int) -> Objective:
+        return Objective(id="1", name="A", grouping=[Activity(id="a", name="ä" * 200)] * count)
+
+    assert len(built(result(objective=around(100)))) == 1
+    made = connector.build(result(objective=around(150)), settings(), context())
     assert made.statements == ()
     assert made.not_sendable is not None
     assert made.not_sendable.reason == "too_long"
