@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flask_lms.connectors.base import Answer, Sent, Verdict
@@ -31,7 +31,12 @@ from tests.xapi_rules import faults
 from tests.xapi_support import NOW, clean_url, connector, context, statements
 from tests.xapi_support import settings as make_settings
 
-MORE = settings(max_examples=150, deadline=None)
+#: On a busy machine drawing is slow, and what host values refuse is drawn again.
+MORE = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 
 # -- URL clean-up ------------------------------------------------------------------------------
 
