@@ -95,6 +95,8 @@ def begin(
         ).all()
         if len(begun) >= MOST_A_MINUTE:
             raise _too_many(_YOU, sorted(begun)[-MOST_A_MINUTE] - since)
+    # MariaDB cuts it off, and by it a place is known as one's own.
+    at = now.replace(microsecond=0)
     # So that ids of any length fit, and those that differ in case only are two.
     digest = hashlib.sha256(organization_id.encode()).hexdigest()[:40]
     slots = [f"installation:{_KIND}:{n}" for n in range(state.settings.tests_at_once)]
@@ -110,14 +112,14 @@ def begin(
     session.flush()  # SQLite begins at the first write, and a savepoint alone would commit
     try:
         places = (
-            _take(session, now, [f"{_KIND}:{digest}"], _YOURS, organization_id),
-            _take(session, now, slots, _OTHERS, organization_id),
+            _take(session, at, [f"{_KIND}:{digest}"], _YOURS, organization_id),
+            _take(session, at, slots, _OTHERS, organization_id),
         )
     except TooManyTests:
         session.rollback()
         raise
     session.commit()
-    return UnderWay(row=row, places=places, at=now)
+    return UnderWay(row=row, places=places, at=at)
 
 
 def _too_many(said: tuple[str, str], left: timedelta) -> TooManyTests:

@@ -34,7 +34,7 @@ from flask_lms.delivery import deliver
 from flask_lms.delivery.worker import make_rq_worker, work_off
 from flask_lms.encryption import Encryption
 from flask_lms.errors import InvalidConfiguration
-from flask_lms.services import configurations
+from flask_lms.services import configurations, tasks
 from flask_lms.transport import Transport
 from tests.transport_support import Behaviour, Server, read_request
 from tests.world import World, make_world, result
@@ -233,8 +233,9 @@ def _a_fault_of_our_own(run: Run, worker: Any, monkeypatch: pytest.MonkeyPatch) 
         run.redis.flushall()
         run.world.lms.configurations.send_waiting(run.ids[0])
         worker.work(burst=True, logging_level="DEBUG")
-        with pytest.raises(RuntimeError, match="a request failed"):
-            run.world.lms.configurations.test(run.ids[0])
+        report = run.world.lms.configurations.test(run.ids[0])
+        assert report.cause == "connector_failed"
+        run.reports.append(report)
     run.redis.flushall()
     with monkeypatch.context() as patch:
         patch.setattr(deliver, "settle", break_down)
@@ -406,10 +407,13 @@ def _pages(run: Run) -> Iterator[tuple[str, str]]:
     client = world.app.test_client()
     with world.app.app_context():
         deliveries = world.db.session.scalars(sa.select(Delivery.id).limit(20)).all()
+        task = tasks.ask(world.state, "acme", "cancel", {}, by=None, configuration_id=run.ids[0])
+        task_ids = [task.id]
         world.db.session.rollback()
     choices: dict[str, Sequence[object]] = {
         "configuration_id": run.ids,
         "delivery_id": deliveries,
+        "task_id": task_ids,
         "objective_id": ["ppe"],
         "type": ["xapi"],
         "act": ["send-again"],
