@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from flask_lms.database.models import Attempt, Configuration, Delivery, DeliveryState, Status
 from flask_lms.delivery.deliver import Deliverer
+from flask_lms.encryption import binding
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.transport import Transport
 from tests.address_cases import ALLOWED, BLOCKED, AddressCase, Names, Tripwire
@@ -85,10 +86,17 @@ def test_an_address_that_is_in_the_database_is_never_connected_to(
     monkeypatch.setattr(socket, "getaddrinfo", Names(case.answers))
     made = shared.attach("https://lms.example.com/xapi", f"LMS {next(_NUMBERS)}")
     session = shared.db.session
+    # Whoever can write to the database has the keys too: else the secret is bound to the address.
+    connector = shared.state.registry.get("xapi")
+    assert connector is not None
+    settings = {**made.settings, "url": url}
+    token = shared.state.encryption.encrypt(
+        {"secret": "s3cret-canary"}, binding(made.id, connector.origin(settings))
+    )
     session.execute(
         sa.update(Configuration)
         .where(Configuration.id == made.id)
-        .values(settings={**made.settings, "url": url})
+        .values(settings=settings, secrets=token)
     )
     session.commit()
     shared.lms.record(result(f"r{next(_NUMBERS)}"))
