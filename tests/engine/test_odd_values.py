@@ -26,6 +26,8 @@ def test_a_statement_is_stored_whole_or_not_at_all(
 ) -> None:
     """A connector of another type may make longer ones than MariaDB's TEXT holds."""
     monkeypatch.setattr("flask_lms.connectors.xapi.vocabulary.MOST_BYTES", 10**6)
+    monkeypatch.setattr("flask_lms.values.MOST_EXTENSION_BYTES", 10**6)
+    monkeypatch.setattr("flask_lms.recording.record.MOST_BYTES", 10**6)
     world.attach(**lrs.settings)
     world.signal.send(world, result=result("long", extensions={IRI: "é" * 100_000}))
     for delivery in world.rows():
