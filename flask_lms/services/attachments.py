@@ -117,7 +117,9 @@ def _attach_some(state: AppState, work: Work, ids: Sequence[str], made: Change) 
     configuration_id = work.configuration_id
     assert configuration_id is not None
     there = _find(state, configuration_id, ids)
-    new = [one for one in ids if one not in there]
+    links, most = of_objectives(state, work.organization_id, ids), state.settings.max_attached
+    # The others have room: a task asks nobody, so what is full is left out and not counted.
+    new = [one for one in ids if one not in there and len(links.get(one, ())) < most]
     made.session.add_all(
         ObjectiveLink(
             organization_id=work.organization_id,
