@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import signal
@@ -95,6 +96,16 @@ def links(world: World) -> list[str]:
 
 
 # -- each act ------------------------------------------------------------------------------------
+
+
+def test_attaching_many_leaves_out_what_is_at_its_limit(world: World) -> None:
+    world.state.settings = dataclasses.replace(world.state.settings, max_attached=1)
+    world.configurations.attach(world.configuration("First").id, "o7")
+    made = world.configuration("Second")
+    id = ask(world, "attach", made, ids=[f"o{n}" for n in range(10)])
+    work_off(world)
+    assert task(world, id).counts == {"objectives": 9}
+    assert links(world).count("o7") == 1
 
 
 def test_attaching_and_detaching_many(world: World) -> None:
