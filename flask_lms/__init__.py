@@ -65,7 +65,7 @@ from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
 from .services.configurations import Configurations
-from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
@@ -134,6 +134,7 @@ __all__ = [
     "Score",
     "Secret",
     "SecretUnreadable",
+    "Segments",
     "Sent",
     "SetupError",
     "Slice",

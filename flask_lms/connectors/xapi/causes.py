@@ -21,6 +21,7 @@ _DESTINATION = (
             N_("The key must be allowed to write statements: ask your LMS administrator."),
         ),
         is_settings=True,
+        fields=("key", "secret"),
     ),
     Cause(
         code="address",
@@ -28,6 +29,7 @@ _DESTINATION = (
         sentence=N_("There is no xAPI service at this address[ (%(http_status)s)]."),
         remedy=(N_("Check the xAPI URL: it often ends in /xapi/."),),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="redirect",
@@ -35,6 +37,7 @@ _DESTINATION = (
         sentence=N_("Your LMS redirects to [%(target)s|another address]."),
         remedy=(N_("Use that address as the xAPI URL, if it is your LMS's."),),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="not_lrs",
@@ -45,6 +48,7 @@ _DESTINATION = (
             N_("Ask your LMS administrator for the address of its xAPI service."),
         ),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="settings",
@@ -112,6 +116,7 @@ _DELIVERY = (
         status=None,
         sentence=N_("Your LMS rejected this result[: “%(words)s”]."),
         remedy=(N_("Show these words to your LMS administrator, then use Send again."),),
+        label=N_("Rejected by the LMS"),
     ),
     Cause(
         code="address_refused",
@@ -127,30 +132,35 @@ _DELIVERY = (
                 "platform”: results are then sent without addresses from now on."
             ),
         ),
+        label=N_("E-mail address refused"),
     ),
     Cause(
         code="conflict",
         status=None,
         sentence=N_("Your LMS holds another result under the same id and keeps that one."),
         remedy=(N_("Ask your LMS administrator which of the two is right."),),
+        label=N_("Another result under this id"),
     ),
     Cause(
         code="too_large",
         status=None,
         sentence=N_("This result is larger than your LMS accepts."),
         remedy=(N_("Ask your LMS administrator to allow larger requests, then use Send again."),),
+        label=N_("Too large for the LMS"),
     ),
     Cause(
         code="foreign_ids",
         status=None,
         sentence=N_("Your LMS took the results but named other ids than those we sent."),
         remedy=(N_("If results are missing in your LMS, tell its administrator."),),
+        label=N_("Other ids in the answer"),
     ),
     Cause(
         code="no_email",
         status=None,
         sentence=N_("The participant ID[ '%(participant)s'] is not an e-mail address."),
         remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
+        label=N_("No e-mail address"),
     ),
     Cause(
         code="bad_email",
@@ -160,6 +170,7 @@ _DELIVERY = (
             "can't be sent: LMSs take plain addresses such as jane.doe@example.com."
         ),
         remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
+        label=N_("Odd e-mail address"),
     ),
     Cause(
         code="too_long",
@@ -170,6 +181,7 @@ _DELIVERY = (
             "sent."
         ),
         remedy=(N_("Shorten its steps or extensions in the platform, then Check again."),),
+        label=N_("Too long"),
     ),
 )
 
