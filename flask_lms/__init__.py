@@ -30,6 +30,7 @@ from .database.models import (
     Delivery,
     DeliveryState,
     ObjectiveLink,
+    ParticipantMapping,
     Status,
 )
 from .encryption import Secret
@@ -65,7 +66,9 @@ from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
 from .services.configurations import Configurations
+from .services.csv_lines import BadLine
 from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.mappings import MappingReport, Participants, UnmatchedParticipant
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
@@ -91,6 +94,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "AuditEvent",
+    "BadLine",
     "BuildContext",
     "Built",
     "Cause",
@@ -114,6 +118,7 @@ __all__ = [
     "InvalidResult",
     "InvalidValue",
     "LMSError",
+    "MappingReport",
     "MissingCallback",
     "NotFound",
     "NotSendable",
@@ -126,6 +131,8 @@ __all__ = [
     "OrganizationServices",
     "Page",
     "Participant",
+    "ParticipantMapping",
+    "Participants",
     "Preview",
     "Recorded",
     "Refused",
@@ -149,6 +156,7 @@ __all__ = [
     "TestReport",
     "TooManyTests",
     "Transport",
+    "UnmatchedParticipant",
     "Unreachable",
     "Verdict",
     "Words",

@@ -57,11 +57,14 @@ class AppState:
         entries = organization_id and self.callbacks.egress(organization_id)
         return self.transport.under(entries) if isinstance(entries, tuple) else self.transport
 
-    def build_context(self, now: datetime, sent: Sequence[Sent] = ()) -> BuildContext:
+    def build_context(
+        self, now: datetime, sent: Sequence[Sent] = (), activity_id: str | None = None
+    ) -> BuildContext:
         """What connectors build a statement with."""
         return BuildContext(
             activity_base_url=self.settings.activity_base_url,
             platform_name=self.settings.platform_name,
             now=now,
             sent=sent,
+            activity_id=activity_id,
         )

@@ -124,6 +124,8 @@ class Cause:
         failure, and tried every 30 minutes.
     :param is_local: may as well be the host's own network: when every destination fails so, the
         fault is the installation's.
+    :param is_unidentified: nobody can be told who it is about; sent by itself once the participant
+        is mapped.
     """
 
     code: str
@@ -132,6 +134,7 @@ class Cause:
     remedy: tuple[str, ...] = ()
     is_settings: bool = False
     is_local: bool = False
+    is_unidentified: bool = False
 
     def sentence_for(self, facts: Mapping[str, Any]) -> str:
         """What is wrong, in the reader's language.
@@ -351,12 +354,14 @@ class BuildContext:
     :param platform_name: ``LMS_PLATFORM_NAME``.
     :param now: nothing is later than this (aware UTC).
     :param sent: what was sent of the result before, which a correction takes back.
+    :param activity_id: what the LMS calls the objective (absolute IRI); None: as its host does.
     """
 
     activity_base_url: str
     platform_name: str
     now: datetime
     sent: Sequence[Sent] = ()
+    activity_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from ..connectors.base import Statement
 from ..database.models import SKELETON, Attempt, Configuration, Delivery, DeliveryState
 from ..database.types import by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
-from ..errors import InvalidValue, NotFound
+from ..errors import NotFound
 from ..recording import record
 from . import participants
 from .participants import Forgotten
@@ -43,7 +43,7 @@ Progress = Callable[[int], None]
 #: Rows in memory while all are walked, and changed in one transaction.
 CHUNK = 1000
 #: Results built anew in one transaction.
-_FEW = 100
+_FEW = 200
 #: Rows that a search looks at for its first slice, and for further ones.
 _FIRST_WINDOW = 30_000
 _NEXT_WINDOW = 300_000
@@ -400,7 +400,7 @@ class Deliveries:
             here = CheckedAgain()
             for ids in self._chunks(owner, act, said, _FEW):
                 with change(self._state) as made:
-                    here += self._build_anew(ids, made)
+                    here += build_anew(self._state, ids, made)
                 if on_progress:
                     on_progress((total + here).checked)
             if here.checked:
@@ -551,39 +551,55 @@ class Deliveries:
             total += changed
         return total
 
-    def _build_anew(self, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
-        """Build these anew; those settled meanwhile stay as they are."""
-        queued = still = not_wanted = 0
-        rows = made.session.scalars(
-            sa.select(Delivery)
-            .join(Configuration, Configuration.id == Delivery.configuration_id)
-            .where(
-                Delivery.id.in_(ids),
-                Delivery.state == DeliveryState.NOT_SENT,
-                Configuration.deleted_at.is_(None),
-            )
-            .order_by(Delivery.id)
-        ).all()
-        for delivery in rows:
-            try:
-                built = record.rebuild(self._state, delivery)
-            except InvalidValue:
-                still += 1
-                continue
-            if built.statements:
-                queued += 1
-                _queue(delivery, built.statements, made)
-                made.to_wake.add(delivery.configuration_id)
-            elif built.not_sendable:
-                still += 1
-                delivery.reason = built.not_sendable.reason
-                delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
-            else:  # the configuration doesn't want such results any more
-                not_wanted += 1
-                delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
-                delivery.reason, delivery.reason_words = "not_wanted", None
-                delivery.result = None
-        return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
+
+#: (configuration, statement) → the delivery that has it.
+_Holders = dict[tuple[uuid.UUID, uuid.UUID], uuid.UUID]
+
+
+def build_anew(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
+    """Build these anew, in the transaction of the change; those settled meanwhile stay as they
+    are. The same few statements, however many they are.
+    """
+    queued = still = not_wanted = 0
+    rows = made.session.scalars(
+        sa.select(Delivery)
+        .join(Configuration, Configuration.id == Delivery.configuration_id)
+        .where(
+            Delivery.id.in_(ids),
+            Delivery.state == DeliveryState.NOT_SENT,
+            Configuration.deleted_at.is_(None),
+        )
+        .order_by(Delivery.id)
+    ).all()
+    if not rows:
+        return CheckedAgain()
+    now_built = record.rebuild(state, rows)
+    statements = [one.id for built in now_built.values() if built for one in built.statements]
+    holders: _Holders = {}
+    for start in range(0, len(statements), CHUNK):
+        taken = sa.select(Delivery.configuration_id, Delivery.statement_id, Delivery.id).where(
+            Delivery.configuration_id.in_({one.configuration_id for one in rows}),
+            Delivery.statement_id.in_(statements[start : start + CHUNK]),
+        )
+        holders |= {(row[0], row[1]): row[2] for row in made.session.execute(taken)}
+    for delivery in rows:
+        built = now_built[delivery.id]
+        if built is None:
+            still += 1
+        elif built.statements:
+            queued += 1
+            _queue(delivery, built.statements, holders, made)
+            made.to_wake.add(delivery.configuration_id)
+        elif built.not_sendable:
+            still += 1
+            delivery.reason = built.not_sendable.reason
+            delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
+        else:  # the configuration doesn't want such results any more
+            not_wanted += 1
+            delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
+            delivery.reason, delivery.reason_words = "not_wanted", None
+            delivery.result = None
+    return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
 
 
 def _do(act: Act, ids: Sequence[uuid.UUID], made: Change) -> int:
@@ -660,7 +676,7 @@ def steps_of_act(state: AppState, work: Work) -> Iterator[TaskStep]:
 
     def do(ids: Sequence[uuid.UUID], made: Change) -> dict[str, int]:
         if act is CHECK_AGAIN:
-            return asdict(service._build_anew(ids, made))
+            return asdict(build_anew(state, ids, made))
         return {"deliveries": _do(act, ids, made)}
 
     after, done = work.position.get("after"), work.done
@@ -687,25 +703,21 @@ def _first_id(moment: datetime) -> uuid.UUID:
     return uuid.UUID(int=(milliseconds & (2**48 - 1)) << 80)
 
 
-def _queue(delivery: Delivery, statements: Sequence[Statement], made: Change) -> None:
+def _queue(
+    delivery: Delivery, statements: Sequence[Statement], holders: _Holders, made: Change
+) -> None:
     """The row becomes the first statement; its further ones get rows of their own."""
-    present = set(
-        made.session.scalars(
-            sa.select(Delivery.statement_id).where(
-                Delivery.configuration_id == delivery.configuration_id,
-                Delivery.statement_id.in_([one.id for one in statements]),
-                Delivery.id != delivery.id,
-            )
-        )
-    )
-    main = next((one for one in statements if one.id == delivery.statement_id), None)
-    main = main or next((one for one in statements if one.id not in present), None)
-    for statement in statements:
+    owner = delivery.configuration_id
+    own = [one for one in statements if holders.get((owner, one.id), delivery.id) == delivery.id]
+    main = next((one for one in own if one.id == delivery.statement_id), None)
+    main = main or next(iter(own), None)
+    for statement in own:
         values = record.waiting(statement, made.now)
+        holders[owner, statement.id] = delivery.id
         if statement is main:
             for name, value in values.items():
                 setattr(delivery, name, value)
-        elif statement.id not in present:
+        else:
             of = {name: getattr(delivery, name) for name in record.OF_THE_RESULT}
             made.session.add(Delivery(id=new_id(), **of, **values))
     if main is None:  # all of them are there already, recorded meanwhile

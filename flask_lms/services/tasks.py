@@ -26,7 +26,7 @@ from ..database.models import Configuration, Task
 from ..database.types import exactly, update
 from ..errors import LMSError, NotFound
 from ..values import Administrator
-from . import attachments, deliveries, objectives
+from . import attachments, deliveries, objectives, release
 from .steps import TaskStep, Work
 
 #: The worker that has a task shows that it lives at least so often.
@@ -68,6 +68,7 @@ _ACTS: Mapping[str, _Act] = MappingProxyType(
             act: _Act(steps=deliveries.steps_of_act, note=deliveries.note_of_act)
             for act in deliveries.ACTS
         },
+        "release": _Act(steps=release.steps_of_release, note=_note("released")),
     }
 )
 
@@ -91,8 +92,8 @@ def ask(
 ) -> Task:
     """Let a worker do it.
 
-    :param act: one of ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again`` and
-        ``cancel``.
+    :param act: one of ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again``,
+        ``cancel`` and ``release``.
     :param asked: JSON; what its steps read.
     :param total: how many rows it is about; None: the worker counts them first.
     """
