@@ -82,6 +82,7 @@ from .values import (
     Step,
     StepResult,
 )
+from .vault import Kept, Vault
 
 __all__ = [
     "LMS",
@@ -113,6 +114,7 @@ __all__ = [
     "InvalidConfiguration",
     "InvalidResult",
     "InvalidValue",
+    "Kept",
     "LMSError",
     "MissingCallback",
     "NotFound",
@@ -150,6 +152,7 @@ __all__ = [
     "TooManyTests",
     "Transport",
     "Unreachable",
+    "Vault",
     "Verdict",
     "Words",
     "alert_sent",

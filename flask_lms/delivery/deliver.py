@@ -308,7 +308,9 @@ class Deliverer:
             secrets = None
         transport: Transport | None
         try:
-            transport = state.transport_for(configuration.organization_id)
+            transport = state.transport_for(configuration.organization_id).with_vault(
+                state.vault_of(configuration.id, configuration.type, settings, self.database)
+            )
         except Exception:  # a callback of the host: nothing is called then, and nothing stops
             _log.exception("@lms.egress_policy failed; what is due waits")
             session.rollback()
@@ -375,8 +377,8 @@ class Deliverer:
                 stored = load.connector.compare(
                     load.statements[0], load.settings, load.secrets, load.transport
                 )
-            except BaseTimeoutException:  # of RQ, for the whole job: it says nothing of the LMS
-                raise
+            except (BaseTimeoutException, sa.exc.SQLAlchemyError):
+                raise  # of RQ, for the whole job, and of our database: nothing of the LMS
             except Exception:
                 stored = _connector_failed(load)
             answer, decided = compared(
@@ -440,7 +442,7 @@ class Deliverer:
             transport = transport.within(*_SHORT_SECONDS)
         try:
             return load.connector.send(load.statements, load.settings, load.secrets, transport)
-        except BaseTimeoutException:
+        except (BaseTimeoutException, sa.exc.SQLAlchemyError):
             raise
         except Exception:
             return _connector_failed(load)

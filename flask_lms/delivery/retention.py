@@ -25,6 +25,7 @@ from ..database.models import (
     Incident,
     Mail,
     Task,
+    VaultEntry,
     Worker,
 )
 
@@ -80,6 +81,7 @@ def purge(
             .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
             .values(secrets=None)
         )
+        state.session.execute(sa.delete(VaultEntry).where(VaultEntry.configuration_id.in_(gone)))
         _in_chunks(  # no correction comes any more
             state,
             sa.select(Delivery.id).where(
@@ -182,7 +184,15 @@ def purge(
         report,
     )
     _in_chunks(state, sa.select(Task.id).where(Task.ended_at < old), sa.delete(Task), Task, report)
-    state.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(days=1)))
+    yesterday = now - timedelta(days=1)
+    _in_chunks(
+        state,
+        sa.select(VaultEntry.id).where(VaultEntry.expires_at < yesterday),
+        sa.delete(VaultEntry),
+        VaultEntry,
+        report,
+    )
+    state.session.execute(sa.delete(Worker).where(Worker.seen_at < yesterday))
     state.session.commit()
     return Purged(
         deliveries=deliveries,

@@ -31,6 +31,7 @@ from ..encryption import Secret, binding
 from ..errors import SecretUnreadable, TooManyTests
 from ..i18n import N_, Words, many
 from ..values import Administrator
+from ..vault import MemoryVault, Vault
 
 MOST_A_MINUTE = 5
 #: For all requests of a test together.
@@ -198,6 +199,8 @@ def run(
     token: str | None = None,
     configuration_id: uuid.UUID | None = None,
     sample: BuildContext | None = None,
+    *,
+    is_draft: bool = False,
 ) -> Iterator[Stage | TestReport]:
     """Test these settings: each stage as it ends, then the report. Nothing is written.
 
@@ -206,6 +209,7 @@ def run(
     :param token: the stored ones, for those not entered.
     :param configuration_id: whose they must be.
     :param sample: send a sample result in place of the test.
+    :param is_draft: they aren't saved, so nothing that the connector keeps is read or written.
     """
     connector = state.registry.get(type)
     if connector is None:
@@ -224,6 +228,10 @@ def run(
     stages: list[Stage] = []
     try:
         transport = state.transport_for(organization_id).limited_to(BUDGET_SECONDS)
+        vault: Vault = MemoryVault()
+        if configuration_id is not None and not is_draft:
+            vault = state.vault_of(configuration_id, type, settings)
+        transport = transport.with_vault(vault)
         if sample is not None:
             report = connector.send_sample(settings, secrets, transport, sample)
             yield from report.stages
