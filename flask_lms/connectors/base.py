@@ -505,6 +505,7 @@ class Reader(ABC):
     def one(self, id: uuid.UUID, text: str | None) -> Found | Answer:
         """Whether it has this statement.
 
+        :param id: of the statement.
         :param text: as it was sent; None: its content is no longer kept.
         :returns: an answer: it could not be asked.
         """
