@@ -19,9 +19,10 @@ database/models.py database/attach.py callbacks.py vault.py
 transport/faults.py transport/policy.py transport/http.py transport/__init__.py
 connectors/base.py connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
-connectors/xapi/statement.py connectors/xapi/answers.py connectors/xapi/causes.py
-connectors/xapi/fields.py connectors/xapi/client.py connectors/xapi/probe.py
-connectors/xapi/connector.py connectors/xapi/__init__.py
+connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
+connectors/xapi/causes.py connectors/xapi/fields.py connectors/xapi/client.py
+connectors/xapi/reading.py connectors/xapi/probe.py connectors/xapi/connector.py
+connectors/xapi/__init__.py
 delivery/wake.py app_state.py
 audit.py recording/after_commit.py recording/record.py
 alerts/rules.py alerts/incidents.py alerts/unsubscribe.py alerts/texts.py alerts/queue.py
@@ -52,6 +53,7 @@ PURE = (
     "connectors/xapi/statement.py",
     "connectors/xapi/actor.py",
     "connectors/xapi/answers.py",
+    "connectors/xapi/comparison.py",
     "connectors/xapi/redaction.py",
     "delivery/decide.py",
 )

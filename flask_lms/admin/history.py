@@ -56,6 +56,7 @@ _FIELDS = {
     "destination": N_("Address"),
     "objective": N_("Objective"),
     "objectives": N_("Objectives"),
+    "left_out": N_("Left out at the limit"),
     "configurations": N_("LMS configurations"),
     "deliveries": N_("Results"),
     "waiting": N_("Waiting"),

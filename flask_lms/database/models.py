@@ -64,6 +64,23 @@ class DeliveryState(str, enum.Enum):
     CANCELLED = "cancelled"
 
 
+class ReadBack(str, enum.Enum):
+    """What an LMS has of a statement that it accepted, when it was asked again."""
+
+    #: This very statement.
+    CONFIRMED = "confirmed"
+    #: None under its id.
+    MISSING = "missing"
+    #: One with other content.
+    DIFFERENT = "different"
+    #: It, and the same once more under an id that isn't ours.
+    DOUBLED = "doubled"
+    #: Somebody else took it back.
+    VOIDED = "voided"
+    #: It doesn't let us read, or didn't answer.
+    UNREADABLE = "unreadable"
+
+
 class _Text(sa.types.TypeDecorator[Any]):
     """A ``str`` enum stored as its value: a plain VARCHAR, no database enum."""
 
@@ -289,6 +306,12 @@ class Delivery(Base):
     #: When it became delivered, rejected, not sent or cancelled.
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     settled_by: Mapped[str | None] = mapped_column(sa.String(255))
+    #: What the LMS had of it when it was last asked, and when that was; NULL: never since it was
+    #: sent.
+    read_back: Mapped[ReadBack | None] = mapped_column(_Text(ReadBack))
+    read_back_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: What fills the sentence on it: fields that differ, who voided it, …
+    read_back_facts: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)
 
     def __repr__(self) -> str:
         return _repr(self)
@@ -435,7 +458,8 @@ class Task(Base):
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
     organization_id: Mapped[str] = mapped_column(_HOST_ID)
     configuration_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
-    #: ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again`` or ``cancel``.
+    #: ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again``, ``cancel`` or
+    #: ``reconcile``.
     act: Mapped[str] = mapped_column(sa.String(20))
     #: To which rows, as its steps read it: ids or filters.
     asked: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)

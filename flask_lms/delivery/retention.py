@@ -28,6 +28,7 @@ from ..database.models import (
     VaultEntry,
     Worker,
 )
+from ..database.types import update
 
 _CHUNK = 1000
 #: A deleted configuration can be restored for so long.
@@ -218,7 +219,7 @@ def _in_chunks(
     assert still is not None
     while ids := session.scalars(find.limit(_CHUNK)).all():
         chosen = act.where(column.in_(ids), still)
-        session.execute(chosen.execution_options(synchronize_session=False))
+        update(session, chosen)
         session.commit()
         total += len(ids)
         report(len(ids))

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, scoped_session
 from ..app_state import AppState
 from ..connectors.base import Built, NotSendable, Sent, Statement
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
-from ..database.types import new_id
+from ..database.types import new_id, update
 from ..errors import InvalidValue
 from ..events import ResultRecorded
 from ..values import Objective, ObjectiveResult, Participant, from_json, to_json
@@ -179,10 +179,8 @@ def record_parked(state: AppState, limit: int = 200) -> int:
     ).all()
     session.rollback()
     for row in parked:
-        taken = session.execute(
-            sa.delete(Delivery).where(Delivery.id == row.id, Delivery.reason == PARKED)
-        )
-        if taken.rowcount == 1:  # type: ignore[attr-defined]
+        mine = sa.delete(Delivery).where(Delivery.id == row.id, Delivery.reason == PARKED)
+        if update(session, mine):
             results = [from_json(row.result)]
             _, ids, events = _write(state, session, results, row.configuration_id, is_checked=True)
             after_commit.add(session, state, ids, events)
