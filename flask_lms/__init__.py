@@ -74,6 +74,7 @@ from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
 from .services.participants import Forgotten
+from .store import Kept, Store
 from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
@@ -86,7 +87,6 @@ from .values import (
     Step,
     StepResult,
 )
-from .vault import Kept, Vault
 
 __all__ = [
     "LMS",
@@ -154,13 +154,13 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Store",
     "Stored",
     "StoredPage",
     "TestReport",
     "TooManyTests",
     "Transport",
     "Unreachable",
-    "Vault",
     "Verdict",
     "Words",
     "alert_sent",

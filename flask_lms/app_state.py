@@ -22,8 +22,8 @@ from .database.types import Clock
 from .delivery.wake import Wake
 from .encryption import Encryption
 from .settings import Settings
+from .store import DatabaseStore, Store
 from .transport import Transport
-from .vault import DatabaseVault, Vault
 
 
 @dataclass(kw_only=True)
@@ -61,20 +61,20 @@ class AppState:
         entries = organization_id and self.callbacks.egress(organization_id)
         return self.transport.under(entries) if isinstance(entries, tuple) else self.transport
 
-    def vault_of(
+    def store_of(
         self,
         configuration_id: uuid.UUID,
         type: str,
         settings: Mapping[str, Any],
         turn: AbstractContextManager[Any] | None = None,
-    ) -> Vault:
+    ) -> Store:
         """What the connector of a saved configuration keeps between its calls.
 
         :param turn: held while the database is used.
         """
         connector = self.registry.get(type)
         origin = connector.origin(settings) if connector else ""
-        return DatabaseVault(
+        return DatabaseStore(
             self.session, self.clock, self.encryption, configuration_id, origin, turn=turn
         )
 

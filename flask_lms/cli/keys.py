@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..app_state import AppState
 from ..audit import By, change
-from ..database.models import Configuration, VaultEntry
+from ..database.models import Configuration, StoreEntry
 from ..database.types import by_id, update
 from ..encryption import binding
 from ..errors import SecretUnreadable
@@ -90,14 +90,14 @@ def rekey(
             if on_progress is not None:
                 on_progress(seen, max(total, seen))
         kept_columns: list[Any] = [
-            VaultEntry.token,
+            StoreEntry.token,
             Configuration.name,
             Configuration.organization_id,
         ]
         entries = sa.select(*kept_columns)
-        entries = entries.join(Configuration, Configuration.id == VaultEntry.configuration_id)
-        has_token = VaultEntry.token.is_not(None)
-        for rows in by_id(session, entries.where(has_token), VaultEntry.id, batch):
+        entries = entries.join(Configuration, Configuration.id == StoreEntry.configuration_id)
+        has_token = StoreEntry.token.is_not(None)
+        for rows in by_id(session, entries.where(has_token), StoreEntry.id, batch):
             for token, name, organization_id, id in rows:
                 if token is None or state.encryption.is_current(token):
                     continue
@@ -106,8 +106,8 @@ def rekey(
                 except SecretUnreadable:
                     unreadable.append(f"{name} ({organization_id})")
                     continue
-                same = sa.and_(VaultEntry.id == id, VaultEntry.token == token)
-                kept += update(session, sa.update(VaultEntry).where(same).values(token=rotated))
+                same = sa.and_(StoreEntry.id == id, StoreEntry.token == token)
+                kept += update(session, sa.update(StoreEntry).where(same).values(token=rotated))
             session.commit()
     finally:
         session.rollback()

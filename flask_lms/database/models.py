@@ -486,17 +486,17 @@ class Task(Base):
     stopped_by: Mapped[str | None] = mapped_column(sa.String(255))
 
 
-class VaultEntry(Base):
+class StoreEntry(Base):
     """Something that a connector keeps of a configuration between its calls, such as a token."""
 
-    __tablename__ = "lms_vault"
+    __tablename__ = "lms_store"
     __table_args__ = (
-        sa.PrimaryKeyConstraint("id", name="pk_lms_vault"),
+        sa.PrimaryKeyConstraint("id", name="pk_lms_store"),
         sa.ForeignKeyConstraint(
-            ["configuration_id"], ["lms_configuration.id"], name="fk_lms_vault_configuration"
+            ["configuration_id"], ["lms_configuration.id"], name="fk_lms_store_configuration"
         ),
-        sa.UniqueConstraint("configuration_id", "name", "key_digest", name="uq_lms_vault_key"),
-        sa.Index("ix_lms_vault_expires", "expires_at"),
+        sa.UniqueConstraint("configuration_id", "name", "key_digest", name="uq_lms_store_key"),
+        sa.Index("ix_lms_store_expires", "expires_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)

@@ -308,8 +308,8 @@ class Deliverer:
             secrets = None
         transport: Transport | None
         try:
-            transport = state.transport_for(configuration.organization_id).with_vault(
-                state.vault_of(configuration.id, configuration.type, settings, self.database)
+            transport = state.transport_for(configuration.organization_id).with_store(
+                state.store_of(configuration.id, configuration.type, settings, self.database)
             )
         except Exception:  # a callback of the host: nothing is called then, and nothing stops
             _log.exception("@lms.egress_policy failed; what is due waits")

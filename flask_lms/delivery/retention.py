@@ -24,8 +24,8 @@ from ..database.models import (
     DeliveryState,
     Incident,
     Mail,
+    StoreEntry,
     Task,
-    VaultEntry,
     Worker,
 )
 from ..database.types import update
@@ -82,7 +82,7 @@ def purge(
             .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
             .values(secrets=None)
         )
-        state.session.execute(sa.delete(VaultEntry).where(VaultEntry.configuration_id.in_(gone)))
+        state.session.execute(sa.delete(StoreEntry).where(StoreEntry.configuration_id.in_(gone)))
         _in_chunks(  # no correction comes any more
             state,
             sa.select(Delivery.id).where(
@@ -188,9 +188,9 @@ def purge(
     yesterday = now - timedelta(days=1)
     _in_chunks(
         state,
-        sa.select(VaultEntry.id).where(VaultEntry.expires_at < yesterday),
-        sa.delete(VaultEntry),
-        VaultEntry,
+        sa.select(StoreEntry.id).where(StoreEntry.expires_at < yesterday),
+        sa.delete(StoreEntry),
+        StoreEntry,
         report,
     )
     state.session.execute(sa.delete(Worker).where(Worker.seen_at < yesterday))

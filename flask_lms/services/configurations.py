@@ -25,7 +25,7 @@ from ..database.models import (
     DeliveryState,
     ObjectiveLink,
     Status,
-    VaultEntry,
+    StoreEntry,
 )
 from ..database.types import exactly, new_id, update
 from ..delivery import decide
@@ -349,8 +349,8 @@ class Configurations:
                         configuration.health.learnt_bytes = None
                         update(
                             made.session,
-                            sa.delete(VaultEntry).where(
-                                VaultEntry.configuration_id == configuration.id
+                            sa.delete(StoreEntry).where(
+                                StoreEntry.configuration_id == configuration.id
                             ),
                         )
                 made.to_wake.add(configuration.id)

@@ -30,8 +30,8 @@ from ..database.types import exactly, update
 from ..encryption import Secret, binding
 from ..errors import SecretUnreadable, TooManyTests
 from ..i18n import N_, Words, many
+from ..store import MemoryStore, Store
 from ..values import Administrator
-from ..vault import MemoryVault, Vault
 
 MOST_A_MINUTE = 5
 #: For all requests of a test together.
@@ -229,11 +229,11 @@ def run(
             return
     stages: list[Stage] = []
     try:
-        vault: Vault = MemoryVault()
+        store: Store = MemoryStore()
         if configuration_id is not None and not is_draft:
-            vault = state.vault_of(configuration_id, type, settings)
+            store = state.store_of(configuration_id, type, settings)
         transport = state.transport_for(organization_id).limited_to(BUDGET_SECONDS - _PAGE_SECONDS)
-        transport = transport.with_vault(vault)
+        transport = transport.with_store(store)
         if sample is not None:
             report = connector.send_sample(settings, secrets, transport, sample)
             yield from report.stages

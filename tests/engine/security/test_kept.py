@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from flask_lms import Configuration, Kept, Vault
+from flask_lms import Configuration, Kept, Store
 from flask_lms.cli.keys import rekey
-from flask_lms.database.models import VaultEntry
+from flask_lms.database.models import StoreEntry
 from flask_lms.delivery.retention import purge
 from flask_lms.encryption import Encryption
-from flask_lms.vault import CLAIM_SECONDS, MemoryVault
+from flask_lms.store import CLAIM_SECONDS, MemoryStore
 from tests.world import SETTINGS, World
 
 TOKEN = "t0ken-canary"
@@ -26,14 +26,14 @@ def made(world: World) -> Configuration:
     return world.configuration()
 
 
-def vault_of(world: World, made: Configuration) -> Vault:
+def store_of(world: World, made: Configuration) -> Store:
     world.session.rollback()
-    return world.state.vault_of(made.id, made.type, made.settings)
+    return world.state.store_of(made.id, made.type, made.settings)
 
 
 @pytest.fixture(params=["memory", "database"])
-def vault(request: pytest.FixtureRequest, world: World, made: Configuration) -> Vault:
-    return MemoryVault() if request.param == "memory" else vault_of(world, made)
+def store(request: pytest.FixtureRequest, world: World, made: Configuration) -> Store:
+    return MemoryStore() if request.param == "memory" else store_of(world, made)
 
 
 def kept(text: str = TOKEN, seconds: float | None = None) -> Kept:
@@ -44,83 +44,83 @@ def must_not() -> Kept:
     raise AssertionError("there was no need to make it")
 
 
-def test_what_is_put_is_found_under_its_name_and_key_to_the_letter(vault: Vault) -> None:
-    vault.put("user", "Jane", kept("1"))
-    vault.put("user", "jane", kept("2"))
-    vault.put("user", "x" * 5000, kept("3"))
-    vault.put("user", "jane", kept("4"))
-    vault.put("course", "jane", kept("5"))
-    found = vault.get("user", "jane")
+def test_what_is_put_is_found_under_its_name_and_key_to_the_letter(store: Store) -> None:
+    store.put("user", "Jane", kept("1"))
+    store.put("user", "jane", kept("2"))
+    store.put("user", "x" * 5000, kept("3"))
+    store.put("user", "jane", kept("4"))
+    store.put("course", "jane", kept("5"))
+    found = store.get("user", "jane")
     assert found is not None
     assert (found["token"], repr(found["token"])) == ("4", "<Secret>")
-    assert vault.get("user", "Jane") == {"token": "1"}
-    assert vault.get("user", "x" * 5000) == {"token": "3"}
-    assert vault.get("user") is None
-    assert vault.count("user") == 3
-    assert (vault.delete("user", "jane"), vault.delete("user"), vault.count("user")) == (1, 2, 0)
-    assert vault.get("course", "jane") == {"token": "5"}
+    assert store.get("user", "Jane") == {"token": "1"}
+    assert store.get("user", "x" * 5000) == {"token": "3"}
+    assert store.get("user") is None
+    assert store.count("user") == 3
+    assert (store.delete("user", "jane"), store.delete("user"), store.count("user")) == (1, 2, 0)
+    assert store.get("course", "jane") == {"token": "5"}
 
 
-def test_a_value_that_is_over_is_made_anew(vault: Vault) -> None:
-    vault.put("token", "", kept("old", seconds=-1))
-    assert (vault.get("token"), vault.count("token")) == (None, 0)
-    assert vault.renewed("token", "", lambda: kept("new", 60)) == {"token": "new"}
-    assert vault.renewed("token", "", must_not) == {"token": "new"}
+def test_a_value_that_is_over_is_made_anew(store: Store) -> None:
+    store.put("token", "", kept("old", seconds=-1))
+    assert (store.get("token"), store.count("token")) == (None, 0)
+    assert store.renewed("token", "", lambda: kept("new", 60)) == {"token": "new"}
+    assert store.renewed("token", "", must_not) == {"token": "new"}
 
 
-def test_a_value_that_is_good_no_more_is_made_anew(vault: Vault) -> None:
-    vault.put("token", "", kept("revoked"))
-    found = vault.renewed("token", "", kept, lambda values: values["token"] != "revoked")
-    assert found == vault.get("token") == {"token": TOKEN}
+def test_a_value_that_is_good_no_more_is_made_anew(store: Store) -> None:
+    store.put("token", "", kept("revoked"))
+    found = store.renewed("token", "", kept, lambda values: values["token"] != "revoked")
+    assert found == store.get("token") == {"token": TOKEN}
 
 
-def test_who_fails_to_make_it_leaves_the_way_to_others(vault: Vault) -> None:
+def test_who_fails_to_make_it_leaves_the_way_to_others(store: Store) -> None:
     def fail() -> Kept:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        vault.renewed("token", "", fail)
-    assert vault.get("token") is None
-    assert vault.renewed("token", "", kept) == {"token": TOKEN}
+        store.renewed("token", "", fail)
+    assert store.get("token") is None
+    assert store.renewed("token", "", kept) == {"token": TOKEN}
 
 
 def test_nothing_of_it_stands_in_the_database_in_clear(world: World, made: Configuration) -> None:
-    vault_of(world, made).put("user", "jane.doe@acme.example", kept())
-    rows = world.session.execute(sa.select(VaultEntry.__table__)).all()
+    store_of(world, made).put("user", "jane.doe@acme.example", kept())
+    rows = world.session.execute(sa.select(StoreEntry.__table__)).all()
     assert len(rows) == 1
     assert "canary" not in str(rows)
     assert "jane" not in str(rows)
     with pytest.raises(ValueError, match="too long"):
-        vault_of(world, made).put("user", "", kept("x" * 50_000))
+        store_of(world, made).put("user", "", kept("x" * 50_000))
 
 
 def test_a_row_copied_to_another_place_or_address_is_as_if_it_were_not_there(
     world: World, made: Configuration
 ) -> None:
     other = world.configuration("Other")
-    vault_of(world, made).put("user", "jane", kept())
-    vault_of(world, made).put("user", "john", kept("john's"))
-    vault_of(world, other).put("user", "jane", kept("other"))
+    store_of(world, made).put("user", "jane", kept())
+    store_of(world, made).put("user", "john", kept("john's"))
+    store_of(world, other).put("user", "jane", kept("other"))
     token = world.session.scalar(
-        sa.select(VaultEntry.token).where(VaultEntry.configuration_id == made.id).limit(1)
+        sa.select(StoreEntry.token).where(StoreEntry.configuration_id == made.id).limit(1)
     )
-    world.session.execute(sa.update(VaultEntry).values(token=token))
+    world.session.execute(sa.update(StoreEntry).values(token=token))
     world.session.commit()
     found = [
-        vault_of(world, one).get("user", key)
+        store_of(world, one).get("user", key)
         for one, key in ((made, "jane"), (made, "john"), (other, "jane"))
     ]
     assert sum(one is not None for one in found) == 1
     assert found[2] is None
-    moved = world.state.vault_of(made.id, "xapi", {**SETTINGS, "url": "https://elsewhere.example"})
+    moved = world.state.store_of(made.id, "xapi", {**SETTINGS, "url": "https://elsewhere.example"})
     assert moved.get("user", "jane") is moved.get("user", "john") is None
 
 
 def test_a_value_that_no_key_reads_is_made_anew(world: World, made: Configuration) -> None:
-    vault_of(world, made).put("token", "", kept("lost"))
+    store_of(world, made).put("token", "", kept("lost"))
     world.state.encryption = Encryption([Fernet.generate_key()])
-    assert vault_of(world, made).get("token") is None
-    assert vault_of(world, made).renewed("token", "", kept) == {"token": TOKEN}
+    assert store_of(world, made).get("token") is None
+    assert store_of(world, made).renewed("token", "", kept) == {"token": TOKEN}
 
 
 def test_of_many_threads_one_makes_it_and_no_transaction_is_open_meanwhile(
@@ -135,11 +135,11 @@ def test_of_many_threads_one_makes_it_and_no_transaction_is_open_meanwhile(
 
     def ask(number: int) -> str:
         with world.app.app_context():
-            vault = world.state.vault_of(id, "xapi", SETTINGS)
+            store = world.state.store_of(id, "xapi", SETTINGS)
             if number:
-                assert vault.get("token") is None
+                assert store.get("token") is None
                 asked.wait(10)
-            return vault.renewed("token", "", make)["token"].reveal()
+            return store.renewed("token", "", make)["token"].reveal()
 
     world.session.rollback()
     with ThreadPoolExecutor(9) as pool:
@@ -152,13 +152,13 @@ def test_a_claim_of_a_process_that_died_is_taken_over_and_the_late_one_writes_no
 ) -> None:
     def died() -> Kept:
         world.clock.advance(seconds=CLAIM_SECONDS + 1)
-        other = world.state.vault_of(made.id, made.type, made.settings)
+        other = world.state.store_of(made.id, made.type, made.settings)
         assert other.renewed("token", "", lambda: kept("of the other")) == {"token": "of the other"}
         return kept("late")
 
-    vault = vault_of(world, made)
-    assert vault.renewed("token", "", died) == {"token": "late"}
-    assert vault.get("token") == {"token": "of the other"}
+    store = store_of(world, made)
+    assert store.renewed("token", "", died) == {"token": "late"}
+    assert store.get("token") == {"token": "of the other"}
 
 
 def test_it_goes_with_the_address_and_with_the_configuration(
@@ -166,16 +166,16 @@ def test_it_goes_with_the_address_and_with_the_configuration(
 ) -> None:
     def rows() -> int:
         world.session.rollback()
-        return int(world.session.scalar(sa.select(sa.func.count()).select_from(VaultEntry)) or 0)
+        return int(world.session.scalar(sa.select(sa.func.count()).select_from(StoreEntry)) or 0)
 
-    vault_of(world, made).put("user", "jane", kept())
+    store_of(world, made).put("user", "jane", kept())
     world.configurations.update(made.id, name="Renamed", settings={"key": "other"})
     assert rows() == 1
     moved = {**SETTINGS, "url": "https://elsewhere.example/xapi"}
     world.configurations.update(made.id, settings=moved)
     assert rows() == 0
-    vault_of(world, made).put("user", "jane", kept())
-    vault_of(world, made).put("token", "", kept(seconds=60))
+    store_of(world, made).put("user", "jane", kept())
+    store_of(world, made).put("token", "", kept(seconds=60))
     purge(world.state, world.clock.advance(days=2))
     assert rows() == 1
     world.configurations.delete(made.id)
@@ -189,11 +189,11 @@ def test_it_moves_to_the_newest_key(world: World, made: Configuration) -> None:
     old, new = Fernet.generate_key(), Fernet.generate_key()
     world.state.encryption = Encryption([old])
     for number in range(5):
-        vault_of(world, made).put("user", str(number), kept())
+        store_of(world, made).put("user", str(number), kept())
     world.state.encryption = Encryption([new, old])
     assert rekey(world.state, batch=2).kept == 5
     assert rekey(world.state).kept == 0
     world.state.encryption = Encryption([new])
-    assert vault_of(world, made).get("user", "3") == {"token": TOKEN}
+    assert store_of(world, made).get("user", "3") == {"token": TOKEN}
     world.state.encryption = Encryption([Fernet.generate_key()])
     assert rekey(world.state).unreadable == ("Corporate LMS (acme)",)

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from .database.models import VaultEntry
+from .database.models import StoreEntry
 from .database.types import Clock, update
 from .encryption import Encryption, Secret, binding
 from .errors import SecretUnreadable
@@ -47,7 +47,7 @@ class Kept:
     seconds: float | None = None
 
 
-class Vault(ABC):
+class Store(ABC):
     """The encrypted store of one configuration.
 
     A value has a name, such as ``token``, and below it a key of any length, such as an objective's
@@ -59,12 +59,16 @@ class Vault(ABC):
         """What is kept; None: nothing that can be read, or no longer.
 
         :param name: at most 40 characters.
+        :param key: of any length.
         """
 
     @abstractmethod
     def put(self, name: str, key: str, kept: Kept) -> None:
         """Keep it, in place of what was there.
 
+        :param name: at most 40 characters.
+        :param key: of any length.
+        :param kept: the values, and for how long.
         :raises ValueError: it is longer than about 40 kB.
         """
 
@@ -72,13 +76,17 @@ class Vault(ABC):
     def delete(self, name: str, key: str | None = None) -> int:
         """Forget it.
 
+        :param name: as in :meth:`put`.
         :param key: None: all of this name.
         :returns: how many there were.
         """
 
     @abstractmethod
     def count(self, name: str) -> int:
-        """How many there are of a name."""
+        """How many there are.
+
+        :param name: of all these, with whatever key.
+        """
 
     @abstractmethod
     def renewed(
@@ -93,13 +101,15 @@ class Vault(ABC):
 
         A failure that all should share is kept like a success, for a few seconds.
 
+        :param name: as in :meth:`put`.
+        :param key: as in :meth:`put`.
         :param make: may take ``CLAIM_SECONDS``. What it raises is raised to its own caller; one of
             the others tries then.
         :param is_good: pure; asked of what is kept, and not of what ``make`` gave.
         """
 
 
-class MemoryVault(Vault):
+class MemoryStore(Store):
     """Keeps it in memory: for what belongs to no saved configuration, and for tests."""
 
     def __init__(self) -> None:
@@ -139,8 +149,8 @@ class MemoryVault(Vault):
             return found
 
 
-class DatabaseVault(Vault):
-    """Keeps it in ``lms_vault``.
+class DatabaseStore(Store):
+    """Keeps it in ``lms_store``.
 
     :param session: gives the session; none of its transactions is open.
     :param origin: of the configuration: what was kept for another one is not found.
@@ -176,7 +186,7 @@ class DatabaseVault(Vault):
                     now = self._clock.now(session)
                     values = {"token": token, "expires_at": _end(now, kept)}
                     if not update(
-                        session, sa.update(VaultEntry).where(self._at(name, key)).values(**values)
+                        session, sa.update(StoreEntry).where(self._at(name, key)).values(**values)
                     ):
                         self._add(session, name, key, **values)
                 return
@@ -187,14 +197,14 @@ class DatabaseVault(Vault):
     def delete(self, name: str, key: str | None = None) -> int:
         gone = self._named(name) if key is None else self._at(name, key)
         with self._transaction() as session:
-            return update(session, sa.delete(VaultEntry).where(gone))
+            return update(session, sa.delete(StoreEntry).where(gone))
 
     def count(self, name: str) -> int:
         with self._transaction() as session:
             now = self._clock.now(session)
-            is_there = VaultEntry.expires_at.is_(None) | (VaultEntry.expires_at > now)
+            is_there = StoreEntry.expires_at.is_(None) | (StoreEntry.expires_at > now)
             query = sa.select(sa.func.count()).where(
-                self._named(name), VaultEntry.token.is_not(None), is_there
+                self._named(name), StoreEntry.token.is_not(None), is_there
             )
             return session.scalar(query) or 0
 
@@ -221,17 +231,17 @@ class DatabaseVault(Vault):
                 break
             time.sleep(_LOOK_SECONDS[min(looks, len(_LOOK_SECONDS) - 1)])
             looks += 1
-        is_mine = self._at(name, key), VaultEntry.claim == claim
+        is_mine = self._at(name, key), StoreEntry.claim == claim
         try:
             kept = make()
             token = self._encrypted(name, key, kept)
         except BaseException:
             with self._transaction() as session:
-                update(session, sa.update(VaultEntry).where(*is_mine).values(claimed_until=None))
+                update(session, sa.update(StoreEntry).where(*is_mine).values(claimed_until=None))
             raise
         with self._transaction() as session:  # if another one took over, that one's stays
             new = {"token": token, "expires_at": _end(self._clock.now(session), kept)}
-            update(session, sa.update(VaultEntry).where(*is_mine).values(claimed_until=None, **new))
+            update(session, sa.update(StoreEntry).where(*is_mine).values(claimed_until=None, **new))
         return _hidden(kept)
 
     # -- inside ------------------------------------------------------------------------------------
@@ -249,19 +259,19 @@ class DatabaseVault(Vault):
 
     def _named(self, name: str) -> sa.ColumnElement[bool]:
         return sa.and_(
-            VaultEntry.configuration_id == self._configuration_id, VaultEntry.name == name
+            StoreEntry.configuration_id == self._configuration_id, StoreEntry.name == name
         )
 
     def _at(self, name: str, key: str) -> sa.ColumnElement[bool]:
-        return sa.and_(self._named(name), VaultEntry.key_digest == _digest(key))
+        return sa.and_(self._named(name), StoreEntry.key_digest == _digest(key))
 
     def _find(self, session: Session, name: str, key: str) -> Any:
         return session.execute(
             sa.select(
-                VaultEntry.token,
-                VaultEntry.expires_at,
-                VaultEntry.claim,
-                VaultEntry.claimed_until,
+                StoreEntry.token,
+                StoreEntry.expires_at,
+                StoreEntry.claim,
+                StoreEntry.claimed_until,
                 self._clock.column().label("now"),
             ).where(self._at(name, key))
         ).one_or_none()
@@ -291,15 +301,15 @@ class DatabaseVault(Vault):
             return None
         claimed = update(
             session,
-            sa.update(VaultEntry)
-            .where(self._at(name, key), VaultEntry.claim == row.claim)
+            sa.update(StoreEntry)
+            .where(self._at(name, key), StoreEntry.claim == row.claim)
             .values(claim=row.claim + 1, claimed_until=until),
         )
         return row.claim + 1 if claimed else None
 
     def _add(self, session: Session, name: str, key: str, **values: Any) -> None:
         session.execute(
-            sa.insert(VaultEntry).values(
+            sa.insert(StoreEntry).values(
                 configuration_id=self._configuration_id,
                 name=name,
                 key_digest=_digest(key),
