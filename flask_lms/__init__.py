@@ -13,13 +13,16 @@ from .connectors.base import (
     Cleaned,
     Connector,
     Field,
+    Found,
     NotSendable,
     Preview,
+    Reader,
     Sent,
     Stage,
     StageState,
     Statement,
     Stored,
+    StoredPage,
     TestReport,
     Verdict,
 )
@@ -31,6 +34,7 @@ from .database.models import (
     DeliveryState,
     ObjectiveLink,
     ParticipantMapping,
+    ReadBack,
     Status,
 )
 from .encryption import Secret
@@ -73,6 +77,7 @@ from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
 from .services.participants import Forgotten
+from .store import Kept, Store
 from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
@@ -113,10 +118,12 @@ __all__ = [
     "EditConflict",
     "Field",
     "Forgotten",
+    "Found",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
     "InvalidValue",
+    "Kept",
     "LMSError",
     "MappingReport",
     "MissingCallback",
@@ -134,6 +141,8 @@ __all__ = [
     "ParticipantMapping",
     "Participants",
     "Preview",
+    "ReadBack",
+    "Reader",
     "Recorded",
     "Refused",
     "Reply",
@@ -152,7 +161,9 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Store",
     "Stored",
+    "StoredPage",
     "TestReport",
     "TooManyTests",
     "Transport",

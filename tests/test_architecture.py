@@ -15,13 +15,14 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 #: many and knows little; a file that isn't listed yet fails until it has a place.
 ORDER = """
 errors.py events.py database/types.py i18n.py checks.py values.py settings.py encryption.py
-database/models.py database/attach.py callbacks.py
+database/models.py database/attach.py callbacks.py store.py
 transport/faults.py transport/policy.py transport/http.py transport/__init__.py
 connectors/base.py connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
-connectors/xapi/statement.py connectors/xapi/answers.py connectors/xapi/causes.py
-connectors/xapi/fields.py connectors/xapi/client.py connectors/xapi/probe.py
-connectors/xapi/connector.py connectors/xapi/__init__.py
+connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
+connectors/xapi/causes.py connectors/xapi/fields.py connectors/xapi/client.py
+connectors/xapi/reading.py connectors/xapi/probe.py connectors/xapi/connector.py
+connectors/xapi/__init__.py
 delivery/wake.py app_state.py
 audit.py recording/after_commit.py recording/record.py
 alerts/rules.py alerts/incidents.py alerts/unsubscribe.py alerts/texts.py alerts/queue.py
@@ -53,6 +54,7 @@ PURE = (
     "connectors/xapi/statement.py",
     "connectors/xapi/actor.py",
     "connectors/xapi/answers.py",
+    "connectors/xapi/comparison.py",
     "connectors/xapi/redaction.py",
     "delivery/decide.py",
 )

@@ -59,6 +59,7 @@ _FIELDS = {
     "destination": N_("Address"),
     "objective": N_("Objective"),
     "objectives": N_("Objectives"),
+    "left_out": N_("Left out at the limit"),
     "configurations": N_("LMS configurations"),
     "participant": N_("Participant ID"),
     "participants": N_("Participants"),

@@ -73,6 +73,7 @@ def page(task_id: uuid.UUID) -> ResponseReturnValue:
     configuration = None
     if task.configuration_id is not None:
         configuration = pages.configurations().get(task.configuration_id, with_deleted=True)
+    left_out = task.position.get("left_out", ())
     form = ActForm()
     return pages.render(
         "task.html",
@@ -81,6 +82,8 @@ def page(task_id: uuid.UUID) -> ResponseReturnValue:
         progress=progress(task),
         configuration=configuration,
         counts=[(field_label("", name), number(n)) for name, n in task.counts.items() if n],
+        left_out=left_out,
+        left_out_more=task.counts.get("left_out", 0) - len(left_out),
         form=form,
         forms=[form],
     )

@@ -23,6 +23,7 @@ from ..database.models import (
     DeliveryState,
     Status,
 )
+from ..database.types import update
 from ..events import (
     DeliveryRejected,
     StatementDelivered,
@@ -321,15 +322,15 @@ def _make_due(change: _Change) -> None:
     """What an LMS refused because it refused everything waits no longer, nor goes alone; all go in
     the order in which they were recorded, as a void must come after what it voids.
     """
-    change.session.execute(
+    update(
+        change.session,
         sa.update(Delivery)
         .where(
             Delivery.configuration_id == change.configuration.id,
             Delivery.state == DeliveryState.PENDING,
             sa.or_(Delivery.due_at > change.now, Delivery.refusals > 0),
         )
-        .values(due_at=Delivery.recorded_at, refusals=0)
-        .execution_options(synchronize_session=False)
+        .values(due_at=Delivery.recorded_at, refusals=0),
     )
 
 
@@ -382,7 +383,8 @@ def _write_delivered(change: _Change, request: Request) -> int:
     _count_attempt(change, [row.id for row in request.rows if row.id not in stored])
     if not rows:
         return 0
-    change.session.execute(
+    update(
+        change.session,
         sa.update(Delivery)
         .where(
             Delivery.id.in_([row.id for row in rows]),
@@ -394,8 +396,7 @@ def _write_delivered(change: _Change, request: Request) -> int:
             attempts=Delivery.attempts + 1,
             reason=decide.NOT_VERIFIED if request.plan.is_unverified else None,
             reason_words=None,
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
     if not statement_delivered.receivers:
         return len(rows)
@@ -419,11 +420,9 @@ def _write_delivered(change: _Change, request: Request) -> int:
 def _count_attempt(change: _Change, ids: list[uuid.UUID]) -> None:
     if not ids:
         return
-    change.session.execute(
-        sa.update(Delivery)
-        .where(Delivery.id.in_(ids))
-        .values(attempts=Delivery.attempts + 1)
-        .execution_options(synchronize_session=False)
+    update(
+        change.session,
+        sa.update(Delivery).where(Delivery.id.in_(ids)).values(attempts=Delivery.attempts + 1),
     )
 
 
@@ -454,11 +453,11 @@ def _write_refused(change: _Change, request: Request, after: Vitals, *, is_undec
             change.events.append((delivery_rejected, _rejected(change, row, refusal)))
         else:
             values |= {"due_at": change.now + timedelta(seconds=again)}
-        change.session.execute(
+        update(
+            change.session,
             sa.update(Delivery)
             .where(Delivery.id == row.id, Delivery.state == DeliveryState.PENDING)
-            .values(**values)
-            .execution_options(synchronize_session=False)
+            .values(**values),
         )
     return rejected
 

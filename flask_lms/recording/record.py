@@ -30,7 +30,7 @@ from ..database.models import (
     ObjectiveLink,
     ParticipantMapping,
 )
-from ..database.types import new_id
+from ..database.types import new_id, update
 from ..errors import InvalidValue
 from ..events import ResultRecorded
 from ..values import Objective, ObjectiveResult, Participant, from_json, to_json
@@ -207,10 +207,8 @@ def record_parked(state: AppState, limit: int = 200) -> int:
     ).all()
     session.rollback()
     for row in parked:
-        taken = session.execute(
-            sa.delete(Delivery).where(Delivery.id == row.id, Delivery.reason == PARKED)
-        )
-        if taken.rowcount == 1:  # type: ignore[attr-defined]
+        mine = sa.delete(Delivery).where(Delivery.id == row.id, Delivery.reason == PARKED)
+        if update(session, mine):
             results = [from_json(row.result)]
             _, ids, events = _write(state, session, results, row.configuration_id, is_checked=True)
             after_commit.add(session, state, ids, events)

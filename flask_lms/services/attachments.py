@@ -24,6 +24,8 @@ _FEW = 20
 _WALK = 500
 #: Each is a condition of its own.
 _DETACHED_AT_ONCE = 50
+#: Objectives that a task left out and names; of more it tells how many.
+MOST_NAMED = 10
 
 
 def attach(
@@ -105,33 +107,30 @@ def steps_to_attach(state: AppState, work: Work) -> Iterator[TaskStep]:
     work.keep()
     for start in range(at, len(ids), STEP):
         part = [one for one in ids[start : start + STEP] if one in known]
+        left_out = list(work.position.get("left_out", ()))
         yield TaskStep(
-            do=partial(_attach_some, state, work, part),
+            do=partial(_attach_some, state, work, part, left_out),
             done=min(start + STEP, len(ids)),
-            position={"attached": start + STEP},
+            position={"attached": start + STEP, "left_out": left_out},
             total=None if "objectives" in work.asked else len(ids),
         )
 
 
-def _attach_some(state: AppState, work: Work, ids: Sequence[str], made: Change) -> dict[str, int]:
+def _attach_some(
+    state: AppState, work: Work, ids: Sequence[str], left_out: list[str], made: Change
+) -> dict[str, int]:
     configuration_id = work.configuration_id
     assert configuration_id is not None
     there = _find(state, configuration_id, ids)
     links, most = of_objectives(state, work.organization_id, ids), state.settings.max_attached
-    # The others have room: a task asks nobody, so what is full is left out and not counted.
-    new = [one for one in ids if one not in there and len(links.get(one, ())) < most]
-    made.session.add_all(
-        ObjectiveLink(
-            organization_id=work.organization_id,
-            configuration_id=configuration_id,
-            objective_id=one,
-            attached_at=made.now,
-            attached_by=made.by_name,
-        )
-        for one in new
-    )
-    made.session.flush()
-    return {"objectives": len(new)}
+    # A task asks nobody: what is full is left out, and named in the end.
+    missing = [one for one in ids if one not in there]
+    full = [one for one in missing if len(links.get(one, ())) >= most]
+    named = full[: max(MOST_NAMED - len(left_out), 0)]
+    left_out += [_named(state, work.organization_id, one) for one in named]
+    new = [one for one in missing if one not in full]
+    _link(work.organization_id, configuration_id, new, made)
+    return {"objectives": len(new), **({"left_out": len(full)} if full else {})}
 
 
 def steps_to_detach(state: AppState, work: Work) -> Iterator[TaskStep]:
@@ -269,17 +268,7 @@ def _add(
     configuration_id = configuration.id
     try:
         with change(state, by) as made:
-            made.session.add_all(
-                ObjectiveLink(
-                    organization_id=configuration.organization_id,
-                    configuration_id=configuration_id,
-                    objective_id=objective_id,
-                    attached_at=made.now,
-                    attached_by=made.by_name,
-                )
-                for objective_id in objective_ids
-            )
-            made.session.flush()
+            _link(configuration.organization_id, configuration_id, objective_ids, made)
             if len(objective_ids) == 1:
                 named = _named(state, configuration.organization_id, objective_ids[0])
                 made.note("attached", configuration, {"objective": named})
@@ -293,3 +282,19 @@ def _add(
             raise
         return _add(state, configuration, missing, by)
     return len(objective_ids)
+
+
+def _link(
+    organization_id: str, configuration_id: uuid.UUID, objective_ids: Iterable[str], made: Change
+) -> None:
+    made.session.add_all(
+        ObjectiveLink(
+            organization_id=organization_id,
+            configuration_id=configuration_id,
+            objective_id=objective_id,
+            attached_at=made.now,
+            attached_by=made.by_name,
+        )
+        for objective_id in objective_ids
+    )
+    made.session.flush()

@@ -243,7 +243,8 @@ def steps_to_backfill(state: AppState, work: Work) -> Iterator[TaskStep]:
             yield replace(step, done=0)
     services = Objectives(state, work.organization_id)
     since = work.asked["since"] and datetime.fromisoformat(work.asked["since"])
-    chosen, attached = work.asked["objectives"], {"attached": work.position.get("attached", 0)}
+    chosen = work.asked["objectives"]
+    attached = {key: work.position[key] for key in ("attached", "left_out") if key in work.position}
 
     def past(objective_id: str) -> Iterator[ObjectiveResult]:
         for number, one in enumerate(services._past(objective_id, since)):

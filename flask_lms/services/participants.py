@@ -22,7 +22,7 @@ from ..database.models import (
     Mail,
     ParticipantMapping,
 )
-from ..database.types import by_id, exactly
+from ..database.types import by_id, exactly, update
 from ..errors import InvalidValue
 
 _CHUNK = 500
@@ -120,11 +120,9 @@ def forget(state: AppState, organization_id: str, participant_id: str, by: By = 
                     "reason": "forgotten",
                     "settled_at": now,
                 }
-            session.execute(
-                sa.update(Delivery)
-                .where(Delivery.id == row.id)
-                .values(**values)
-                .execution_options(synchronize_session=False)
+            update(
+                session,
+                sa.update(Delivery).where(Delivery.id == row.id).values(**values),
             )
         session.commit()
 

@@ -37,6 +37,7 @@ _MILLION = {
     "commits": 50,
     "restarts": 3,
     "pauses": 3,
+    "pause_seconds": 150.0,
     "hangs": 4,
     "answers": 100,
     "edits": 100,
