@@ -72,6 +72,11 @@ _TABS = (
     ("index", N_("Configurations"), ("overview", "edit", "test", "new", "attach", "alerts")),
     ("objectives", N_("Objectives"), ("objective",)),
     ("deliveries", N_("Deliveries"), ("delivery",)),
+    (
+        "participants",
+        N_("Participants"),
+        ("participant", "new_participant", "remove_participant", "upload_participants"),
+    ),
     ("history", N_("History"), ()),
     ("help", N_("Help"), ()),
 )
