@@ -31,7 +31,8 @@ status.py
 delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py delivery/retention.py
 delivery/streams.py
 services/steps.py services/attachments.py services/connection_test.py services/configurations.py
-services/objectives.py services/participants.py services/deliveries.py services/tasks.py
+services/objectives.py services/participants.py services/deliveries.py services/reconcile.py
+services/tasks.py
 services/overview.py
 services/organization.py delivery/ticker.py delivery/worker.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
