@@ -10,6 +10,7 @@ import enum
 import json
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -501,13 +502,16 @@ class Deliveries:
         """The organizations whose deliveries match: each finds the act in its own history."""
         if self._organization_id is not None:
             return [self._organization_id]
+        return sorted(self._counts_by_owner(act, said))
+
+    def _counts_by_owner(self, act: Act, said: DeliveryFilter) -> Counter[str]:
         # With the configuration, so that ids which differ in case only stay two.
-        query = self._matching(act, said).with_only_columns(
-            Delivery.organization_id, Delivery.configuration_id
-        )
-        return sorted(
-            {row.organization_id for row in self._state.session.execute(query.distinct())}
-        )
+        columns = Delivery.organization_id, Delivery.configuration_id
+        query = self._matching(act, said).with_only_columns(*columns, sa.func.count())
+        counts: Counter[str] = Counter()
+        for owner, _, count in self._state.session.execute(query.group_by(*columns)):
+            counts[owner] += count
+        return counts
 
     def _last(self, owner: str, act: Act, said: DeliveryFilter) -> uuid.UUID | None:
         """The newest that matches: what is recorded after it is left alone."""
@@ -637,6 +641,16 @@ def _note(
 ACTS: Mapping[str, Act] = MappingProxyType(
     {"send_again": SEND_AGAIN, "check_again": CHECK_AGAIN, "cancel": CANCEL}
 )
+
+
+def counts_by_organization(
+    state: AppState, organization_id: str | None, act: str, which: DeliveryFilter
+) -> Mapping[str, int]:
+    """Whose deliveries match, and how many: each organization has a task of its own.
+
+    :param organization_id: None: all organizations.
+    """
+    return Deliveries(state, organization_id)._counts_by_owner(ACTS[act], _said(which))
 
 
 def asked_of(

@@ -108,10 +108,11 @@ def test_four_requests_of_one_configuration_under_one_lease(world: World, lrs: F
     world.assert_everything_arrived(lrs)
 
 
-@pytest.mark.parametrize("how", ["new", "asks for order", "one by one"])
+@pytest.mark.parametrize("how", ["new", "asks for order", "one by one", "set so"])
 def test_one_at_a_time_where_it_must_be(world: World, lrs: FakeLRS, how: str) -> None:
     one_by_one = {"one_by_one": True} if how == "one by one" else {"batch_statements": 5}
-    configuration = world.attach(**lrs.settings, **one_by_one)
+    set_so = {"requests_at_once": 1} if how == "set so" else {}
+    configuration = world.attach(**lrs.settings, **one_by_one, **set_so)
     if how != "new":
         make_well(world, configuration)
     gate = Gate(world)
