@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -123,7 +123,8 @@ def plant(
     )
     for part in range(0, n, 500):
         world.lms.record_many([one_of_many(i) for i in range(part, min(part + 500, n))])
-    rows: Iterator[Delivery] = iter(world.rows()[::7] + world.rows()[1::7])
+    everything = world.rows()
+    rows = iter([row for first in range(7) for row in everything[first::7]])
     for word, number in spoilt.items():
         planted.spoil(word, [next(rows) for _ in range(number)])
     while world.states()["pending"]:

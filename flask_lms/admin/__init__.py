@@ -19,6 +19,7 @@ from . import (
     objectives,
     pages,
     probe,
+    reconcile,
     tasks,
     toolbox,
 )
@@ -40,6 +41,7 @@ PAGES = (
     _Page(_ONE, "overview", configurations.overview),
     _Page(f"{_ONE}/test", "test", probe.page, "GET POST"),
     _Page(f"{_ONE}/sample", "sample", probe.sample, "GET POST"),
+    _Page(f"{_ONE}/check", "reconcile", reconcile.page, "GET POST"),
     _Page(f"{_ONE}/edit", "edit", editing.edit, "GET POST"),
     _Page(f"{_ONE}/send-waiting", "send_waiting", configurations.send_waiting, "POST"),
     _Page(f"{_ONE}/pause", "pause", configurations.pause, "GET POST"),

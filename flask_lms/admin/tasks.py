@@ -25,6 +25,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "send_again": N_("Sending results again"),
         "check_again": N_("Checking results again"),
         "cancel": N_("Cancelling results"),
+        "reconcile": N_("Checking in your LMS"),
     }
 )
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from ..app_state import AppState
 from ..audit import Change
 from ..connectors.base import Answer, Connector, Found, Reader, Sent, StoredPage
-from ..database.models import SKELETON, Configuration, Delivery, DeliveryState, ReadBack
+from ..database.models import SKELETON, Configuration, Delivery, DeliveryState, ReadBack, Task
 from ..database.types import by_id, exactly, update
 from ..encryption import binding
 from ..errors import LMSError
@@ -97,6 +97,19 @@ def reader_of(state: AppState, configuration: Configuration) -> Reader | None:
 def can_read_back(connector: Connector | None) -> bool:
     """Whether LMSs of this type can be asked what they have."""
     return connector is not None and type(connector).reader is not Connector.reader
+
+
+def last(state: AppState, organization_id: str, configuration_id: uuid.UUID) -> Task | None:
+    """The newest check of a configuration that went to its end; None: there was none yet."""
+    query = sa.select(Task).where(
+        exactly(Task.organization_id, organization_id),
+        Task.configuration_id == configuration_id,
+        Task.act == "reconcile",
+        Task.ended_at.is_not(None),
+        Task.failure.is_(None),
+        Task.stopped_by.is_(None),
+    )
+    return state.session.scalar(query.order_by(Task.id.desc()).limit(1))
 
 
 def steps_to_reconcile(state: AppState, work: Work) -> Iterator[TaskStep]:

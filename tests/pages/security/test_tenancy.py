@@ -34,7 +34,7 @@ EXPECTED = {
     "index": OWN, "new": OWN, "new_connection": OWN, "objectives": OWN, "deliveries": OWN,
     "deliveries_csv": OWN, "delivery_act": OWN, "history": OWN, "history_csv": OWN, "help": OWN,
     "overview": NOT_FOUND, "test": NOT_FOUND, "sample": NOT_FOUND, "edit": NOT_FOUND,
-    "send_waiting": NOT_FOUND,
+    "send_waiting": NOT_FOUND, "reconcile": NOT_FOUND,
     "pause": NOT_FOUND, "resume": NOT_FOUND, "delete": NOT_FOUND, "restore": NOT_FOUND,
     "attach": NOT_FOUND, "backfill": NOT_FOUND, "detach": NOT_FOUND, "objective": NOT_FOUND,
     "delivery": NOT_FOUND, "configuration_deliveries": NOT_FOUND, "alerts": NOT_FOUND,
