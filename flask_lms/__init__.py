@@ -74,6 +74,7 @@ from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
 from .services.participants import Forgotten
+from .store import Kept, Store
 from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
@@ -118,6 +119,7 @@ __all__ = [
     "InvalidConfiguration",
     "InvalidResult",
     "InvalidValue",
+    "Kept",
     "LMSError",
     "MissingCallback",
     "NotFound",
@@ -152,6 +154,7 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Store",
     "Stored",
     "StoredPage",
     "TestReport",

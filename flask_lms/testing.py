@@ -45,7 +45,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from .delivery.worker import BurstReport, run
+from .delivery.worker import BurstReport, work_off
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -365,15 +365,13 @@ class FakeLRS:
 
 
 def deliver(app: Flask) -> BurstReport:
-    """Deliver everything that is due, in this process and without Redis, and send due mails.
+    """Deliver everything that is due, in this thread and without Redis, and send due mails.
 
     Call it outside of an application context whose session has open changes.
 
     :param app: an app that has an :class:`LMS`.
     """
-    done = run(app, burst=True)
-    assert done is not None
-    return done
+    return work_off(app)
 
 
 def _as_json(status: int, value: object) -> FakeAnswer:

@@ -15,7 +15,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 #: many and knows little; a file that isn't listed yet fails until it has a place.
 ORDER = """
 errors.py events.py database/types.py i18n.py checks.py values.py settings.py encryption.py
-database/models.py database/attach.py callbacks.py
+database/models.py database/attach.py callbacks.py store.py
 transport/faults.py transport/policy.py transport/http.py transport/__init__.py
 connectors/base.py connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py

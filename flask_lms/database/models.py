@@ -486,6 +486,34 @@ class Task(Base):
     stopped_by: Mapped[str | None] = mapped_column(sa.String(255))
 
 
+class StoreEntry(Base):
+    """Something that a connector keeps of a configuration between its calls, such as a token."""
+
+    __tablename__ = "lms_store"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("id", name="pk_lms_store"),
+        sa.ForeignKeyConstraint(
+            ["configuration_id"], ["lms_configuration.id"], name="fk_lms_store_configuration"
+        ),
+        sa.UniqueConstraint("configuration_id", "name", "key_digest", name="uq_lms_store_key"),
+        sa.Index("ix_lms_store_expires", "expires_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
+    configuration_id: Mapped[uuid.UUID] = mapped_column(_ID)
+    name: Mapped[str] = mapped_column(sa.String(40))
+    #: SHA-256 of its key, as hex.
+    key_digest: Mapped[str] = mapped_column(sa.String(64))
+    #: The values, encrypted; NULL: being made for the first time.
+    token: Mapped[str | None] = mapped_column(sa.Text)
+    #: Not there any more from then on; NULL: as long as its configuration.
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: The fence: grows with each claim to make it.
+    claim: Mapped[int] = mapped_column(sa.Integer, default=0)
+    #: Until then somebody is making it.
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class Worker(Base):
     """The heartbeat of one `flask lms worker`."""
 

@@ -24,6 +24,7 @@ from ..database.models import (
     DeliveryState,
     Incident,
     Mail,
+    StoreEntry,
     Task,
     Worker,
 )
@@ -81,6 +82,7 @@ def purge(
             .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
             .values(secrets=None)
         )
+        state.session.execute(sa.delete(StoreEntry).where(StoreEntry.configuration_id.in_(gone)))
         _in_chunks(  # no correction comes any more
             state,
             sa.select(Delivery.id).where(
@@ -186,7 +188,15 @@ def purge(
         report,
     )
     _in_chunks(state, sa.select(Task.id).where(Task.ended_at < old), sa.delete(Task), Task, report)
-    state.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(days=1)))
+    yesterday = now - timedelta(days=1)
+    _in_chunks(
+        state,
+        sa.select(StoreEntry.id).where(StoreEntry.expires_at < yesterday),
+        sa.delete(StoreEntry),
+        StoreEntry,
+        report,
+    )
+    state.session.execute(sa.delete(Worker).where(Worker.seen_at < yesterday))
     state.session.commit()
     return Purged(
         deliveries=deliveries,
