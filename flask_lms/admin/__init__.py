@@ -20,6 +20,7 @@ from . import (
     pages,
     participants,
     probe,
+    reconcile,
     tasks,
     toolbox,
 )
@@ -41,6 +42,7 @@ PAGES = (
     _Page(_ONE, "overview", configurations.overview),
     _Page(f"{_ONE}/test", "test", probe.page, "GET POST"),
     _Page(f"{_ONE}/sample", "sample", probe.sample, "GET POST"),
+    _Page(f"{_ONE}/check", "reconcile", reconcile.page, "GET POST"),
     _Page(f"{_ONE}/edit", "edit", editing.edit, "GET POST"),
     _Page(f"{_ONE}/send-waiting", "send_waiting", configurations.send_waiting, "POST"),
     _Page(f"{_ONE}/pause", "pause", configurations.pause, "GET POST"),

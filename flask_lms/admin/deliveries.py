@@ -12,7 +12,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..connectors.base import TRANSPORT_CAUSES, Cause
-from ..database.models import Configuration, DeliveryState
+from ..database.models import Configuration, DeliveryState, ReadBack
 from ..delivery.decide import NOT_VERIFIED
 from ..i18n import N_, gettext, ngettext
 from ..services.deliveries import Deliveries, DeliveryFilter, asked_of
@@ -26,13 +26,14 @@ _OBJECTIVES = 100
 _MOST_TICKED = 500
 #: The filters that a list of deliveries carries in its address.
 NAMES = (
-    "configuration_id", "state", "objective_id", "participant", "reason", "since", "until",
+    "configuration_id", "state", "objective_id", "participant", "reason", "read_back", "since",
+    "until",
 )  # fmt: skip
 
 
 def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None) -> DeliveryFilter:
     """The filters of a list of deliveries; what is malformed is left out."""
-    state = values.get("state", "")
+    state, read_back = values.get("state", ""), values.get("read_back")
     states: tuple[DeliveryState, ...] | None = None
     if state == "attention":
         states = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
@@ -44,6 +45,7 @@ def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None
         objective_id=clean_text(values.get("objective_id")) or None,
         search=clean_text(values.get("participant")) or None,
         reason=clean_text(values.get("reason"), 40) or None,
+        read_back=read_back if read_back in {one.value for one in ReadBack} else None,
         since=pages.day(values.get("since")),
         until=pages.end_of_day(values.get("until")),
     )
@@ -119,6 +121,8 @@ def as_csv() -> ResponseReturnValue:
                 one.settled_at,
                 one.reason,
                 wording.delivery_reason(one, type, state.registry, platform),
+                one.read_back and wording.read_back_badge(one.read_back).label,
+                one.read_back_at,
             )
 
     head = [
@@ -126,6 +130,7 @@ def as_csv() -> ResponseReturnValue:
         gettext("Objective ID"), gettext("Objective"), gettext("Participant ID"),
         gettext("Participant"), gettext("Result ID"), gettext("Statement ID"),
         gettext("Attempts"), gettext("Settled (UTC)"), gettext("Code"), gettext("Reason"),
+        gettext("In the LMS"), gettext("Looked up in the LMS (UTC)"),
     ]  # fmt: skip
     return csv_files.stream("deliveries", head, rows())
 

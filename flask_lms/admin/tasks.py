@@ -26,6 +26,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "check_again": N_("Checking results again"),
         "cancel": N_("Cancelling results"),
         "release": N_("Sending results of mapped participants"),
+        "reconcile": N_("Checking in your LMS"),
     }
 )
 

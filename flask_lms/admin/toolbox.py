@@ -19,7 +19,7 @@ from wtforms import Field
 from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
-from ..database.models import Configuration, Delivery, DeliveryState
+from ..database.models import Configuration, Delivery, DeliveryState, ReadBack
 from ..database.types import UTC
 from ..errors import NotFound
 from ..i18n import N_
@@ -108,6 +108,7 @@ class Toolbox:
     summary_words = staticmethod(wording.summary_words)
     status_badge = staticmethod(wording.status_badge)
     delivery_badge = staticmethod(wording.delivery_badge)
+    read_back_badge = staticmethod(wording.read_back_badge)
     verdict_badge = staticmethod(wording.verdict_badge)
     mail_badge = staticmethod(wording.mail_badge)
     take_notice = staticmethod(pages.take_notice)
@@ -180,6 +181,10 @@ class Toolbox:
         state = pages.state()
         return wording.delivery_reason(delivery, type, state.registry, state.settings.platform_name)
 
+    def read_back_of(self, delivery: Delivery, type: str) -> tuple[str, list[str]]:
+        state = pages.state()
+        return wording.read_back_of(delivery, type, state.registry, state.settings.platform_name)
+
     def delivery_next(self, delivery: Delivery, configuration: Configuration) -> str:
         return wording.delivery_next(delivery, configuration, pages.now())
 
@@ -228,6 +233,10 @@ class Toolbox:
         """The status filter of deliveries."""
         every = [(one.value, wording.delivery_badge(one).label) for one in DeliveryState]
         return [("attention", i18n.gettext("Needs attention")), *every]
+
+    def read_back_choices(self) -> list[tuple[str, str]]:
+        """The filter of deliveries by what their LMS has."""
+        return [(one.value, wording.read_back_badge(one).label) for one in ReadBack]
 
     def pairs(self, named: Sequence[Any]) -> list[tuple[str, str]]:
         """(id, name) of what can be chosen."""

@@ -111,7 +111,7 @@ def purge(
             Delivery.settled_at < old_content,
             Delivery.statement.is_not(None),
         ),
-        sa.update(Delivery).values(statement=None, reason_words=None),
+        sa.update(Delivery).values(statement=None, reason_words=None, read_back_facts=sa.null()),
         Delivery,
         report,
     )
@@ -150,6 +150,9 @@ def purge(
             reason_words=None,
             settled_at=None,
             settled_by=None,
+            read_back=None,
+            read_back_at=None,
+            read_back_facts=sa.null(),
         ),
         Delivery,
         report,

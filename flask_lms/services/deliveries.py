@@ -6,6 +6,7 @@ Which ones is said by keywords (:class:`DeliveryFilter`); they become conditions
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
 import uuid
@@ -24,7 +25,14 @@ from sqlalchemy.sql.elements import ColumnElement
 from ..app_state import AppState
 from ..audit import By, Change, Slice, as_id, change
 from ..connectors.base import Statement
-from ..database.models import SKELETON, Attempt, Configuration, Delivery, DeliveryState
+from ..database.models import (
+    SKELETON,
+    Attempt,
+    Configuration,
+    Delivery,
+    DeliveryState,
+    ReadBack,
+)
 from ..database.types import by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
 from ..errors import NotFound
@@ -79,6 +87,8 @@ class DeliveryFilter(TypedDict, total=False):
     search: str | None
     #: A code, such as ``no_email``.
     reason: str | None
+    #: What its LMS had of it when it was asked again, such as ``"missing"``.
+    read_back: ReadBack | str | None
     #: Recorded at this time or later, aware.
     since: datetime | None
     #: Recorded before this time, aware.
@@ -158,6 +168,9 @@ SEND_AGAIN = Act(
         "reason_words": None,
         "settled_at": None,
         "settled_by": None,
+        "read_back": None,
+        "read_back_at": None,
+        "read_back_facts": sa.null(),
     },
     wakes=True,
 )
@@ -446,6 +459,9 @@ class Deliveries:
             # An index finds these states, which are few beside those sent.
             found.append(Delivery.reason == reason)
             states = _WITH_REASON if states is None else states
+        if read_back := said.get("read_back"):
+            scanned.append(Delivery.read_back == ReadBack(read_back))
+            states = (DeliveryState.DELIVERED,) if states is None else states
         if states is not None:
             found.append(Delivery.state.in_(states))
         if states is None or not set(states).isdisjoint(_FORGOTTEN):
@@ -628,7 +644,7 @@ def _note(
         elif name == "ids":
             changes["filter_ids"] = len(said["ids"] or ())
         elif name not in ("state", "states"):
-            changes[f"filter_{name}"] = str(value)
+            changes[f"filter_{name}"] = str(value.value if isinstance(value, ReadBack) else value)
     states = _states(said)
     if states and set(states) != set(DeliveryState):
         changes["filter_states"] = [state.value for state in states]
@@ -665,7 +681,7 @@ def asked_of(
             return value.isoformat()
         if isinstance(value, list | tuple):
             return [plain(one) for one in value]
-        return value.value if isinstance(value, DeliveryState) else str(value)
+        return str(value.value if isinstance(value, enum.Enum) else value)
 
     return {
         "which": {name: plain(value) for name, value in said.items()},

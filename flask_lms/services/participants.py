@@ -21,6 +21,7 @@ from ..database.models import (
     Incident,
     Mail,
     ParticipantMapping,
+    ReadBack,
 )
 from ..database.types import by_id, exactly, update
 from ..errors import InvalidValue
@@ -112,6 +113,7 @@ def forget(state: AppState, organization_id: str, participant_id: str, by: By = 
                 "result": None,
                 "reason_words": None,
                 "settled_by": None,
+                "read_back_facts": sa.null(),
             }
             if waits:
                 cancelled += 1
@@ -156,11 +158,12 @@ def forget(state: AppState, organization_id: str, participant_id: str, by: By = 
     ):
         _scrub_columns(health, ("facts",), needles)
     others = sa.select(Delivery).where(
-        exactly(Delivery.organization_id, organization_id), Delivery.reason_words.is_not(None)
+        exactly(Delivery.organization_id, organization_id),
+        sa.or_(Delivery.reason_words.is_not(None), Delivery.read_back_facts.is_not(None)),
     )
     for rows in by_id(session, others, Delivery.id, _CHUNK):
         for one, _ in rows:
-            _scrub_columns(one, ("reason_words",), needles)
+            _scrub_columns(one, ("reason_words", "read_back_facts"), needles)
         session.commit()
     report = Forgotten(
         deliveries=len(ids), cancelled=cancelled, copies=tuple(sorted(copies.values()))
@@ -234,7 +237,7 @@ def _plain(row: Delivery) -> dict[str, Any]:
     found = {column.key: getattr(row, column.key) for column in sa.inspect(Delivery).column_attrs}
     return {
         key: value.value
-        if isinstance(value, DeliveryState)
+        if isinstance(value, DeliveryState | ReadBack)
         else value
         if value is None or isinstance(value, str | int | dict)
         else str(value)

@@ -51,23 +51,28 @@ class XapiReader(Reader):
 
     def pages(self, since: datetime) -> Iterator[StoredPage | Answer]:
         self._since = since
-        asked = {"activity": OBJECTIVE_RESULT, "related_activities": "true"}
         listed_to: datetime | None = None
         is_ascending = True
-        for page in self._list(since, asked):
-            if isinstance(page, Answer):
-                yield page
+        ours = {"activity": OBJECTIVE_RESULT, "related_activities": "true"}
+        # Some LRSs find nothing by an activity that stands in the context: then all is listed.
+        for asked in (ours, {}):
+            for page in self._list(since, asked):
+                if isinstance(page, Answer):
+                    yield page
+                    return
+                statements, lag = page
+                stored = [comparison.moment(one.get("stored")) for one in statements]
+                times = [one for one in (listed_to, *stored) if one is not None]
+                is_ascending &= None not in stored and times == sorted(times)
+                listed_to = times[-1] if times else None
+                if statements or not asked:
+                    yield StoredPage(
+                        statements={id: one for one in statements if (id := _id(one))},
+                        listed_to=listed_to if is_ascending else None,
+                        lag_seconds=lag,
+                    )
+            if listed_to is not None:
                 return
-            statements, lag = page
-            stored = [comparison.moment(one.get("stored")) for one in statements]
-            times = [one for one in (listed_to, *stored) if one is not None]
-            is_ascending &= None not in stored and times == sorted(times)
-            listed_to = times[-1] if times else None
-            yield StoredPage(
-                statements={id: one for one in statements if (id := _id(one))},
-                listed_to=listed_to if is_ascending else None,
-                lag_seconds=lag,
-            )
 
     def one(self, id: uuid.UUID, text: str | None) -> Found | Answer:
         found = self._get({"statementId": str(id)})
@@ -97,7 +102,9 @@ class XapiReader(Reader):
 
     def likeness(self, statement: Any) -> str | None:
         value = json.loads(statement) if isinstance(statement, str) else statement
-        return comparison.likeness(value) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or OBJECTIVE_RESULT not in json.dumps(value.get("context")):
+            return None
+        return comparison.likeness(value)
 
     def takes_back(self, void: Sent, old: Sent) -> bool:
         return void.id == void_id(old.id, void.revision)

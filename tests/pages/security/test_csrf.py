@@ -146,6 +146,7 @@ POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "edit": _configuration("/edit", **_EDITED, **SETTINGS),
     "send_waiting": _configuration("/send-waiting"),
     "sample": _configuration("/sample", confirmed="1"),
+    "reconcile": _configuration("/check", since="2025-01-01"),
     "pause": _configuration("/pause", confirmed="1"),
     "resume": _after("pause", "/resume"),
     "delete": _configuration("/delete", confirmed="1"),

@@ -37,7 +37,7 @@ EXPECTED = {
     "participants_csv": OWN, "unmatched_csv": OWN,
     "participant": NOT_FOUND, "remove_participant": NOT_FOUND,
     "overview": NOT_FOUND, "test": NOT_FOUND, "sample": NOT_FOUND, "edit": NOT_FOUND,
-    "send_waiting": NOT_FOUND,
+    "send_waiting": NOT_FOUND, "reconcile": NOT_FOUND,
     "pause": NOT_FOUND, "resume": NOT_FOUND, "delete": NOT_FOUND, "restore": NOT_FOUND,
     "attach": NOT_FOUND, "backfill": NOT_FOUND, "detach": NOT_FOUND, "objective": NOT_FOUND,
     "delivery": NOT_FOUND, "configuration_deliveries": NOT_FOUND, "alerts": NOT_FOUND,
