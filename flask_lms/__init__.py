@@ -13,13 +13,16 @@ from .connectors.base import (
     Cleaned,
     Connector,
     Field,
+    Found,
     NotSendable,
     Preview,
+    Reader,
     Sent,
     Stage,
     StageState,
     Statement,
     Stored,
+    StoredPage,
     TestReport,
     Verdict,
 )
@@ -30,6 +33,8 @@ from .database.models import (
     Delivery,
     DeliveryState,
     ObjectiveLink,
+    ParticipantMapping,
+    ReadBack,
     Status,
 )
 from .encryption import Secret
@@ -65,11 +70,14 @@ from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
 from .services.configurations import Configurations
+from .services.csv_lines import BadLine
 from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
+from .services.mappings import MappingReport, Participants, UnmatchedParticipant
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
 from .services.participants import Forgotten
+from .store import Kept, Store
 from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
@@ -91,6 +99,7 @@ __all__ = [
     "Answer",
     "Attempt",
     "AuditEvent",
+    "BadLine",
     "BuildContext",
     "Built",
     "Cause",
@@ -109,11 +118,14 @@ __all__ = [
     "EditConflict",
     "Field",
     "Forgotten",
+    "Found",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
     "InvalidValue",
+    "Kept",
     "LMSError",
+    "MappingReport",
     "MissingCallback",
     "NotFound",
     "NotSendable",
@@ -126,7 +138,11 @@ __all__ = [
     "OrganizationServices",
     "Page",
     "Participant",
+    "ParticipantMapping",
+    "Participants",
     "Preview",
+    "ReadBack",
+    "Reader",
     "Recorded",
     "Refused",
     "Reply",
@@ -146,10 +162,13 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Store",
     "Stored",
+    "StoredPage",
     "TestReport",
     "TooManyTests",
     "Transport",
+    "UnmatchedParticipant",
     "Unreachable",
     "Verdict",
     "Words",

@@ -13,7 +13,7 @@ from typing import Any
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..database.models import Configuration, DeliveryState
+from ..database.models import Configuration, DeliveryState, ReadBack
 from ..i18n import N_, gettext, ngettext
 from ..services.deliveries import ATTENTION, Deliveries, DeliveryFilter, asked_of
 from ..services.steps import MOST_AT_ONCE
@@ -26,13 +26,14 @@ _OBJECTIVES = 100
 _MOST_TICKED = 500
 #: The filters that a list of deliveries carries in its address.
 NAMES = (
-    "configuration_id", "state", "objective_id", "participant", "reason", "since", "until", "day",
+    "configuration_id", "state", "objective_id", "participant", "reason", "read_back", "since",
+    "until", "day",
 )  # fmt: skip
 
 
 def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None) -> DeliveryFilter:
     """The filters of a list of deliveries; what is malformed is left out."""
-    state = values.get("state", "")
+    state, read_back = values.get("state", ""), values.get("read_back")
     states: tuple[DeliveryState, ...] | None = None
     if state == "attention":
         states = ATTENTION
@@ -44,6 +45,7 @@ def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None
         objective_id=clean_text(values.get("objective_id")) or None,
         search=clean_text(values.get("participant")) or None,
         reason=clean_text(values.get("reason"), 40) or None,
+        read_back=read_back if read_back in {one.value for one in ReadBack} else None,
         since=pages.day(values.get("since")),
         until=pages.end_of_day(values.get("until")),
         day=pages.utc_day(values.get("day")),
@@ -149,6 +151,8 @@ def as_csv() -> ResponseReturnValue:
                 one.result_id,
                 one.statement_id,
                 one.reason,
+                one.read_back and wording.read_back_badge(one.read_back).label,
+                one.read_back_at,
             )
 
     head = [
@@ -156,7 +160,8 @@ def as_csv() -> ResponseReturnValue:
         gettext("Objective"), gettext("Objective ID"), gettext("Result"), gettext("Score"),
         gettext("Kind"), gettext("Status"), gettext("Reason"), gettext("LMS configuration"),
         gettext("Attempts"), gettext("Settled (UTC)"), gettext("Result ID"),
-        gettext("Statement ID"), gettext("Code"),
+        gettext("Statement ID"), gettext("Code"), gettext("In the LMS"),
+        gettext("Looked up in the LMS (UTC)"),
     ]  # fmt: skip
     return csv_files.stream("deliveries", head, rows())
 

@@ -37,6 +37,7 @@ from ..errors import NotFound
 from ..i18n import gettext
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries
+from ..services.mappings import Participants
 from ..services.objectives import Objectives
 from ..values import Administrator
 from .forms import ActForm
@@ -119,6 +120,11 @@ def objectives() -> Objectives:
 def deliveries() -> Deliveries:
     """The deliveries of this request's organization."""
     return Deliveries(state(), organization_id())
+
+
+def participants() -> Participants:
+    """The mapped participants of this request's organization."""
+    return Participants(state(), organization_id())
 
 
 def now() -> datetime:

@@ -19,7 +19,7 @@ from wtforms import Field
 from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
-from ..database.models import Configuration, Delivery
+from ..database.models import Configuration, Delivery, ReadBack
 from ..database.types import UTC
 from ..errors import NotFound
 from ..i18n import N_
@@ -72,6 +72,11 @@ _TABS = (
     ("index", N_("Configurations"), ("overview", "edit", "test", "new", "attach", "alerts")),
     ("objectives", N_("Objectives"), ("objective",)),
     ("deliveries", N_("Deliveries"), ("delivery",)),
+    (
+        "participants",
+        N_("Participants"),
+        ("participant", "new_participant", "remove_participant", "upload_participants"),
+    ),
     ("history", N_("History"), ()),
     ("help", N_("Help"), ()),
 )
@@ -103,6 +108,7 @@ class Toolbox:
     summary_words = staticmethod(wording.summary_words)
     status_badge = staticmethod(wording.status_badge)
     delivery_badge = staticmethod(wording.delivery_badge)
+    read_back_badge = staticmethod(wording.read_back_badge)
     verdict_badge = staticmethod(wording.verdict_badge)
     outcome_badge = staticmethod(wording.outcome_badge)
     score_words = staticmethod(wording.score_words)
@@ -177,6 +183,10 @@ class Toolbox:
         state = pages.state()
         return wording.delivery_reason(delivery, type, state.registry, state.settings.platform_name)
 
+    def read_back_of(self, delivery: Delivery, type: str) -> tuple[str, list[str]]:
+        state = pages.state()
+        return wording.read_back_of(delivery, type, state.registry, state.settings.platform_name)
+
     def delivery_next(self, delivery: Delivery, configuration: Configuration) -> str:
         return wording.delivery_next(delivery, configuration, pages.now())
 
@@ -224,6 +234,10 @@ class Toolbox:
         if is_muted:
             return wording.Badge(tone="off", icon="minus", label=i18n.gettext("Muted"))
         return wording.Badge(tone="ok", icon="mail", label=i18n.gettext("Gets alerts"))
+
+    def read_back_choices(self) -> list[tuple[str, str]]:
+        """The filter of deliveries by what their LMS has."""
+        return [(one.value, wording.read_back_badge(one).label) for one in ReadBack]
 
     def pairs(self, named: Sequence[Any]) -> list[tuple[str, str]]:
         """(id, name) of what can be chosen."""

@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
 
 from ..connectors.base import TRANSPORT_CAUSES
 from ..connectors.registry import Registry
-from ..database.models import Configuration, Delivery, DeliveryState, Status
+from ..database.models import Configuration, Delivery, DeliveryState, ReadBack, Status
 from ..database.types import UTC
 from ..i18n import (
     N_,
@@ -131,6 +132,58 @@ _DELIVERY = {
     DeliveryState.NOT_SENT: ("warn", "alert", N_("Not sent")),
     DeliveryState.CANCELLED: ("off", "minus", N_("Cancelled")),
 }
+#: What an LMS has of what was sent.
+_READ_BACK = {
+    ReadBack.CONFIRMED: ("ok", "check", N_("Confirmed")),
+    ReadBack.MISSING: ("bad", "cross", N_("Missing")),
+    ReadBack.DIFFERENT: ("bad", "alert", N_("Different")),
+    ReadBack.DOUBLED: ("warn", "copy", N_("Doubled")),
+    ReadBack.VOIDED: ("warn", "minus", N_("Voided")),
+    ReadBack.UNREADABLE: ("warn", "unplugged", N_("Can't be read")),
+}
+_CORRECT = N_(
+    "If it is to count, hand it in from %(platform)s as a correction: a correction is a new "
+    "statement with an ID of its own."
+)
+#: What each means, and what to do.
+_READ_BACK_MEANING: Mapping[ReadBack, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        ReadBack.CONFIRMED: (N_("Your LMS has it as it was sent."), ()),
+        ReadBack.MISSING: (
+            N_("Your LMS accepted it and doesn't have it."),
+            (N_("Send it again: it goes with the same ID and the same content."),),
+        ),
+        ReadBack.DIFFERENT: (
+            N_("Your LMS has something else under its ID."),
+            (
+                N_("Ask your LMS administrator who changed it."),
+                N_("To send it again changes nothing: an LMS keeps what it has under an ID."),
+                _CORRECT,
+            ),
+        ),
+        ReadBack.DOUBLED: (
+            N_("Your LMS has it, and the same once more under an ID that isn't ours."),
+            (
+                N_(
+                    "Somebody may have imported it. Ask your LMS administrator to void the other "
+                    "one: what we didn't send we don't touch."
+                ),
+            ),
+        ),
+        ReadBack.VOIDED: (
+            N_("Somebody else voided it in your LMS, so it no longer counts there."),
+            (
+                N_("Ask your LMS administrator why."),
+                N_("What is voided can't come back, and to send it again changes nothing."),
+                _CORRECT,
+            ),
+        ),
+        ReadBack.UNREADABLE: (
+            N_("Whether your LMS has it can't be said."),
+            (N_("Sending is not concerned. The reason, and what to do, stands beside it."),),
+        ),
+    }
+)
 #: What an attempt shows: its verdict.
 _VERDICTS = {
     "accepted": ("ok", "check", N_("Accepted")),
@@ -185,6 +238,67 @@ def status_badge(configuration: Configuration, attention: int = 0) -> Badge:
 
 def delivery_badge(state: DeliveryState | str) -> Badge:
     return _badge(_DELIVERY[DeliveryState(state)])
+
+
+def read_back_badge(read_back: ReadBack | str) -> Badge:
+    return _badge(_READ_BACK[ReadBack(read_back)])
+
+
+def read_back_meaning(read_back: ReadBack, platform: str) -> tuple[str, list[str]]:
+    """What it means, and what to do."""
+    meaning, acts = _READ_BACK_MEANING[read_back]
+    return gettext(meaning), [
+        gettext(act, platform=platform) if "%(" in act else gettext(act) for act in acts
+    ]
+
+
+def read_back_of(
+    delivery: Delivery, type: str, registry: Registry, platform: str
+) -> tuple[str, list[str]]:
+    """What an LMS had of one delivery when it was last asked, and what to do."""
+    read_back, facts = delivery.read_back, delivery.read_back_facts or {}
+    if read_back is None or delivery.read_back_at is None:
+        return "", []
+    at = date_time(delivery.read_back_at)
+    meaning, acts = read_back_meaning(read_back, platform)
+    if read_back is ReadBack.CONFIRMED:
+        if facts.get("is_withdrawn"):
+            said = gettext(
+                "Taken back by a correction, and no longer valid in the LMS on %(time)s.", time=at
+            )
+        elif facts.get("by_id"):
+            said = gettext(
+                "Confirmed in the LMS on %(time)s by its ID alone: its content is no longer kept.",
+                time=at,
+            )
+        else:
+            said = gettext("Confirmed in the LMS on %(time)s.", time=at)
+        return said, []
+    if facts.get("is_withdrawn"):
+        meaning = gettext("Your LMS still counts it, although a correction took it back.")
+        acts = [
+            gettext(
+                "Ask your LMS administrator to delete it, and whether the LMS can void statements."
+            )
+        ]
+    elif read_back is ReadBack.MISSING and delivery.statement is None:
+        acts = [
+            gettext("Its content is no longer kept, so it can't be sent again."),
+            gettext(_CORRECT, platform=platform),
+        ]
+    elif read_back is ReadBack.DOUBLED and facts.get("ids"):
+        meaning = gettext(
+            "Your LMS has it, and the same once more under an ID that isn't ours: %(ids)s.",
+            ids=", ".join(facts["ids"]),
+        )
+    elif read_back is ReadBack.VOIDED and facts.get("by"):
+        meaning = gettext(
+            "%(name)s voided it in your LMS, so it no longer counts there.", name=facts["by"]
+        )
+    elif read_back is ReadBack.UNREADABLE:
+        sentence, acts = registry.explain(type, facts.get("cause"), facts.get("facts", {}))
+        meaning = f"{meaning} {sentence or ''}".strip()
+    return gettext("Looked up in the LMS on %(time)s.", time=at) + f" {meaning}", acts
 
 
 def verdict_badge(verdict: str) -> Badge:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from .. import checks
 from ..checks import Errors, Refused
-from ..database.models import Status
+from ..database.models import ReadBack, Status
 from ..encryption import Secret
 from ..i18n import N_, Words, gettext
 from ..transport import Transport
@@ -127,6 +127,8 @@ class Cause:
         wrong: they stand beside the cause, to be corrected there.
     :param is_local: may as well be the host's own network: when every destination fails so, the
         fault is the installation's.
+    :param is_unidentified: nobody can be told who it is about; sent by itself once the participant
+        is mapped.
     """
 
     code: str
@@ -137,6 +139,7 @@ class Cause:
     is_local: bool = False
     label: str = ""
     fields: tuple[str, ...] = ()
+    is_unidentified: bool = False
 
     def in_short(self) -> str:
         """What is wrong in a few words, in the reader's language."""
@@ -360,12 +363,14 @@ class BuildContext:
     :param platform_name: ``LMS_PLATFORM_NAME``.
     :param now: nothing is later than this (aware UTC).
     :param sent: what was sent of the result before, which a correction takes back.
+    :param activity_id: what the LMS calls the objective (absolute IRI); None: as its host does.
     """
 
     activity_base_url: str
     platform_name: str
     now: datetime
     sent: Sequence[Sent] = ()
+    activity_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,6 +468,85 @@ def connection_stages(url: str, transport: Transport, ca_pem: str | None = None)
 
 
 _NOT_ENCRYPTED = N_("This address is not encrypted: others may read the key and the results.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What an LMS has of a statement that it accepted.
+
+    :param read_back: in a word.
+    :param facts: JSON; what there is to say of it. ``fields``: those that differ, each with its
+        name, what was sent and what was found (both None when nobody may read it). ``by`` and
+        ``at``: who voided it, and when (ISO 8601). ``cause``: a code of ``causes``, with ``facts``
+        of its own: why it can't be read.
+    """
+
+    read_back: ReadBack
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPage:
+    """A part of the list of what an LMS has of us.
+
+    :param statements: id → statement, as :meth:`Reader.compare` takes it; the voided are missing.
+    :param listed_to: all that was stored before is listed by now, by the LMS's clock, aware;
+        None: it lists in another order.
+    :param lag_seconds: what it stored later than so long ago may be missing.
+    """
+
+    statements: Mapping[uuid.UUID, Any]
+    listed_to: datetime | None = None
+    lag_seconds: float = 0.0
+
+
+class Reader(ABC):
+    """Reads back what an LMS has; made for one check (:meth:`Connector.reader`). It changes
+    nothing there.
+    """
+
+    @abstractmethod
+    def pages(self, since: datetime) -> Iterator[StoredPage | Answer]:
+        """What was stored of us since then, the oldest first; nothing when it has no such list.
+
+        Whatever is missing here is asked for one by one.
+
+        :param since: by the LMS's clock, aware UTC.
+        :returns: an answer, which is the last: it could not be asked (on).
+        """
+
+    @abstractmethod
+    def one(self, id: uuid.UUID, text: str | None) -> Found | Answer:
+        """Whether it has this statement.
+
+        :param id: of the statement.
+        :param text: as it was sent; None: its content is no longer kept.
+        :returns: an answer: it could not be asked.
+        """
+
+    @abstractmethod
+    def compare(self, text: str | None, stored: Any) -> Found:
+        """Whether a stored statement is the one that was sent. Pure.
+
+        :param text: as it was sent; None: its content is no longer kept.
+        :param stored: from :class:`StoredPage`.
+        """
+
+    def likeness(self, statement: Any) -> str | None:
+        """The same for two statements that tell of the same, whatever their ids, in at most 64
+        characters. Pure. None: it can't be told.
+
+        :param statement: as it was sent (text), or a stored one.
+        """
+        return None
+
+    def takes_back(self, void: Sent, old: Sent) -> bool:
+        """Whether the one is the void of the other. Pure.
+
+        :param void: a statement of kind ``void``.
+        :param old: an earlier statement of the same result.
+        """
+        return False
 
 
 class Connector(ABC):
@@ -651,6 +735,12 @@ class Connector(ABC):
         :returns: an answer: the LMS could not be asked.
         """
         return Stored.UNREADABLE
+
+    def reader(
+        self, settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
+    ) -> Reader | None:
+        """What reads back what was sent; None, the default: such LMSs can't be asked."""
+        return None
 
     def test(
         self, settings: Mapping[str, Any], secrets: Mapping[str, Secret], transport: Transport
@@ -910,6 +1000,15 @@ _TRANSPORT = (
         ),
         remedy=(N_("Ask your LMS administrator to let the key read statements."),),
         label=N_("Not verified"),
+    ),
+    Cause(
+        code="may_not_read",
+        status=None,
+        sentence=N_("Our key may not read what your LMS has."),
+        remedy=(
+            N_("Ask your LMS administrator for a key that may read statements, and enter it here."),
+        ),
+        is_settings=True,
     ),
     Cause(
         code="connector_failed",

@@ -39,6 +39,8 @@ FAIR_SECONDS = 60.0
 FAIR_STATEMENTS = 1000
 #: The lease begins anew when it is older than this, so that it outlives the longest request.
 _RENEW_SECONDS = 5.0
+#: An answer that the database turned back is written down so often again.
+_SETTLE_AGAIN = 3
 #: Causes of ours, which no LMS has to do with.
 _OURS = ("unknown_type", "secret_unreadable", "connector_failed")
 #: For destinations that did not answer of late: connecting, between two bytes, in all.
@@ -52,6 +54,7 @@ class DeliverReport:
     :param is_leased: False: somebody else is at it, nothing was done.
     """
 
+    configuration_id: uuid.UUID
     is_leased: bool = True
     requests: int = 0
     delivered: int = 0
@@ -114,6 +117,16 @@ class Walk:
     rejected: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def report(self) -> DeliverReport:
+        """What was done so far."""
+        return DeliverReport(
+            configuration_id=self.configuration_id,
+            requests=self.requests,
+            delivered=self.delivered,
+            rejected=self.rejected,
+            is_fenced=self.is_fenced,
+        )
+
 
 @dataclass
 class Deliverer:
@@ -141,7 +154,7 @@ class Deliverer:
         self.state.wake.answered(configuration_id)
         walk = self.begin(configuration_id)
         if walk is None:
-            return DeliverReport(is_leased=False)
+            return DeliverReport(configuration_id=configuration_id, is_leased=False)
         started = self.monotonic()
         try:
             while (
@@ -153,12 +166,7 @@ class Deliverer:
             raise
         finally:
             self.end(walk)
-        return DeliverReport(
-            requests=walk.requests,
-            delivered=walk.delivered,
-            rejected=walk.rejected,
-            is_fenced=walk.is_fenced,
-        )
+        return walk.report()
 
     def begin(self, configuration_id: uuid.UUID) -> Walk | None:
         """Take the lease; None: somebody else has it."""
@@ -308,7 +316,9 @@ class Deliverer:
             secrets = None
         transport: Transport | None
         try:
-            transport = state.transport_for(configuration.organization_id)
+            transport = state.transport_for(configuration.organization_id).with_store(
+                state.store_of(configuration.id, configuration.type, settings, self.database)
+            )
         except Exception:  # a callback of the host: nothing is called then, and nothing stops
             _log.exception("@lms.egress_policy failed; what is due waits")
             session.rollback()
@@ -375,8 +385,8 @@ class Deliverer:
                 stored = load.connector.compare(
                     load.statements[0], load.settings, load.secrets, load.transport
                 )
-            except BaseTimeoutException:  # of RQ, for the whole job: it says nothing of the LMS
-                raise
+            except (BaseTimeoutException, sa.exc.SQLAlchemyError):
+                raise  # of RQ, for the whole job, and of our database: nothing of the LMS
             except Exception:
                 stored = _connector_failed(load)
             answer, decided = compared(
@@ -388,24 +398,28 @@ class Deliverer:
                 walk.is_over = True
                 walk.failed_with = max(walk.failed_with, 0 if is_echo else walk.requests)
         size = load.connector.size(load.statements) if load.connector else 0
+        request = Request(
+            configuration_id=load.configuration_id,
+            version=load.version,
+            rows=load.rows,
+            answer=answer,
+            plan=decided,
+            took_ms=took_ms,
+            size=size,
+            jitter=jitter,
+            worker=self.holder,
+            is_witness=load.is_witness,
+            is_echo=is_echo,
+        )
         with self.database:
-            settled = settle(
-                self.state,
-                Request(
-                    configuration_id=load.configuration_id,
-                    version=load.version,
-                    rows=load.rows,
-                    answer=answer,
-                    plan=decided,
-                    took_ms=took_ms,
-                    size=size,
-                    jitter=jitter,
-                    worker=self.holder,
-                    is_witness=load.is_witness,
-                    is_echo=is_echo,
-                ),
-                walk.token,
-            )
+            for tries_left in range(_SETTLE_AGAIN, -1, -1):
+                try:
+                    settled = settle(self.state, request, walk.token)
+                    break
+                except sa.exc.OperationalError as error:  # such as a deadlock: all was undone
+                    if error.connection_invalidated or not tries_left:
+                        raise
+                    self.state.session.rollback()
         if settled is None:
             return answer, None
         with walk.lock:
@@ -440,7 +454,7 @@ class Deliverer:
             transport = transport.within(*_SHORT_SECONDS)
         try:
             return load.connector.send(load.statements, load.settings, load.secrets, transport)
-        except BaseTimeoutException:
+        except (BaseTimeoutException, sa.exc.SQLAlchemyError):
             raise
         except Exception:
             return _connector_failed(load)

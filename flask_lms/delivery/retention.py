@@ -24,6 +24,7 @@ from ..database.models import (
     DeliveryState,
     Incident,
     Mail,
+    StoreEntry,
     Task,
     Worker,
 )
@@ -81,6 +82,7 @@ def purge(
             .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
             .values(secrets=None)
         )
+        state.session.execute(sa.delete(StoreEntry).where(StoreEntry.configuration_id.in_(gone)))
         _in_chunks(  # no correction comes any more
             state,
             sa.select(Delivery.id).where(
@@ -109,7 +111,7 @@ def purge(
             Delivery.settled_at < old_content,
             Delivery.statement.is_not(None),
         ),
-        sa.update(Delivery).values(statement=None, reason_words=None),
+        sa.update(Delivery).values(statement=None, reason_words=None, read_back_facts=sa.null()),
         Delivery,
         report,
     )
@@ -150,6 +152,9 @@ def purge(
             reason_words=None,
             settled_at=None,
             settled_by=None,
+            read_back=None,
+            read_back_at=None,
+            read_back_facts=sa.null(),
         ),
         Delivery,
         report,
@@ -185,7 +190,15 @@ def purge(
         report,
     )
     _in_chunks(state, sa.select(Task.id).where(Task.ended_at < old), sa.delete(Task), Task, report)
-    state.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(days=1)))
+    yesterday = now - timedelta(days=1)
+    _in_chunks(
+        state,
+        sa.select(StoreEntry.id).where(StoreEntry.expires_at < yesterday),
+        sa.delete(StoreEntry),
+        StoreEntry,
+        report,
+    )
+    state.session.execute(sa.delete(Worker).where(Worker.seen_at < yesterday))
     state.session.commit()
     return Purged(
         deliveries=deliveries,

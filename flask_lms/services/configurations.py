@@ -25,6 +25,7 @@ from ..database.models import (
     DeliveryState,
     ObjectiveLink,
     Status,
+    StoreEntry,
 )
 from ..database.types import exactly, new_id, update
 from ..delivery import decide
@@ -346,6 +347,12 @@ class Configurations:
                     before = connector.origin(configuration.settings)
                     if connector.origin(new["settings"]) != before:
                         configuration.health.learnt_bytes = None
+                        update(
+                            made.session,
+                            sa.delete(StoreEntry).where(
+                                StoreEntry.configuration_id == configuration.id
+                            ),
+                        )
                 made.to_wake.add(configuration.id)
             for field, value in new.items():
                 setattr(configuration, field, value)
@@ -579,10 +586,10 @@ class Configurations:
             errors.check()
             connector = state.registry.get(type)
         if owner is None or connector is None:
-            return connection_test.run(state, owner, type, values, given, token, id)
+            return connection_test.run(state, owner, type, values, given, token, id, is_draft=True)
         facts = {"destination": connector.destination(values)}
         test = connection_test.begin(state, owner, by, configuration, facts, action="tested")
-        steps = connection_test.run(state, owner, type, values, given, token, id)
+        steps = connection_test.run(state, owner, type, values, given, token, id, is_draft=True)
         return connection_test.carry_out(state, test, steps)
 
     # -- objectives ----------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from ..database.types import exactly, update
 from ..encryption import Secret, binding
 from ..errors import SecretUnreadable, TooManyTests
 from ..i18n import N_, Words, many
+from ..store import MemoryStore, Store
 from ..values import Administrator
 
 MOST_A_MINUTE = 5
@@ -200,6 +201,8 @@ def run(
     token: str | None = None,
     configuration_id: uuid.UUID | None = None,
     sample: BuildContext | None = None,
+    *,
+    is_draft: bool = False,
 ) -> Iterator[Stage | TestReport]:
     """Test these settings: each stage as it ends, then the report. Nothing is written.
 
@@ -208,6 +211,7 @@ def run(
     :param token: the stored ones, for those not entered.
     :param configuration_id: whose they must be.
     :param sample: send a sample result in place of the test.
+    :param is_draft: they aren't saved, so nothing that the connector keeps is read or written.
     """
     connector = state.registry.get(type)
     if connector is None:
@@ -225,7 +229,11 @@ def run(
             return
     stages: list[Stage] = []
     try:
+        store: Store = MemoryStore()
+        if configuration_id is not None and not is_draft:
+            store = state.store_of(configuration_id, type, settings)
         transport = state.transport_for(organization_id).limited_to(BUDGET_SECONDS - _PAGE_SECONDS)
+        transport = transport.with_store(store)
         if sample is not None:
             report = connector.send_sample(settings, secrets, transport, sample)
             yield from report.stages

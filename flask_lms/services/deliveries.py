@@ -6,9 +6,11 @@ Which ones is said by keywords (:class:`DeliveryFilter`); they become conditions
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -24,10 +26,17 @@ from sqlalchemy.sql.elements import ColumnElement
 from ..app_state import AppState
 from ..audit import By, Change, Slice, as_id, change
 from ..connectors.base import Statement
-from ..database.models import SKELETON, Attempt, Configuration, Delivery, DeliveryState
+from ..database.models import (
+    SKELETON,
+    Attempt,
+    Configuration,
+    Delivery,
+    DeliveryState,
+    ReadBack,
+)
 from ..database.types import UTC, by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
-from ..errors import InvalidValue, NotFound
+from ..errors import NotFound
 from ..recording import record
 from . import participants
 from .participants import Forgotten
@@ -44,7 +53,7 @@ Progress = Callable[[int], None]
 #: Rows in memory while all are walked, and changed in one transaction.
 CHUNK = 1000
 #: Results built anew in one transaction.
-_FEW = 100
+_FEW = 200
 #: Rows that a search looks at for its first slice, and for further ones.
 _FIRST_WINDOW = 30_000
 _NEXT_WINDOW = 300_000
@@ -83,6 +92,8 @@ class DeliveryFilter(TypedDict, total=False):
     search: str | None
     #: A code, such as ``no_email``.
     reason: str | None
+    #: What its LMS had of it when it was asked again, such as ``"missing"``.
+    read_back: ReadBack | str | None
     #: Recorded at this time or later, aware.
     since: datetime | None
     #: Recorded before this time, aware.
@@ -180,6 +191,9 @@ SEND_AGAIN = Act(
         "reason_words": None,
         "settled_at": None,
         "settled_by": None,
+        "read_back": None,
+        "read_back_at": None,
+        "read_back_facts": sa.null(),
     },
     wakes=True,
 )
@@ -465,7 +479,7 @@ class Deliveries:
             here = CheckedAgain()
             for ids in self._chunks(owner, act, said, _FEW):
                 with change(self._state) as made:
-                    here += self._build_anew(ids, made)
+                    here += build_anew(self._state, ids, made)
                 if on_progress:
                     on_progress((total + here).checked)
             if here.checked:
@@ -510,6 +524,9 @@ class Deliveries:
             # An index finds these states, which are few beside those sent.
             found.append(Delivery.reason == reason)
             states = _WITH_REASON if states is None else states
+        if read_back := said.get("read_back"):
+            scanned.append(Delivery.read_back == ReadBack(read_back))
+            states = (DeliveryState.DELIVERED,) if states is None else states
         if states is not None:
             found.append(Delivery.state.in_(states))
         if states is None or not set(states).isdisjoint(_FORGOTTEN):
@@ -572,13 +589,16 @@ class Deliveries:
         """The organizations whose deliveries match: each finds the act in its own history."""
         if self._organization_id is not None:
             return [self._organization_id]
+        return sorted(self._counts_by_owner(act, said))
+
+    def _counts_by_owner(self, act: Act, said: DeliveryFilter) -> Counter[str]:
         # With the configuration, so that ids which differ in case only stay two.
-        query = self._matching(act, said).with_only_columns(
-            Delivery.organization_id, Delivery.configuration_id
-        )
-        return sorted(
-            {row.organization_id for row in self._state.session.execute(query.distinct())}
-        )
+        columns = Delivery.organization_id, Delivery.configuration_id
+        query = self._matching(act, said).with_only_columns(*columns, sa.func.count())
+        counts: Counter[str] = Counter()
+        for owner, _, count in self._state.session.execute(query.group_by(*columns)):
+            counts[owner] += count
+        return counts
 
     def _last(self, owner: str, act: Act, said: DeliveryFilter) -> uuid.UUID | None:
         """The newest that matches: what is recorded after it is left alone."""
@@ -638,39 +658,55 @@ class Deliveries:
             total += changed
         return total
 
-    def _build_anew(self, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
-        """Build these anew; those settled meanwhile stay as they are."""
-        queued = still = not_wanted = 0
-        rows = made.session.scalars(
-            sa.select(Delivery)
-            .join(Configuration, Configuration.id == Delivery.configuration_id)
-            .where(
-                Delivery.id.in_(ids),
-                Delivery.state == DeliveryState.NOT_SENT,
-                Configuration.deleted_at.is_(None),
-            )
-            .order_by(Delivery.id)
-        ).all()
-        for delivery in rows:
-            try:
-                built = record.rebuild(self._state, delivery)
-            except InvalidValue:
-                still += 1
-                continue
-            if built.statements:
-                queued += 1
-                _queue(delivery, built.statements, made)
-                made.to_wake.add(delivery.configuration_id)
-            elif built.not_sendable:
-                still += 1
-                delivery.reason = built.not_sendable.reason
-                delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
-            else:  # the configuration doesn't want such results any more
-                not_wanted += 1
-                delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
-                delivery.reason, delivery.reason_words = "not_wanted", None
-                delivery.result = None
-        return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
+
+#: (configuration, statement) → the delivery that has it.
+_Holders = dict[tuple[uuid.UUID, uuid.UUID], uuid.UUID]
+
+
+def build_anew(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
+    """Build these anew, in the transaction of the change; those settled meanwhile stay as they
+    are. The same few statements, however many they are.
+    """
+    queued = still = not_wanted = 0
+    rows = made.session.scalars(
+        sa.select(Delivery)
+        .join(Configuration, Configuration.id == Delivery.configuration_id)
+        .where(
+            Delivery.id.in_(ids),
+            Delivery.state == DeliveryState.NOT_SENT,
+            Configuration.deleted_at.is_(None),
+        )
+        .order_by(Delivery.id)
+    ).all()
+    if not rows:
+        return CheckedAgain()
+    now_built = record.rebuild(state, rows)
+    statements = [one.id for built in now_built.values() if built for one in built.statements]
+    holders: _Holders = {}
+    for start in range(0, len(statements), CHUNK):
+        taken = sa.select(Delivery.configuration_id, Delivery.statement_id, Delivery.id).where(
+            Delivery.configuration_id.in_({one.configuration_id for one in rows}),
+            Delivery.statement_id.in_(statements[start : start + CHUNK]),
+        )
+        holders |= {(row[0], row[1]): row[2] for row in made.session.execute(taken)}
+    for delivery in rows:
+        built = now_built[delivery.id]
+        if built is None:
+            still += 1
+        elif built.statements:
+            queued += 1
+            _queue(delivery, built.statements, holders, made)
+            made.to_wake.add(delivery.configuration_id)
+        elif built.not_sendable:
+            still += 1
+            delivery.reason = built.not_sendable.reason
+            delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
+        else:  # the configuration doesn't want such results any more
+            not_wanted += 1
+            delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
+            delivery.reason, delivery.reason_words = "not_wanted", None
+            delivery.result = None
+    return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
 
 
 def _do(act: Act, ids: Sequence[uuid.UUID], made: Change) -> int:
@@ -695,7 +731,7 @@ def _note(
         elif name == "ids":
             changes["filter_ids"] = len(said["ids"] or ())
         elif name not in ("state", "states"):
-            changes[f"filter_{name}"] = str(value)
+            changes[f"filter_{name}"] = str(value.value if isinstance(value, ReadBack) else value)
     states = _states(said)
     if states and set(states) != set(DeliveryState):
         changes["filter_states"] = [state.value for state in states]
@@ -710,6 +746,16 @@ ACTS: Mapping[str, Act] = MappingProxyType(
 )
 
 
+def counts_by_organization(
+    state: AppState, organization_id: str | None, act: str, which: DeliveryFilter
+) -> Mapping[str, int]:
+    """Whose deliveries match, and how many: each organization has a task of its own.
+
+    :param organization_id: None: all organizations.
+    """
+    return Deliveries(state, organization_id)._counts_by_owner(ACTS[act], _said(which))
+
+
 def asked_of(
     state: AppState, organization_id: str, act: str, which: DeliveryFilter
 ) -> dict[str, Any]:
@@ -722,7 +768,7 @@ def asked_of(
             return value.isoformat()
         if isinstance(value, list | tuple):
             return [plain(one) for one in value]
-        return value.value if isinstance(value, DeliveryState) else str(value)
+        return str(value.value if isinstance(value, enum.Enum) else value)
 
     return {
         "which": {name: plain(value) for name, value in said.items()},
@@ -749,7 +795,7 @@ def steps_of_act(state: AppState, work: Work) -> Iterator[TaskStep]:
 
     def do(ids: Sequence[uuid.UUID], made: Change) -> dict[str, int]:
         if act is CHECK_AGAIN:
-            return asdict(service._build_anew(ids, made))
+            return asdict(build_anew(state, ids, made))
         return {"deliveries": _do(act, ids, made)}
 
     after, done = work.position.get("after"), work.done
@@ -776,25 +822,21 @@ def _first_id(moment: datetime) -> uuid.UUID:
     return uuid.UUID(int=(milliseconds & (2**48 - 1)) << 80)
 
 
-def _queue(delivery: Delivery, statements: Sequence[Statement], made: Change) -> None:
+def _queue(
+    delivery: Delivery, statements: Sequence[Statement], holders: _Holders, made: Change
+) -> None:
     """The row becomes the first statement; its further ones get rows of their own."""
-    present = set(
-        made.session.scalars(
-            sa.select(Delivery.statement_id).where(
-                Delivery.configuration_id == delivery.configuration_id,
-                Delivery.statement_id.in_([one.id for one in statements]),
-                Delivery.id != delivery.id,
-            )
-        )
-    )
-    main = next((one for one in statements if one.id == delivery.statement_id), None)
-    main = main or next((one for one in statements if one.id not in present), None)
-    for statement in statements:
+    owner = delivery.configuration_id
+    own = [one for one in statements if holders.get((owner, one.id), delivery.id) == delivery.id]
+    main = next((one for one in own if one.id == delivery.statement_id), None)
+    main = main or next(iter(own), None)
+    for statement in own:
         values = record.waiting(statement, made.now)
+        holders[owner, statement.id] = delivery.id
         if statement is main:
             for name, value in values.items():
                 setattr(delivery, name, value)
-        elif statement.id not in present:
+        else:
             of = {name: getattr(delivery, name) for name in record.OF_THE_RESULT}
             made.session.add(Delivery(id=new_id(), **of, **values))
     if main is None:  # all of them are there already, recorded meanwhile

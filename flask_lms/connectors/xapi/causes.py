@@ -10,6 +10,8 @@ from ...i18n import N_
 from ..base import Cause
 
 _TELL = N_("Tell your LMS administrator.")
+_CORRECT = N_("Correct it in [%(platform)s|the platform], then Check again.")
+_MAP = N_("Or enter the address under Participants.")
 
 _DESTINATION = (
     Cause(
@@ -159,8 +161,22 @@ _DELIVERY = (
         code="no_email",
         status=None,
         sentence=N_("The participant ID[ '%(participant)s'] is not an e-mail address."),
-        remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
+        remedy=(_CORRECT, _MAP),
+        is_unidentified=True,
         label=N_("No e-mail address"),
+    ),
+    Cause(
+        code="account_only",
+        status=None,
+        sentence=N_(
+            "Of [participant '%(participant)s'|the participant] only an account is known, but "
+            "this LMS is told e-mail addresses."
+        ),
+        remedy=(
+            N_("Enter the e-mail address under Participants: the result is then sent by itself."),
+        ),
+        is_unidentified=True,
+        label=N_("Only an account known"),
     ),
     Cause(
         code="bad_email",
@@ -169,7 +185,8 @@ _DELIVERY = (
             "The e-mail address[ '%(email)s'] of [participant '%(participant)s'|the participant] "
             "can't be sent: LMSs take plain addresses such as jane.doe@example.com."
         ),
-        remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
+        remedy=(_CORRECT, _MAP),
+        is_unidentified=True,
         label=N_("Odd e-mail address"),
     ),
     Cause(

@@ -174,6 +174,15 @@ FIELDS = (
         is_advanced=True,
     ),
     Field(
+        name="requests_at_once",
+        label=N_("Requests at the same time"),
+        kind="number",
+        hint=N_("1 to 8. Choose 1 if your LMS takes one after the other only."),
+        least=1,
+        most=8,
+        is_advanced=True,
+    ),
+    Field(
         name="one_by_one",
         label=N_("Send each statement in a request of its own"),
         kind="flag",

@@ -32,7 +32,7 @@ from ..base import (
     place,
     pretty,
 )
-from . import answers, client, statement
+from . import answers, client, comparison, statement
 
 if TYPE_CHECKING:
     from ...transport import Transport
@@ -180,7 +180,7 @@ def send_sample(
 
     found = client.read(sample.id, settings, secrets, transport)
     is_read = isinstance(found, dict)
-    is_stored = is_read and client.is_same(json.loads(sample.text), found)
+    is_stored = is_read and comparison.is_same(json.loads(sample.text), found)
     words = None
     if not is_read:
         words = Words(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.xapi.client import is_same
+from flask_lms.connectors.xapi.comparison import is_same
 from tests.xapi_support import rich_result, statements
 
 OURS = statements(rich_result())[0]

@@ -27,6 +27,7 @@ GIVEN = {
     "steps": "statements",
     "send_completed": True,
     "batch_statements": 20,
+    "requests_at_once": 2,
     "one_by_one": True,
 }
 
