@@ -110,7 +110,7 @@ def _zone(value: object) -> str:
     name = str(_text(value))
     try:
         ZoneInfo(name)
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         rule = "Enter a zone of the IANA time zone database, such as 'Europe/Berlin'."
         raise Refused(rule) from None
     return name

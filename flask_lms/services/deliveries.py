@@ -145,6 +145,11 @@ class Segments:
     """How many are in each part of a list, each counted up to :data:`MOST_COUNTED`; one more stands
     for more.
 
+    :param attention: rejected and not sent.
+    :param waiting: to be sent.
+    :param sent: delivered.
+    :param cancelled: by somebody, or with their configuration.
+    :param total: all of them.
     :param reasons: of those that need attention, by code, the most frequent first.
     """
 

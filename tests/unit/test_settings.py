@@ -57,7 +57,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("LMS_URL_PREFIX", "/lms/", "begins with a slash"),
     ("LMS_PLATFORM_NAME", 5, "Enter a text."),
     ("LMS_SUPPORT_URL", "http://training.example", "mailto:support@training.example"),
-    ("LMS_SUPPORT_URL", "javascript:alert(1)", "such as .https"),
+    ("LMS_SUPPORT_URL", "javascript:alert(1)", "mailto:support@training.example"),
     ("LMS_TIME_ZONE", "Berlin", "Europe/Berlin"),
     ("LMS_TIME_ZONE", "../../etc/passwd", "Europe/Berlin"),
     ("LMS_REDIS_URL", "localhost:6379", "redis://"),
