@@ -26,6 +26,9 @@ const localize = (within) => {
 
 // -- one tree becomes another: focus, selections, ticks and what is unfolded stay -----------------
 
+const keyOf = (node) =>
+  node?.id || node?.getAttribute?.("formaction") || node?.getAttribute?.("href") || "";
+
 const morph = (old, fresh) => {
   if (old.nodeName !== fresh.nodeName) {
     old.replaceWith(fresh);
@@ -42,8 +45,8 @@ const morph = (old, fresh) => {
     const value = fresh.getAttribute(name);
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  const ids = new Set(all(fresh, ":scope > [id]").map((one) => one.id));
-  const known = new Map(all(old, ":scope > [id]").map((one) => [one.id, one]));
+  const keys = new Set([...fresh.children].map(keyOf));
+  const known = new Map([...old.children].map((one) => [keyOf(one), one]));
   const isTicked = (node) => node.querySelector?.(":checked");
   let at = old.firstChild;
   const skip = () => {
@@ -52,8 +55,10 @@ const morph = (old, fresh) => {
     at = next;
   };
   for (const child of [...fresh.childNodes]) {
-    while (at?.id && !ids.has(at.id)) skip();
-    const same = child.id ? known.get(child.id) : at?.id ? undefined : at;
+    while (keyOf(at) && !keys.has(keyOf(at))) skip();
+    const key = keyOf(child);
+    const same = key ? known.get(key) : keyOf(at) ? undefined : at;
+    known.delete(key);
     if (same && same === at) at = at.nextSibling;
     else old.insertBefore(same ?? child, at);
     if (same) morph(same, child);
