@@ -9,23 +9,20 @@ from .connectors.base import (
     Answer,
     BuildContext,
     Built,
-    Cause,
-    Cleaned,
     Connector,
-    Field,
     Found,
     NotSendable,
     Preview,
     Reader,
     Sent,
-    Stage,
-    StageState,
     Statement,
     Stored,
     StoredPage,
-    TestReport,
     Verdict,
 )
+from .connectors.causes import Cause
+from .connectors.fields import Cleaned, Field
+from .connectors.stages import Stage, StageState, TestReport
 from .database.models import (
     Attempt,
     Configuration,

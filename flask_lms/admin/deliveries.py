@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import TRANSPORT_CAUSES, Cause
+from ..connectors.causes import TRANSPORT_CAUSES, Cause
 from ..database.models import Configuration, DeliveryState, ReadBack
 from ..delivery.decide import NOT_VERIFIED
 from ..i18n import N_, gettext, ngettext
