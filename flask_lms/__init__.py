@@ -9,6 +9,7 @@ from .connectors.base import (
     Answer,
     BuildContext,
     Built,
+    CatalogueEntry,
     Cause,
     Cleaned,
     Connector,
@@ -69,6 +70,7 @@ from .events import (
 from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
+from .services.attachments import ActivityIdsReport
 from .services.configurations import Configurations
 from .services.csv_lines import BadLine
 from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
@@ -94,6 +96,7 @@ from .values import (
 __all__ = [
     "LMS",
     "Activity",
+    "ActivityIdsReport",
     "Administrator",
     "AlertSent",
     "Answer",
@@ -102,6 +105,7 @@ __all__ = [
     "BadLine",
     "BuildContext",
     "Built",
+    "CatalogueEntry",
     "Cause",
     "CheckedAgain",
     "Cleaned",
