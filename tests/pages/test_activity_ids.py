@@ -50,7 +50,7 @@ def test_an_objective_gets_the_id_of_the_lms(world: World, one: uuid.UUID) -> No
     assert THEIRS in text
     assert THEIRS in read(world, f"/lms/objectives/harbor-1?preview={one}")
     assert THEIRS in read(world, "/lms/history")
-    text = text_of(act(world.client(), path.replace("-1", "-2"), activity_id=THEIRS))
+    text = text_of(act(world.client(), path.replace("harbor-1", "harbor-2"), activity_id=THEIRS))
     assert f"Several objectives have the activity ID {THEIRS}" in text
     act(world.client(), path, activity_id="")
     assert ids(world, one) == {"harbor-1": None, "harbor-2": THEIRS}
