@@ -73,7 +73,7 @@ from .recording.record import NotSent, Recorded
 from .services.attachments import ActivityIdsReport
 from .services.configurations import Configurations
 from .services.csv_lines import BadLine
-from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
 from .services.mappings import MappingReport, Participants, UnmatchedParticipant
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
@@ -154,6 +154,7 @@ __all__ = [
     "Score",
     "Secret",
     "SecretUnreadable",
+    "Segments",
     "Sent",
     "SetupError",
     "Slice",
