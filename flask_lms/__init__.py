@@ -9,6 +9,7 @@ from .connectors.base import (
     Answer,
     BuildContext,
     Built,
+    CatalogueEntry,
     Connector,
     Found,
     NotSendable,
@@ -66,9 +67,10 @@ from .events import (
 from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
+from .services.attachments import ActivityIdsReport
 from .services.configurations import Configurations
 from .services.csv_lines import BadLine
-from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
 from .services.mappings import MappingReport, Participants, UnmatchedParticipant
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
@@ -91,6 +93,7 @@ from .values import (
 __all__ = [
     "LMS",
     "Activity",
+    "ActivityIdsReport",
     "Administrator",
     "AlertSent",
     "Answer",
@@ -99,6 +102,7 @@ __all__ = [
     "BadLine",
     "BuildContext",
     "Built",
+    "CatalogueEntry",
     "Cause",
     "CheckedAgain",
     "Cleaned",
@@ -147,6 +151,7 @@ __all__ = [
     "Score",
     "Secret",
     "SecretUnreadable",
+    "Segments",
     "Sent",
     "SetupError",
     "Slice",

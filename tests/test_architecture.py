@@ -21,9 +21,9 @@ connectors/causes.py connectors/fields.py connectors/stages.py connectors/base.p
 connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
 connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
-connectors/xapi/causes.py connectors/xapi/fields.py connectors/xapi/client.py
-connectors/xapi/reading.py connectors/xapi/probe.py connectors/xapi/connector.py
-connectors/xapi/__init__.py
+connectors/xapi/causes.py connectors/xapi/fields.py connectors/xapi/catalogue.py
+connectors/xapi/client.py connectors/xapi/reading.py connectors/xapi/probe.py
+connectors/xapi/connector.py connectors/xapi/__init__.py
 delivery/wake.py app_state.py
 audit.py recording/after_commit.py recording/record.py
 alerts/rules.py alerts/incidents.py alerts/unsubscribe.py alerts/texts.py alerts/queue.py
@@ -40,8 +40,9 @@ services/organization.py delivery/ticker.py delivery/worker.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
 admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
 admin/probe.py admin/history.py admin/tasks.py admin/participants.py admin/reconcile.py
-admin/deliveries.py admin/configurations.py admin/editing.py admin/objectives.py admin/alerts.py
-admin/toolbox.py admin/__init__.py extension.py __init__.py testing.py
+admin/deliveries.py admin/configurations.py admin/editing.py admin/objectives.py
+admin/catalogue.py admin/alerts.py admin/toolbox.py admin/__init__.py extension.py __init__.py
+testing.py
 """.split()  # noqa: SIM905
 #: Packages that hold nothing but a sentence.
 EMPTY = {

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from ..errors import NotFound
 from . import (
     alerts,
+    catalogue,
     configurations,
     deliveries,
     editing,
@@ -52,6 +53,11 @@ PAGES = (
     _Page(f"{_ONE}/objectives", "attach", objectives.of_configuration, "GET POST"),
     _Page(f"{_ONE}/objectives/past", "backfill", objectives.backfill, "GET POST"),
     _Page(f"{_ONE}/objectives/detach", "detach", objectives.detach, "GET POST"),
+    _Page(f"{_ONE}/objectives/activity", "activity_id", catalogue.activity_id, "GET POST"),
+    _Page(f"{_ONE}/objectives/activities", "upload_activity_ids", catalogue.upload, "GET POST"),
+    _Page(f"{_ONE}/objectives/activities.csv", "activity_ids_csv", catalogue.activity_ids_csv),
+    _Page(f"{_ONE}/objectives/catalogue.csv", "catalogue_csv", catalogue.as_csv),
+    _Page(f"{_ONE}/objectives/tincan.xml", "catalogue_file", catalogue.as_file),
     _Page("/objectives/", "objectives", objectives.index),
     _Page("/objectives/<path:objective_id>", "objective", objectives.one, "GET POST"),
     _Page("/deliveries", "deliveries", deliveries.index),

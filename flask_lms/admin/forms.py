@@ -111,6 +111,18 @@ class ParticipantForm(FlaskForm):  # type: ignore[misc]
     is_back = BooleanField(N_("They are back: enter them all the same"))
 
 
+class ActivityForm(FlaskForm):  # type: ignore[misc]
+    """What an LMS calls an objective."""
+
+    activity_id = StringField(
+        N_("Activity ID in your LMS"),
+        description=N_(
+            "Optional, such as https://lms.example/courses/42. Empty: the one of the platform."
+        ),
+        render_kw={**_PLAIN, "inputmode": "url"},
+    )
+
+
 class UploadForm(FlaskForm):  # type: ignore[misc]
     """A CSV file."""
 

@@ -85,6 +85,8 @@ def page(task_id: uuid.UUID) -> ResponseReturnValue:
         task=task,
         title=gettext(TITLES[task.act]),
         progress=progress(task),
+        every=pages.SOON if not task.ended_at else 0 if pages.is_live() else None,
+        said=gettext("Done.") if task.ended_at else gettext("Under way."),
         configuration=configuration,
         counts=[(field_label("", name), number(n)) for name, n in task.counts.items() if n],
         left_out=left_out,

@@ -178,6 +178,18 @@ class Preview:
     meaning: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """An objective as an LMS is told of it.
+
+    :param objective: as the host says.
+    :param activity_id: by which id its results come.
+    """
+
+    objective: Objective
+    activity_id: str
+
+
 def example_result(
     context: BuildContext, objective: Objective | None = None, *, success: bool = True
 ) -> ObjectiveResult:
@@ -577,6 +589,22 @@ class Connector(ABC):
             text = "\n\n".join(pretty(statement.text) for statement in built.statements)
             found.append(Preview(label=label, text=text, meaning=self.meaning(settings, success)))
         return found
+
+    def activity_of(self, objective: Objective, context: BuildContext) -> str | None:
+        """By which id the LMS is told of an objective; None: by none that could be listed.
+
+        :param objective: as the host says.
+        :param context: what else there is to know, such as what the LMS itself calls it.
+        """
+        return None
+
+    def catalogue(self, entries: Sequence[CatalogueEntry]) -> tuple[str, str] | None:
+        """A file from which an LMS learns of the objectives: its name, and its text.
+
+        :param entries: those attached to one configuration.
+        :returns: None: there is none for this type.
+        """
+        return None
 
     def meaning(self, settings: Mapping[str, Any], success: bool) -> str:
         """What an LMS makes of a result (``Words``).

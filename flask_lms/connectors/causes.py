@@ -44,6 +44,9 @@ class Cause:
     :param remedy: what to do, one to three sentences, each a step.
     :param is_settings: only a change at either end can mend it: shown and mailed at the first
         failure, and tried every 30 minutes.
+    :param label: the same in a few words, for lists; default: the sentence.
+    :param fields: names, or kinds such as ``url``, of the connector's fields that are likely
+        wrong: they stand beside the cause, to be corrected there.
     :param is_local: may as well be the host's own network: when every destination fails so, the
         fault is the installation's.
     :param is_unidentified: nobody can be told who it is about; sent by itself once the participant
@@ -56,7 +59,13 @@ class Cause:
     remedy: tuple[str, ...] = ()
     is_settings: bool = False
     is_local: bool = False
+    label: str = ""
+    fields: tuple[str, ...] = ()
     is_unidentified: bool = False
+
+    def in_short(self) -> str:
+        """What is wrong in a few words, in the reader's language."""
+        return gettext(self.label) if self.label else self.sentence_for({}).rstrip(".")
 
     def sentence_for(self, facts: Mapping[str, Any]) -> str:
         """What is wrong, in the reader's language.
@@ -90,6 +99,7 @@ _TRANSPORT = (
         sentence=N_("The name[ %(host)s] was not found."),
         remedy=(N_("Check the URL for a typing error."),),
         is_local=True,
+        fields=("url",),
     ),
     Cause(
         code="refused",
@@ -98,6 +108,7 @@ _TRANSPORT = (
             "[%(host)s|Your LMS] refuses connections[ on port %(port)s]: it may be stopped."
         ),
         remedy=(N_("Ask your LMS administrator whether the LMS is running."),),
+        fields=("url",),
     ),
     Cause(
         code="unreachable",
@@ -139,6 +150,7 @@ _TRANSPORT = (
         status=Status.CANT_CONNECT,
         sentence=N_("The certificate of [%(host)s|your LMS] is for another name."),
         remedy=(N_("Check the URL."), N_("Ask your LMS administrator for the right address.")),
+        fields=("url",),
     ),
     Cause(
         code="tls_untrusted",
@@ -171,12 +183,14 @@ _TRANSPORT = (
             ),
         ),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="not_http",
         status=Status.CANT_CONNECT,
         sentence=N_("What answers at [%(host)s|this address] does not speak HTTP."),
         remedy=(N_("Check the URL and its port."),),
+        fields=("url",),
     ),
     Cause(
         code="proxy",
@@ -196,6 +210,7 @@ _TRANSPORT = (
             N_("Or ask your platform's operator to restore the previous encryption key."),
         ),
         is_settings=True,
+        fields=("secret",),
     ),
     Cause(
         code="unknown_type",
@@ -221,6 +236,7 @@ _TRANSPORT = (
             "Not verified: your LMS says that it has this result, but our key may not read it."
         ),
         remedy=(N_("Ask your LMS administrator to let the key read statements."),),
+        label=N_("Not verified"),
     ),
     Cause(
         code="may_not_read",
@@ -242,6 +258,7 @@ _TRANSPORT = (
         status=None,
         sentence=N_("This result is being recorded a second time at this moment."),
         remedy=(N_("There is nothing to do: within seconds it is sent, if it still has to be."),),
+        label=N_("Being recorded"),
     ),
 )
 

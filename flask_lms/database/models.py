@@ -281,6 +281,10 @@ class Delivery(Base):
     objective_name: Mapped[str | None] = mapped_column(sa.String(255))
     participant_id: Mapped[str] = mapped_column(_HOST_ID)
     participant_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: ``passed``, ``failed``, ``completed`` or ``incomplete``; NULL: recorded by an older version.
+    outcome: Mapped[str | None] = mapped_column(sa.String(20))
+    #: The points: ``scaled``, ``raw``, ``min`` and ``max``, those that there are.
+    score: Mapped[dict[str, float] | None] = mapped_column(sa.JSON(none_as_null=True))
     result_id: Mapped[str] = mapped_column(_HOST_ID)
     revision: Mapped[int] = mapped_column(sa.Integer, default=0)
     #: ``result``, ``completed``, ``step``, ``void`` or ``test``.

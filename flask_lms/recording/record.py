@@ -11,7 +11,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,7 @@ from ..database.models import (
 from ..database.types import new_id, update
 from ..errors import InvalidValue
 from ..events import ResultRecorded
-from ..values import Objective, ObjectiveResult, Participant, from_json, to_json
+from ..values import Objective, ObjectiveResult, Participant, Score, from_json, to_json
 from . import after_commit
 
 #: Reason of a row that stands for a result which another transaction is recording (see ``_write``).
@@ -568,6 +568,8 @@ def _rows(
         "objective_name": objective.name,
         "participant_id": participant.id,
         "participant_name": participant.name,
+        "outcome": outcome_of(result),
+        "score": points(result.score),
         "result_id": result.id,
         "revision": result.revision,
         "recorded_at": now,
@@ -600,8 +602,24 @@ def _rows(
 #: What all rows of a result have in common.
 OF_THE_RESULT = (
     "organization_id", "configuration_id", "objective_id", "objective_name", "participant_id",
-    "participant_name", "result_id", "revision", "recorded_at",
+    "participant_name", "outcome", "score", "result_id", "revision", "recorded_at",
 )  # fmt: skip
+
+
+def outcome_of(result: ObjectiveResult) -> str:
+    """How it went, in a word that lists show: ``passed``, ``failed``, ``completed`` or
+    ``incomplete``.
+    """
+    if result.success is not None:
+        return "passed" if result.success else "failed"
+    return "completed" if result.completed else "incomplete"
+
+
+def points(score: Score | None) -> dict[str, float] | None:
+    """A score as JSON, without what it doesn't say."""
+    if score is None:
+        return None
+    return {name: value for name, value in asdict(score).items() if value is not None}
 
 
 def waiting(statement: Statement, now: datetime) -> dict[str, Any]:

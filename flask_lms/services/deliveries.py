@@ -12,8 +12,9 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypedDict, cast
@@ -33,7 +34,7 @@ from ..database.models import (
     DeliveryState,
     ReadBack,
 )
-from ..database.types import by_id, exactly, new_id, update
+from ..database.types import UTC, by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
 from ..errors import NotFound
 from ..recording import record
@@ -63,6 +64,10 @@ _MOST_ATTEMPTS = 200
 _SKEW = timedelta(hours=1)
 #: Of these a skeleton may stay.
 _FORGOTTEN = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+#: What waits for somebody.
+ATTENTION = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
+#: Counted up to so many while somebody waits.
+MOST_COUNTED = 10_000
 _WITH_REASON = (DeliveryState.REJECTED, DeliveryState.NOT_SENT, DeliveryState.CANCELLED)
 
 
@@ -83,7 +88,7 @@ class DeliveryFilter(TypedDict, total=False):
     objective_id: str | None
     #: Of this participant.
     participant_id: str | None
-    #: A participant's id, or a part of an id or name.
+    #: A participant's id, or a part of an id or name; or the id of a result or statement.
     search: str | None
     #: A code, such as ``no_email``.
     reason: str | None
@@ -93,6 +98,8 @@ class DeliveryFilter(TypedDict, total=False):
     since: datetime | None
     #: Recorded before this time, aware.
     until: datetime | None
+    #: Settled on this UTC day, or recorded on it and still waiting: a bar of the chart.
+    day: date | None
 
 
 def _said(which: Mapping[str, Any], *, needed: bool = False) -> DeliveryFilter:
@@ -131,6 +138,27 @@ class Conditions:
     @property
     def all(self) -> Sequence[ColumnElement[bool]]:
         return [*self.indexed, *self.scanned]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """How many are in each part of a list, each counted up to :data:`MOST_COUNTED`; one more stands
+    for more.
+
+    :param attention: rejected and not sent.
+    :param waiting: to be sent.
+    :param sent: delivered.
+    :param cancelled: by somebody, or with their configuration.
+    :param total: all of them.
+    :param reasons: of those that need attention, by code, the most frequent first.
+    """
+
+    attention: int
+    waiting: int
+    sent: int
+    cancelled: int
+    total: int
+    reasons: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +387,48 @@ class Deliveries:
         found = {state: count for state, count in self._state.session.execute(query)}
         return {state: found.get(state, 0) for state in DeliveryState}
 
+    def segments(
+        self, configuration_ids: Sequence[uuid.UUID], **which: Unpack[DeliveryFilter]
+    ) -> Segments:
+        """What there is of each state, and why; two queries, quick however many there are.
+
+        :param configuration_ids: those of the organization: with them an index knows the states.
+        :param which: ``state``, ``states`` and ``reason`` are left out of account.
+        """
+        said = _said({**which, "state": None, "states": None, "reason": None})
+        mine = Delivery.configuration_id.in_(configuration_ids)
+
+        def some(*columns: Any, states: Sequence[DeliveryState] | None) -> sa.Subquery:
+            where = self._conditions(said, states).all
+            query = sa.select(*columns).where(mine, *where).limit(MOST_COUNTED + 1)
+            return query.subquery()
+
+        parts: dict[str, Sequence[DeliveryState] | None] = {
+            "attention": ATTENTION,
+            "waiting": (DeliveryState.PENDING,),
+            "sent": (DeliveryState.DELIVERED,),
+            "cancelled": (DeliveryState.CANCELLED,),
+            "total": None,
+        }
+        counts = [
+            sa.select(sa.func.count())
+            .select_from(some(Delivery.id, states=states))
+            .scalar_subquery()
+            .label(name)
+            for name, states in parts.items()
+        ]
+        found = self._state.session.execute(sa.select(*counts)).one()._asdict()
+        reasons: dict[str, int] = {}
+        if found["attention"]:
+            why = some(Delivery.reason.label("reason"), states=ATTENTION)
+            rows = self._state.session.execute(
+                sa.select(why.c.reason, sa.func.count().label("n"))
+                .group_by(why.c.reason)
+                .order_by(sa.desc("n"), why.c.reason)
+            )
+            reasons = {reason: n for reason, n in rows if reason}
+        return Segments(**found, reasons=reasons)
+
     # -- changing ------------------------------------------------------------------------------
 
     def send_again(
@@ -467,12 +537,20 @@ class Deliveries:
         if states is None or not set(states).isdisjoint(_FORGOTTEN):
             found.append(Delivery.participant_id != SKELETON)
         if part := (said.get("search") or "").strip():
-            # Somebody's very id: then an index finds the rows.
-            one = sa.select(Delivery.id).where(exactly(Delivery.participant_id, part)).limit(1)
-            if owner is not None:
-                one = one.where(exactly(Delivery.organization_id, owner))
-            if self._state.session.scalar(one) is not None:
-                found.append(exactly(Delivery.participant_id, part))
+            # The very id of somebody or something: then an index finds the rows.
+            mine = [] if owner is None else [exactly(Delivery.organization_id, owner)]
+            very = [exactly(Delivery.participant_id, part), exactly(Delivery.result_id, part)]
+            with suppress(ValueError):
+                of_owner = sa.select(Configuration.id)
+                if owner is not None:
+                    of_owner = of_owner.where(exactly(Configuration.organization_id, owner))
+                known = Delivery.statement_id == uuid.UUID(part)
+                very.append(sa.and_(Delivery.configuration_id.in_(of_owner), known))
+            for one in very:
+                query = sa.select(Delivery.id).where(one, *mine).limit(1)
+                if self._state.session.scalar(query) is not None:
+                    found.append(one)
+                    break
             else:
                 scanned.append(
                     sa.or_(
@@ -482,6 +560,20 @@ class Deliveries:
                 )
         if since := said.get("since"):
             found += [Delivery.recorded_at >= since, Delivery.id >= _first_id(since)]
+        if day := said.get("day"):
+            start = datetime.combine(day, time(), UTC)
+            end = start + timedelta(days=1)
+            settled = sa.and_(
+                Delivery.settled_at >= start,
+                Delivery.settled_at < end,
+                Delivery.state.in_((DeliveryState.DELIVERED, *ATTENTION)),
+            )
+            waits = sa.and_(
+                Delivery.state == DeliveryState.PENDING,
+                Delivery.recorded_at >= start,
+                Delivery.recorded_at < end,
+            )
+            found += [sa.or_(settled, waits), Delivery.id < _first_id(end + 2 * _SKEW)]
         if until := said.get("until"):
             last = _first_id(until + 2 * _SKEW)
             found += [Delivery.recorded_at < until, Delivery.id < last]
@@ -694,6 +786,8 @@ def _said_by(work: Work) -> DeliveryFilter:
     for name in ("since", "until"):
         if name in said:
             said[name] = datetime.fromisoformat(said[name])
+    if "day" in said:
+        said["day"] = date.fromisoformat(said["day"])
     return _said(said)
 
 

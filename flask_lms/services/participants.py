@@ -108,6 +108,8 @@ def forget(state: AppState, organization_id: str, participant_id: str, by: By = 
             values: dict[str, Any] = {
                 "participant_id": digest,
                 "participant_name": None,
+                "outcome": None,
+                "score": None,
                 "result_id": state.encryption.digests(f"result {row.result_id}")[0],
                 "statement": None,
                 "result": None,

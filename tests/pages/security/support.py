@@ -162,6 +162,8 @@ def fields(named: Ids, act: str, **more: Any) -> dict[str, Any]:
         "url": "https://evil.example/xapi",
         "key": "evil",
         "secret": "evil",
+        "objective": named.objectives[0],
+        "activity_id": "https://evil.example/1",
         "participant_id": "HR-Canary",
         "participant": "HR-Canary",
         "account_name": "",

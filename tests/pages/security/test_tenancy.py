@@ -35,6 +35,8 @@ EXPECTED = {
     "deliveries_csv": OWN, "delivery_act": OWN, "history": OWN, "history_csv": OWN, "help": OWN,
     "participants": OWN, "new_participant": OWN, "upload_participants": OWN,
     "participants_csv": OWN, "unmatched_csv": OWN,
+    "activity_id": NOT_FOUND, "upload_activity_ids": NOT_FOUND, "activity_ids_csv": NOT_FOUND,
+    "catalogue_csv": NOT_FOUND, "catalogue_file": NOT_FOUND,
     "participant": NOT_FOUND, "remove_participant": NOT_FOUND,
     "overview": NOT_FOUND, "test": NOT_FOUND, "sample": NOT_FOUND, "edit": NOT_FOUND,
     "send_waiting": NOT_FOUND, "reconcile": NOT_FOUND,
