@@ -9,23 +9,21 @@ from .connectors.base import (
     Answer,
     BuildContext,
     Built,
-    Cause,
-    Cleaned,
+    CatalogueEntry,
     Connector,
-    Field,
     Found,
     NotSendable,
     Preview,
     Reader,
     Sent,
-    Stage,
-    StageState,
     Statement,
     Stored,
     StoredPage,
-    TestReport,
     Verdict,
 )
+from .connectors.causes import Cause
+from .connectors.fields import Cleaned, Field
+from .connectors.stages import Stage, StageState, TestReport
 from .database.models import (
     Attempt,
     Configuration,
@@ -33,6 +31,7 @@ from .database.models import (
     Delivery,
     DeliveryState,
     ObjectiveLink,
+    ParticipantMapping,
     ReadBack,
     Status,
 )
@@ -68,8 +67,11 @@ from .events import (
 from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
+from .services.attachments import ActivityIdsReport
 from .services.configurations import Configurations
-from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.csv_lines import BadLine
+from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
+from .services.mappings import MappingReport, Participants, UnmatchedParticipant
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
@@ -91,13 +93,16 @@ from .values import (
 __all__ = [
     "LMS",
     "Activity",
+    "ActivityIdsReport",
     "Administrator",
     "AlertSent",
     "Answer",
     "Attempt",
     "AuditEvent",
+    "BadLine",
     "BuildContext",
     "Built",
+    "CatalogueEntry",
     "Cause",
     "CheckedAgain",
     "Cleaned",
@@ -121,6 +126,7 @@ __all__ = [
     "InvalidValue",
     "Kept",
     "LMSError",
+    "MappingReport",
     "MissingCallback",
     "NotFound",
     "NotSendable",
@@ -133,6 +139,8 @@ __all__ = [
     "OrganizationServices",
     "Page",
     "Participant",
+    "ParticipantMapping",
+    "Participants",
     "Preview",
     "ReadBack",
     "Reader",
@@ -143,6 +151,7 @@ __all__ = [
     "Score",
     "Secret",
     "SecretUnreadable",
+    "Segments",
     "Sent",
     "SetupError",
     "Slice",
@@ -160,6 +169,7 @@ __all__ = [
     "TestReport",
     "TooManyTests",
     "Transport",
+    "UnmatchedParticipant",
     "Unreachable",
     "Verdict",
     "Words",

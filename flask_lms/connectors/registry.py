@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ..errors import SetupError
-from .base import TRANSPORT_CAUSES, Cause, Connector
+from .base import Connector
+from .causes import TRANSPORT_CAUSES, Cause
 
 #: What step 1 and the buttons are called in the forms in which a connector's fields stand too, and
 #: what every form has.
@@ -63,6 +64,17 @@ class Registry:
         connector = self.get(type)
         own = connector.causes.get(code or "") if connector else None
         return own or TRANSPORT_CAUSES.get(code or "")
+
+    def unidentified(self) -> list[str]:
+        """The codes of the causes that a mapping of the participant may mend."""
+        return sorted(
+            {
+                cause.code
+                for connector in self
+                for cause in connector.causes.values()
+                if cause.is_unidentified
+            }
+        )
 
     def explain(
         self, type: str, code: str | None, facts: Mapping[str, Any]

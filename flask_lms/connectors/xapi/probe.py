@@ -18,20 +18,9 @@ from typing import TYPE_CHECKING, Any
 from ...encryption import Secret
 from ...i18n import N_, Words
 from ...transport import Unreachable
-from ..base import (
-    STAGES,
-    Answer,
-    BuildContext,
-    Sent,
-    Stage,
-    StageState,
-    TestReport,
-    Verdict,
-    connection_stages,
-    example_result,
-    place,
-    pretty,
-)
+from ..base import Answer, BuildContext, Sent, Verdict, example_result, pretty
+from ..causes import place
+from ..stages import STAGES, Stage, StageState, TestReport, connection_stages
 from . import answers, client, comparison, statement
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from ...database.models import ReadBack
 from ...encryption import Secret
 from ...transport import Unreachable
-from ..base import Answer, Found, Reader, Sent, Stored, StoredPage, Verdict, place
+from ..base import Answer, Found, Reader, Sent, Stored, StoredPage, Verdict
+from ..causes import place
 from . import client, comparison
 from .answers import Received, lag_seconds, read_answer, read_list, read_stored
 from .statement import void_id
