@@ -130,7 +130,7 @@ def test_likeness_goes_by_what_happened_and_not_by_the_id() -> None:
     for other in (
         {"timestamp": "2026-11-20T12:34:56.788Z"},
         {"actor__mbox": "mailto:x@y.example"},
-        {"result__success": True if not OURS["result"]["success"] else False},
+        {"result__success": not OURS["result"]["success"]},
         {"context__registration": None},
     ):
         assert likeness(stored(**other)) != likeness(OURS)
