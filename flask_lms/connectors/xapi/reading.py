@@ -46,7 +46,7 @@ class XapiReader(Reader):
         self._redactor = client.redactor(settings, secrets)
         self._url = f"{settings['url']}/statements"
         self._is_private = self._is_lrs = False
-        self._since = datetime.min.replace(tzinfo=timezone.utc)
+        self._since = datetime(2000, 1, 1, tzinfo=timezone.utc)
         #: Id of a voided statement → who voided it, and when.
         self._voids: dict[str, dict[str, str]] | None = None
 
@@ -145,7 +145,9 @@ class XapiReader(Reader):
         if found is Stored.UNREADABLE:
             return Answer(verdict=Verdict.FAILED, cause="may_not_read", facts=place(self._url))
         if found is Stored.ABSENT and not self._is_lrs:
-            return read_answer(received, self._redactor)
+            page = next(self._list(self._since, {}), None)
+            if not self._is_lrs:
+                return page or read_answer(received, self._redactor)
         return found
 
     def _list(
