@@ -75,7 +75,7 @@ def _answer(type: str, route: Route, configuration_id: uuid.UUID) -> ResponseRet
     def save(changed: Mapping[str, Any]) -> None:
         service.update(configuration_id, settings=changed, by=by)
 
-    return route.view(
+    answer: ResponseReturnValue = route.view(
         Call(
             configuration_id=configuration.id,
             organization_id=configuration.organization_id,
@@ -90,6 +90,7 @@ def _answer(type: str, route: Route, configuration_id: uuid.UUID) -> ResponseRet
             objectives=lambda: [link.objective_id for link in links(configuration_id)],
         )
     )
+    return answer
 
 
 def address(configuration: Configuration, path: str) -> str:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask.typing import ResponseReturnValue
-
 from ..encryption import Secret
 from ..transport import Transport
 from ..values import Administrator
@@ -64,7 +62,7 @@ class Route:
     """
 
     path: str
-    view: Callable[[Call], ResponseReturnValue]
+    view: Callable[[Call], Any]
     methods: tuple[str, ...] = ("GET",)
     is_public: bool = False
     frames: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
