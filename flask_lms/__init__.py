@@ -9,23 +9,22 @@ from .connectors.base import (
     Answer,
     BuildContext,
     Built,
-    Cause,
-    Cleaned,
+    CatalogueEntry,
     Connector,
-    Field,
     Found,
     NotSendable,
     Preview,
     Reader,
     Sent,
-    Stage,
-    StageState,
     Statement,
     Stored,
     StoredPage,
-    TestReport,
     Verdict,
 )
+from .connectors.causes import Cause
+from .connectors.fields import Cleaned, Field, GeneratedSecret, valid
+from .connectors.routes import Call, Route
+from .connectors.stages import Stage, StageState, TestReport
 from .database.models import (
     Attempt,
     Configuration,
@@ -69,6 +68,7 @@ from .events import (
 from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
+from .services.attachments import ActivityIdsReport
 from .services.configurations import Configurations
 from .services.csv_lines import BadLine
 from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
@@ -94,6 +94,7 @@ from .values import (
 __all__ = [
     "LMS",
     "Activity",
+    "ActivityIdsReport",
     "Administrator",
     "AlertSent",
     "Answer",
@@ -102,6 +103,8 @@ __all__ = [
     "BadLine",
     "BuildContext",
     "Built",
+    "Call",
+    "CatalogueEntry",
     "Cause",
     "CheckedAgain",
     "Cleaned",
@@ -119,6 +122,7 @@ __all__ = [
     "Field",
     "Forgotten",
     "Found",
+    "GeneratedSecret",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
@@ -147,6 +151,7 @@ __all__ = [
     "Refused",
     "Reply",
     "ResultRecorded",
+    "Route",
     "Score",
     "Secret",
     "SecretUnreadable",
@@ -180,4 +185,5 @@ __all__ = [
     "objective_completed",
     "result_recorded",
     "statement_delivered",
+    "valid",
 ]

@@ -258,6 +258,16 @@ def is_absolute_iri(value: object) -> bool:
     return bool(parts.netloc or (parts.path and not is_web))
 
 
+def absolute_iri(value: object) -> str:
+    """An absolute IRI, or the empty text."""
+    found = text(2000)(value)
+    if found and not is_absolute_iri(found):
+        raise Refused(
+            Words("Enter the whole address without spaces, such as https://lms.example/courses/42.")
+        )
+    return found
+
+
 def is_json(value: object, depth: int = 0) -> bool:
     if depth > 20:
         return False

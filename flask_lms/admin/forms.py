@@ -22,7 +22,8 @@ from wtforms import (
 from wtforms.csrf.core import CSRFTokenField
 from wtforms.validators import Optional
 
-from ..connectors.base import Connector, Field
+from ..connectors.base import Connector
+from ..connectors.fields import Field
 from ..connectors.registry import Registry
 from ..encryption import Secret
 from ..errors import InvalidConfiguration
@@ -108,6 +109,18 @@ class ParticipantForm(FlaskForm):  # type: ignore[misc]
         render_kw={**_PLAIN, "inputmode": "url"},
     )
     is_back = BooleanField(N_("They are back: enter them all the same"))
+
+
+class ActivityForm(FlaskForm):  # type: ignore[misc]
+    """What an LMS calls an objective."""
+
+    activity_id = StringField(
+        N_("Activity ID in your LMS"),
+        description=N_(
+            "Optional, such as https://lms.example/courses/42. Empty: the one of the platform."
+        ),
+        render_kw={**_PLAIN, "inputmode": "url"},
+    )
 
 
 class UploadForm(FlaskForm):  # type: ignore[misc]

@@ -12,8 +12,8 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..errors import InvalidConfiguration
-from ..i18n import gettext, ngettext, translate
-from ..services.csv_lines import MOST_BYTES, BadLine
+from ..i18n import gettext, ngettext, number, translate
+from ..services.csv_lines import MOST_BYTES, MOST_LINES, BadLine
 from ..services.mappings import COLUMNS, MappingReport
 from . import csv_files, pages, tasks
 from .forms import ParticipantForm, UploadForm, show_errors, take_post
@@ -154,23 +154,50 @@ def upload() -> ResponseReturnValue:
                 nothing = gettext("No line has an e-mail address or an account.")
                 form.file.errors = [nothing]
                 report = None
-    bad: Sequence[BadLine] = report.bad_lines if report else ()
+    saved = gettext("Nothing was saved.")
+    if report and report.mapped:
+        saved = ngettext("%(n)s participant saved.", "%(n)s participants saved.", report.mapped)
     return pages.render(
         "upload.html",
+        title=gettext("Upload participants"),
+        lead=gettext(
+            "A CSV file from Excel or your HR system, with one line for each participant."
+        ),
+        back=pages.url("participants"),
+        back_label=gettext("Participants"),
+        facts=[
+            gettext(
+                "The first line names the columns: %(names)s. The first of them is needed, and an "
+                "e-mail address or an account with its home page.",
+                names=", ".join(COLUMNS),
+            ),
+            gettext(
+                "Lines without address and account are left out. Participants that the file "
+                "doesn't name stay as they are."
+            ),
+            gettext("Up to %(lines)s lines.", lines=number(MOST_LINES)),
+        ],
+        sample=pages.url("unmatched_csv"),
+        sample_label=gettext("Download those who are missing, to fill in"),
         form=form,
         forms=[form],
-        report=report,
-        bad=[(one.number, [*_sentences(one)]) for one in bad[:_MOST_TOLD]],
-        more=max(len(bad) - _MOST_TOLD, 0),
-        columns=list(COLUMNS),
+        saved=saved,
+        task_id=report and report.task_id,
+        **shown_lines(report.bad_lines if report else ()),
     )
 
 
-def _sentences(line: BadLine) -> Iterator[str]:
-    for column, sentences in line.errors.items():
-        for sentence in sentences:
-            said = translate(sentence)
-            yield f"{column}: {said}" if column else said
+def shown_lines(bad: Sequence[BadLine]) -> dict[str, Any]:
+    """Bad lines for the page of an upload: the first ones in words, and how many there are."""
+    told = []
+    for line in bad[:_MOST_TOLD]:
+        sentences = [
+            f"{column}: {translate(one)}" if column else translate(one)
+            for column, several in line.errors.items()
+            for one in several
+        ]
+        told.append((line.number, sentences))
+    return {"bad": told, "count": len(bad), "more": max(len(bad) - _MOST_TOLD, 0)}
 
 
 def as_csv() -> ResponseReturnValue:

@@ -8,7 +8,7 @@ const focusFirst = (within) => {
   target?.focus();
 };
 
-// -- times in the reader's own zone; the server's words on hover ----------------------------------
+// -- times in the reader's own zone; the server's words on hover
 
 const localize = (within) => {
   for (const one of all(within, "time[data-flms-time]")) {
@@ -24,7 +24,7 @@ const localize = (within) => {
   }
 };
 
-// -- one tree becomes another: focus, selections, ticks and what is unfolded stay -----------------
+// -- one tree becomes another: focus, selections, ticks and what is unfolded stay
 
 const keyOf = (node) =>
   node?.id || node?.getAttribute?.("formaction") || node?.getAttribute?.("href") || "";
@@ -59,6 +59,7 @@ const morph = (old, fresh) => {
     const key = keyOf(child);
     const same = key ? known.get(key) : keyOf(at) ? undefined : at;
     known.delete(key);
+    while (key && same && at && at !== same && !keyOf(at)) skip();
     if (same && same === at) at = at.nextSibling;
     else old.insertBefore(same ?? child, at);
     if (same) morph(same, child);
@@ -66,7 +67,7 @@ const morph = (old, fresh) => {
   while (at) skip();
 };
 
-// -- what changes on a page is looked at while somebody sees it -----------------------------------
+// -- what changes on a page is looked at while somebody sees it
 
 const heard = document.getElementById("flms-said");
 let etag = "";
@@ -107,7 +108,7 @@ const goOn = (soon) => {
 
 document.addEventListener("visibilitychange", () => goOn(true));
 
-// -- the steps of "Create LMS Configuration" as a dialog, and reports on the page they belong to --
+// -- the steps of "Create LMS Configuration" as a dialog, and reports on the page they belong to
 
 const PART = "[data-flms-dialog-part]";
 const REPORT = "[data-flms-report]";
@@ -233,7 +234,7 @@ document.addEventListener("submit", (event) => {
 // Back in the browser: the page is as before it was left.
 addEventListener("pageshow", () => free(document));
 
-// -- lists, drop-downs and statements -------------------------------------------------------------
+// -- lists, drop-downs and statements
 
 // What the acts on the chosen rows would do, before they can be pressed.
 const countChosen = () => {

@@ -137,6 +137,11 @@ def _upload(world: World, client: FlaskClient) -> Post:
     return "/lms/participants/upload", {"file": (file, "people.csv")}
 
 
+def _activity_ids(world: World, client: FlaskClient) -> Post:
+    path, _ = _attached("/objectives/activities")(world, client)
+    return path, {"file": (_Again(b"objective_id,activity_id\nharbor-1,https://a.b/1\n"), "a.csv")}
+
+
 _EDITED = {
     "name": "Renamed", "contact_emails": "a@harbor.example", "language": "en", "lms_version": "1",
 }  # fmt: skip
@@ -165,11 +170,15 @@ POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "participant": _mapped("", email="other@corp.example"),
     "remove_participant": _mapped("/remove", confirmed="1"),
     "upload_participants": _upload,
+    "activity_id": _attached(
+        "/objectives/activity", objective="harbor-1", activity_id="https://lms.example/1"
+    ),
+    "upload_activity_ids": _activity_ids,
     "alerts": _configuration("/alerts", act="mute", email="ana.ruiz@harbor.example"),
     "alerts test": _configuration("/alerts", act="test"),
 }
-#: ``new`` writes nothing; ``mute`` has a signed token of its own.
-WITHOUT = {"new", "mute"}
+#: ``new`` writes nothing; ``mute`` has a signed token of its own; ``secrets`` are another type's.
+WITHOUT = {"new", "mute", "secrets"}
 
 
 def test_every_post_is_covered(world: World) -> None:
