@@ -10,23 +10,21 @@ from .connectors.base import (
     BuildContext,
     Built,
     CatalogueEntry,
-    Cause,
-    Cleaned,
     Connector,
-    Field,
     Found,
     NotSendable,
     Preview,
     Reader,
     Sent,
-    Stage,
-    StageState,
     Statement,
     Stored,
     StoredPage,
-    TestReport,
     Verdict,
 )
+from .connectors.causes import Cause
+from .connectors.fields import Cleaned, Field, GeneratedSecret, valid
+from .connectors.routes import Call, Route
+from .connectors.stages import Stage, StageState, TestReport
 from .database.models import (
     Attempt,
     Configuration,
@@ -105,6 +103,7 @@ __all__ = [
     "BadLine",
     "BuildContext",
     "Built",
+    "Call",
     "CatalogueEntry",
     "Cause",
     "CheckedAgain",
@@ -123,6 +122,7 @@ __all__ = [
     "Field",
     "Forgotten",
     "Found",
+    "GeneratedSecret",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
@@ -151,6 +151,7 @@ __all__ = [
     "Refused",
     "Reply",
     "ResultRecorded",
+    "Route",
     "Score",
     "Secret",
     "SecretUnreadable",
@@ -184,4 +185,5 @@ __all__ = [
     "objective_completed",
     "result_recorded",
     "statement_delivered",
+    "valid",
 ]

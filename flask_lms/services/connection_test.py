@@ -24,7 +24,9 @@ from .. import audit
 from ..alerts import incidents
 from ..app_state import AppState
 from ..audit import By, Change, change
-from ..connectors.base import TRANSPORT_CAUSES, BuildContext, Stage, StageState, TestReport
+from ..connectors.base import BuildContext
+from ..connectors.causes import TRANSPORT_CAUSES
+from ..connectors.stages import Stage, StageState, TestReport
 from ..database.models import Audit, Configuration, Incident
 from ..database.types import exactly, update
 from ..encryption import Secret, binding
@@ -218,15 +220,20 @@ def run(
         yield from _failed("unknown_type", {"type": type})
         return
     secrets = dict(given)
-    if any(field not in secrets for field in connector.secret_fields):
+    is_missing = any(field not in secrets for field in connector.secret_fields)
+    if connector.generated or is_missing:
         try:
             bound_to = (
                 binding(configuration_id, connector.origin(settings)) if configuration_id else None
             )
             secrets = {**state.encryption.decrypt(token, bound_to), **given}
         except SecretUnreadable:
-            yield from _failed("secret_unreadable", {})
-            return
+            if is_missing:
+                yield from _failed("secret_unreadable", {})
+                return
+        for one in connector.generated:  # of what isn't saved yet: one that is never used again
+            if one.name not in secrets:
+                secrets[one.name] = Secret(one.make())
     stages: list[Stage] = []
     try:
         store: Store = MemoryStore()

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ...database.models import Status
 from ...i18n import N_
-from ..base import Cause
+from ..causes import Cause
 
 _TELL = N_("Tell your LMS administrator.")
 _CORRECT = N_("Correct it in [%(platform)s|the platform], then Check again.")
