@@ -13,12 +13,13 @@ import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ..audit import as_id
-from ..connectors.base import StageState
-from ..database.models import DeliveryState, Task
+from ..connectors.stages import StageState
+from ..database.models import DeliveryState, ReadBack, Task
 from ..delivery import retention
 from ..delivery.worker import run
 from ..errors import InvalidConfiguration, LMSError
 from ..services import participants, tasks
+from ..services import reconcile as reconcile_service
 from ..services.configurations import Configurations
 from ..services.deliveries import (
     CheckedAgain,
@@ -48,6 +49,16 @@ from .parts import (
     yes_option,
 )
 
+_READ_BACK = {
+    "confirmed": "The LMS has it as it was sent.",
+    "missing": "The LMS accepted it and doesn't have it: send it again.",
+    "different": "The LMS has something else under its id.",
+    "doubled": "The LMS has it, and once more under another id.",
+    "voided": "Somebody else took it back there.",
+    "unreadable": "It can't be said.",
+}
+#: Of each word, in JSON.
+_LISTED = 10_000
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "red", Level.SKIPPED: "cyan"}
 
 
@@ -392,6 +403,73 @@ def backfill(
         click.echo("The page Deliveries tells for each why it isn't sent, and what to do.")
 
 
+@click.argument("name")
+@click.option("--since", type=Time(), required=True, help="What was sent since this time (UTC).")
+@organization_option
+@json_option
+def reconcile(name: str, since: datetime, organization: str | None, as_json: bool) -> None:
+    """Read back what a configuration (NAME or id) sent, and compare; exit code 1 when it differs.
+
+    Nothing is changed in the LMS, and nothing is sent again.
+    """
+    state = current_state()
+    configuration = find_configuration(name, organization)
+    asked = reconcile_service.asked_of(state, since)
+    task = tasks.ask(
+        state,
+        configuration.organization_id,
+        "reconcile",
+        asked,
+        by=OPERATOR,
+        configuration_id=configuration.id,
+        total=reconcile_service.count(state, configuration.id, asked),
+    )
+    done = _finish([task])
+    counts = {one.value: done[one.value] for one in ReadBack}
+    task = tasks.get(state, configuration.organization_id, task.id)
+    too_new, fault = done["too_new"], task.position.get("fault")
+    is_well = not any(n for word, n in counts.items() if word != "confirmed")
+    type, found = configuration.type, fault or {"cause": None, "facts": {}}
+    sentence, remedies = state.registry.explain(type, found["cause"], found["facts"])
+    if as_json:
+        listed = [
+            {
+                "delivery_id": str(one.id),
+                "result_id": one.result_id,
+                "statement_id": str(one.statement_id),
+                "read_back": word,
+                "facts": one.read_back_facts or {},
+            }
+            for word in counts
+            if word != "confirmed" and counts[word]
+            for one in Deliveries(state, configuration.organization_id)
+            .list(configuration_id=configuration.id, read_back=word, limit=_LISTED)
+            .items
+        ]
+        echo_json(
+            {
+                "ok": is_well,
+                "counts": {**counts, "too_new": too_new},
+                "cause": found["cause"],
+                "sentence": sentence,
+                "remedy": remedies,
+                "list": listed,
+            }
+        )
+    else:
+        for word, n in counts.items():
+            if n or word == "confirmed":
+                click.echo(f"{word.capitalize():11} {n:>9,}  {_READ_BACK[word]}")
+        if too_new:
+            click.echo(f"{'Too new':11} {too_new:>9,}  Sent in the last minutes.")
+        for line in filter(None, (sentence, *(f"→ {step}" for step in remedies))):
+            click.echo(line)
+        if not is_well:
+            click.echo("Each is on the page Deliveries, under “In the LMS”, with what to do.")
+    if not is_well:
+        raise SystemExit(1)
+
+
 @yes_option
 @json_option
 def purge(yes: bool, as_json: bool) -> None:
@@ -490,6 +568,7 @@ def make_cli() -> AppGroup:
         ("send-waiting", send_waiting),
         ("requeue", requeue),
         ("backfill", backfill),
+        ("reconcile", reconcile),
         ("purge", purge),
         ("rekey", rekey_secrets),
         ("forget-participant", forget_participant),

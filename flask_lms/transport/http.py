@@ -41,6 +41,7 @@ from urllib3.response import HTTPResponse
 
 from ..encryption import Secret
 from ..settings import Settings
+from ..store import Store
 from .faults import Phase, TooMuchHeader, Unreachable, cause_of
 from .policy import AddressPolicy, is_public
 
@@ -96,6 +97,7 @@ class Transport:
         self._settings = settings
         self._policy = AddressPolicy.of(settings)
         self._deadline = math.inf
+        self._store: Store | None = None
         self._proxies = (
             {"http": settings.proxy_url, "https": settings.proxy_url} if settings.proxy_url else {}
         )
@@ -103,6 +105,27 @@ class Transport:
 
     def __repr__(self) -> str:
         return "<Transport>"
+
+    @property
+    def store(self) -> Store:
+        """What the connector keeps of the configuration that this call is about.
+
+        :raises RuntimeError: it is about none.
+        """
+        if self._store is None:
+            raise RuntimeError("this transport belongs to no configuration: use with_store()")
+        return self._store
+
+    def with_store(self, store: Store) -> Transport:
+        """The same connections, for a configuration.
+
+        :param store: its own.
+        """
+        if self._pid != os.getpid():
+            self._open()
+        limited = copy.copy(self)
+        limited._store = store
+        return limited
 
     def limited_to(self, seconds: float) -> Transport:
         """The same connections, for requests that all together take no longer than this, nor

@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 from ...encryption import Secret
 from ...transport import MOST_BODY_BYTES, Unreachable
-from ..base import Answer, Statement, Stored, Verdict, place
+from ..base import Answer, Statement, Stored, Verdict
+from ..causes import place
 from .actor import blames_address
 from .answers import Received, read_answer, read_stored, read_unreachable
 from .comparison import is_same

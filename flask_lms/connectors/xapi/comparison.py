@@ -76,7 +76,7 @@ def likeness(statement: Mapping[str, Any]) -> str:
     core = {
         name: repr(value)
         for name, (value, _, is_core) in _fields(statement)
-        if is_core and value is not None
+        if is_core or name == "context.registration"
     }
     return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from ...checks import Refused
 from ...i18n import N_, Words
-from ..base import Field
+from ..fields import Field
 from .vocabulary import VERSIONS
 
 MOST_STATEMENTS = 500

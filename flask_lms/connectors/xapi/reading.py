@@ -17,7 +17,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from ...database.models import ReadBack
 from ...encryption import Secret
 from ...transport import Unreachable
-from ..base import Answer, Found, Reader, Sent, Stored, StoredPage, Verdict, place
+from ..base import Answer, Found, Reader, Sent, Stored, StoredPage, Verdict
+from ..causes import place
 from . import client, comparison
 from .answers import Received, lag_seconds, read_answer, read_list, read_stored
 from .statement import void_id
@@ -45,29 +46,34 @@ class XapiReader(Reader):
         self._redactor = client.redactor(settings, secrets)
         self._url = f"{settings['url']}/statements"
         self._is_private = self._is_lrs = False
-        self._since = datetime.min.replace(tzinfo=timezone.utc)
+        self._since = datetime(2000, 1, 1, tzinfo=timezone.utc)
         #: Id of a voided statement → who voided it, and when.
         self._voids: dict[str, dict[str, str]] | None = None
 
     def pages(self, since: datetime) -> Iterator[StoredPage | Answer]:
         self._since = since
-        asked = {"activity": OBJECTIVE_RESULT, "related_activities": "true"}
         listed_to: datetime | None = None
         is_ascending = True
-        for page in self._list(since, asked):
-            if isinstance(page, Answer):
-                yield page
+        ours = {"activity": OBJECTIVE_RESULT, "related_activities": "true"}
+        # Some LRSs find nothing by an activity that stands in the context: then all is listed.
+        for asked in (ours, {}):
+            for page in self._list(since, asked):
+                if isinstance(page, Answer):
+                    yield page
+                    return
+                statements, lag = page
+                stored = [comparison.moment(one.get("stored")) for one in statements]
+                times = [one for one in (listed_to, *stored) if one is not None]
+                is_ascending &= None not in stored and times == sorted(times)
+                listed_to = times[-1] if times else None
+                if statements or not asked:
+                    yield StoredPage(
+                        statements={id: one for one in statements if (id := _id(one))},
+                        listed_to=listed_to if is_ascending else None,
+                        lag_seconds=lag,
+                    )
+            if listed_to is not None:
                 return
-            statements, lag = page
-            stored = [comparison.moment(one.get("stored")) for one in statements]
-            times = [one for one in (listed_to, *stored) if one is not None]
-            is_ascending &= None not in stored and times == sorted(times)
-            listed_to = times[-1] if times else None
-            yield StoredPage(
-                statements={id: one for one in statements if (id := _id(one))},
-                listed_to=listed_to if is_ascending else None,
-                lag_seconds=lag,
-            )
 
     def one(self, id: uuid.UUID, text: str | None) -> Found | Answer:
         found = self._get({"statementId": str(id)})
@@ -97,7 +103,9 @@ class XapiReader(Reader):
 
     def likeness(self, statement: Any) -> str | None:
         value = json.loads(statement) if isinstance(statement, str) else statement
-        return comparison.likeness(value) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or OBJECTIVE_RESULT not in json.dumps(value.get("context")):
+            return None
+        return comparison.likeness(value)
 
     def takes_back(self, void: Sent, old: Sent) -> bool:
         return void.id == void_id(old.id, void.revision)
@@ -137,7 +145,9 @@ class XapiReader(Reader):
         if found is Stored.UNREADABLE:
             return Answer(verdict=Verdict.FAILED, cause="may_not_read", facts=place(self._url))
         if found is Stored.ABSENT and not self._is_lrs:
-            return read_answer(received, self._redactor)
+            page = next(self._list(self._since, {}), None)
+            if not self._is_lrs:
+                return page or read_answer(received, self._redactor)
         return found
 
     def _list(
