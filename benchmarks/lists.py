@@ -3,12 +3,13 @@
     LMS_TEST_POSTGRES_URL=postgresql+psycopg://… python -m benchmarks.lists [--rows 1000000]
 
 Drops and makes the tables of Flask-LMS in that database. Prints the median and the slowest of each
-query of the pages; exit code 1 when a median is over 100 ms.
+query of the pages; exit code 1 when a list's median is over 100 ms, or a fragment's over 50.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import statistics
 import sys
@@ -29,6 +30,8 @@ from flask_lms.services.overview import Overview
 
 #: Lists and the overview's rows must be quicker; charts and whole counts are printed only.
 LIMIT_MS = 100.0
+#: What is asked every two seconds while somebody looks at a page.
+FRAGMENT_LIMIT_MS = 50.0
 LIMITED = ("list:", "overview: rows")
 ORGANIZATION = "acme"
 OBJECTIVES = 5000
@@ -135,7 +138,7 @@ def queries(
     """What a page asks, by name."""
     deliveries = Deliveries(state, ORGANIZATION)
     overview = Overview(state, ORGANIZATION)
-    first, last = made[0].id, made[-1].id
+    first, last, ids = made[0].id, made[-1].id, [one.id for one in made]
     now = datetime.now(timezone.utc)
 
     def listed(before: uuid.UUID | None = None, **filters: object) -> Callable[[], object]:
@@ -171,6 +174,34 @@ def queries(
             until=now - timedelta(days=59),
             states=(DeliveryState.REJECTED,),
         ),
+        "list: a bar of the chart": listed(
+            configuration_id=first, day=(now - timedelta(days=60)).date()
+        ),
+        "list: a bar of the chart, small": listed(
+            configuration_id=last, day=(now - timedelta(days=60)).date()
+        ),
+        "list: result by id": listed(search="r4711"),
+        "list: statement by id": listed(
+            search=str(uuid.UUID(hashlib.md5(b"acme4711").hexdigest()))
+        ),
+        "fragment: list of all": lambda: (listed()(), deliveries.segments(ids)),
+        "fragment: list of a configuration": lambda: (
+            listed(configuration_id=first)(),
+            deliveries.segments([first], configuration_id=first),
+        ),
+        "fragment: list of 30 days": lambda: (
+            listed(since=now - timedelta(days=30))(),
+            deliveries.segments(ids, since=now - timedelta(days=30)),
+        ),
+        "fragment: list of an objective": lambda: (
+            listed(objective_id="o17")(),
+            deliveries.segments(ids, objective_id="o17"),
+        ),
+        "fragment: overview": lambda: (
+            overview.numbers(first),
+            deliveries.list(configuration_id=first, limit=10),
+        ),
+        "fragment: configurations": lambda: overview.summary(overview.rows()),
         "count: rejected": lambda: deliveries.count(states=(DeliveryState.REJECTED,)),
         "count: all, by state": deliveries.counts,
         "overview: rows and summary": lambda: overview.summary(overview.rows()),
@@ -221,6 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
             taken = measure(db, query, options.rounds)
             median = statistics.median(taken)
             is_slow = name.startswith(LIMITED) and median > LIMIT_MS
+            is_slow |= name.startswith("fragment:") and median > FRAGMENT_LIMIT_MS
             slow += is_slow
             mark = "  <-- over" if is_slow else ""
             print(f"{name:48} {median:10.1f} {max(taken):11.1f}{mark}")

@@ -67,7 +67,9 @@ _FORGOTTEN = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
 #: What waits for somebody.
 ATTENTION = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
 #: Counted up to so many while somebody waits.
-MOST_COUNTED = 10_000
+MOST_COUNTED = 1_000
+#: So many configurations are counted one by one.
+_ONE_BY_ONE = 20
 _WITH_REASON = (DeliveryState.REJECTED, DeliveryState.NOT_SENT, DeliveryState.CANCELLED)
 
 
@@ -398,39 +400,59 @@ class Deliveries:
         :param which: ``state``, ``states`` and ``reason`` are left out of account.
         """
         said = _said({**which, "state": None, "states": None, "reason": None})
-        mine = Delivery.configuration_id.in_(configuration_ids)
+        # One configuration and one state at a time: of several, PostgreSQL may read all rows.
+        groups = [[one] for one in configuration_ids]
+        if len(groups) > _ONE_BY_ONE:
+            groups = [list(configuration_ids)]
 
-        def some(*columns: Any, states: Sequence[DeliveryState] | None) -> sa.Subquery:
-            where = self._conditions(said, states).all
-            query = sa.select(*columns).where(mine, *where).limit(MOST_COUNTED + 1)
-            return query.subquery()
+        def some(column: Any, states: Sequence[DeliveryState]) -> list[tuple[str, sa.Subquery]]:
+            return [
+                (
+                    state.value,
+                    sa.select(column.label("it"))
+                    .where(
+                        Delivery.configuration_id.in_(ids)
+                        if len(ids) > 1
+                        else Delivery.configuration_id == ids[0],
+                        *self._conditions(said, [state]).all,
+                    )
+                    .order_by(Delivery.id.desc())
+                    .limit(MOST_COUNTED + 1)
+                    .subquery(),
+                )
+                for state in states
+                for ids in groups
+            ]
 
-        parts: dict[str, Sequence[DeliveryState] | None] = {
-            "attention": ATTENTION,
-            "waiting": (DeliveryState.PENDING,),
-            "sent": (DeliveryState.DELIVERED,),
-            "superseded": (DeliveryState.SUPERSEDED,),
-            "cancelled": (DeliveryState.CANCELLED,),
-            "total": None,
-        }
-        counts = [
-            sa.select(sa.func.count())
-            .select_from(some(Delivery.id, states=states))
-            .scalar_subquery()
-            .label(name)
-            for name, states in parts.items()
-        ]
-        found = self._state.session.execute(sa.select(*counts)).one()._asdict()
-        reasons: dict[str, int] = {}
-        if found["attention"]:
-            why = some(Delivery.reason.label("reason"), states=ATTENTION)
-            rows = self._state.session.execute(
-                sa.select(why.c.reason, sa.func.count().label("n"))
-                .group_by(why.c.reason)
-                .order_by(sa.desc("n"), why.c.reason)
-            )
-            reasons = {reason: n for reason, n in rows if reason}
-        return Segments(**found, reasons=reasons)
+        counts: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        if groups:
+            parts = [
+                sa.select(sa.literal(state).label("state"), sa.func.count().label("n")).select_from(
+                    rows
+                )
+                for state, rows in some(Delivery.id, list(DeliveryState))
+            ]
+            for state, n in self._state.session.execute(sa.union_all(*parts)):
+                counts[state] += n
+        attention = sum(counts[state.value] for state in ATTENTION)
+        if attention:
+            parts = [
+                sa.select(rows.c.it, sa.func.count().label("n")).group_by(rows.c.it)
+                for _, rows in some(Delivery.reason, ATTENTION)
+            ]
+            for reason, n in self._state.session.execute(sa.union_all(*parts)):
+                if reason:
+                    reasons[reason] += n
+        return Segments(
+            attention=attention,
+            waiting=counts["pending"],
+            sent=counts["delivered"],
+            superseded=counts["superseded"],
+            cancelled=counts["cancelled"],
+            total=sum(counts.values()),
+            reasons=dict(reasons.most_common()),
+        )
 
     # -- changing ------------------------------------------------------------------------------
 
