@@ -9,20 +9,22 @@ from .connectors.base import (
     Answer,
     BuildContext,
     Built,
-    Cause,
-    Cleaned,
+    CatalogueEntry,
     Connector,
-    Field,
+    Found,
     NotSendable,
     Preview,
+    Reader,
     Sent,
-    Stage,
-    StageState,
     Statement,
     Stored,
-    TestReport,
+    StoredPage,
     Verdict,
 )
+from .connectors.causes import Cause
+from .connectors.fields import Cleaned, Field, GeneratedSecret, valid
+from .connectors.routes import Call, Route
+from .connectors.stages import Stage, StageState, TestReport
 from .database.models import (
     Attempt,
     Configuration,
@@ -30,6 +32,8 @@ from .database.models import (
     Delivery,
     DeliveryState,
     ObjectiveLink,
+    ParticipantMapping,
+    ReadBack,
     Status,
 )
 from .encryption import Secret
@@ -64,12 +68,16 @@ from .events import (
 from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
+from .services.attachments import ActivityIdsReport
 from .services.configurations import Configurations
-from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.csv_lines import BadLine
+from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
+from .services.mappings import MappingReport, Participants, UnmatchedParticipant
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
 from .services.participants import Forgotten
+from .store import Kept, Store
 from .transport import Reply, Transport, Unreachable
 from .values import (
     Activity,
@@ -86,13 +94,17 @@ from .values import (
 __all__ = [
     "LMS",
     "Activity",
+    "ActivityIdsReport",
     "Administrator",
     "AlertSent",
     "Answer",
     "Attempt",
     "AuditEvent",
+    "BadLine",
     "BuildContext",
     "Built",
+    "Call",
+    "CatalogueEntry",
     "Cause",
     "CheckedAgain",
     "Cleaned",
@@ -109,11 +121,15 @@ __all__ = [
     "EditConflict",
     "Field",
     "Forgotten",
+    "Found",
+    "GeneratedSecret",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
     "InvalidValue",
+    "Kept",
     "LMSError",
+    "MappingReport",
     "MissingCallback",
     "NotFound",
     "NotSendable",
@@ -126,14 +142,20 @@ __all__ = [
     "OrganizationServices",
     "Page",
     "Participant",
+    "ParticipantMapping",
+    "Participants",
     "Preview",
+    "ReadBack",
+    "Reader",
     "Recorded",
     "Refused",
     "Reply",
     "ResultRecorded",
+    "Route",
     "Score",
     "Secret",
     "SecretUnreadable",
+    "Segments",
     "Sent",
     "SetupError",
     "Slice",
@@ -145,10 +167,13 @@ __all__ = [
     "StatusChanged",
     "Step",
     "StepResult",
+    "Store",
     "Stored",
+    "StoredPage",
     "TestReport",
     "TooManyTests",
     "Transport",
+    "UnmatchedParticipant",
     "Unreachable",
     "Verdict",
     "Words",
@@ -160,4 +185,5 @@ __all__ = [
     "objective_completed",
     "result_recorded",
     "statement_delivered",
+    "valid",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from flask import Flask
 from flask_mail import Mail
@@ -19,6 +22,7 @@ from .database.types import Clock
 from .delivery.wake import Wake
 from .encryption import Encryption
 from .settings import Settings
+from .store import DatabaseStore, Store
 from .transport import Transport
 
 
@@ -57,11 +61,31 @@ class AppState:
         entries = organization_id and self.callbacks.egress(organization_id)
         return self.transport.under(entries) if isinstance(entries, tuple) else self.transport
 
-    def build_context(self, now: datetime, sent: Sequence[Sent] = ()) -> BuildContext:
+    def store_of(
+        self,
+        configuration_id: uuid.UUID,
+        type: str,
+        settings: Mapping[str, Any],
+        turn: AbstractContextManager[Any] | None = None,
+    ) -> Store:
+        """What the connector of a saved configuration keeps between its calls.
+
+        :param turn: held while the database is used.
+        """
+        connector = self.registry.get(type)
+        origin = connector.origin(settings) if connector else ""
+        return DatabaseStore(
+            self.session, self.clock, self.encryption, configuration_id, origin, turn=turn
+        )
+
+    def build_context(
+        self, now: datetime, sent: Sequence[Sent] = (), activity_id: str | None = None
+    ) -> BuildContext:
         """What connectors build a statement with."""
         return BuildContext(
             activity_base_url=self.settings.activity_base_url,
             platform_name=self.settings.platform_name,
             now=now,
             sent=sent,
+            activity_id=activity_id,
         )

@@ -139,13 +139,15 @@ class Encryption:
         except InvalidToken:
             return False
 
-    def rotate(self, token: str, bound_to: str = "") -> str:
+    def rotate(self, token: str, bound_to: str | None = None) -> str:
         """The same secrets under the newest key.
 
-        :param bound_to: what they must belong to, and belong to from now on.
+        :param bound_to: what they must belong to, and belong to from now on; None: they go on
+            belonging to what they belong to.
         :raises SecretUnreadable: no key fits, or they belong elsewhere.
         """
-        return self.encrypt(self.decrypt(token, bound_to or None), bound_to)
+        secrets = self.decrypt(token, bound_to)
+        return self.encrypt(secrets, self._read(token)[0] if bound_to is None else bound_to)
 
 
 def binding(configuration_id: uuid.UUID, origin: str) -> str:

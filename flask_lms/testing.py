@@ -43,9 +43,9 @@ from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
-from .delivery.worker import BurstReport, run
+from .delivery.worker import BurstReport, work_off
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -110,9 +110,9 @@ class FakeLRS:
     """An LRS on 127.0.0.1 that behaves as xAPI 1.0.3 says, in a thread of its own.
 
     Statements are stored by id, a request whole or not at all; the same statement again is answered
-    with its id and stored once; another one under a stored id is a conflict (409); ``GET /about``
-    answers to everybody, all else asks for key and secret. Use it as a context manager, or call
-    :meth:`start` and :meth:`stop`.
+    with its id and stored once; another one under a stored id is a conflict (409); they are read
+    one by one or as a list; ``GET /about`` answers to everybody, all else asks for key and secret.
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`.
 
     :param key: the only key that it lets in.
     :param secret: the secret of that key.
@@ -302,10 +302,8 @@ class FakeLRS:
             return _as_json(404, {"error": "Not an xAPI resource."})
         if not headers.get("X-Experience-API-Version", "").startswith(("1.0", "2.0")):
             return _as_json(400, {"error": "X-Experience-API-Version is missing."})
-        asked = parse_qs(parts.query).get("statementId", [""])[0]
         if method == "GET":
-            found = self._statements.get(asked)
-            return _as_json(404, {"error": "None."}) if found is None else _as_json(200, found)
+            return self._read({name: one[0] for name, one in parse_qs(parts.query).items()})
         if method not in ("POST", "PUT"):
             return _as_json(405, {"error": "Not allowed."})
         try:
@@ -315,6 +313,33 @@ class FakeLRS:
         answer = self._store(sent if isinstance(sent, list) else [sent])
         is_put = method == "PUT" and answer.status == 200
         return FakeAnswer(204, {"X-Experience-API-Version": _VERSION}) if is_put else answer
+
+    def _read(self, asked: Mapping[str, str]) -> FakeAnswer:
+        """One by its id, or a list (xAPI 1.0.3 Communication 2.1.3)."""
+        voided = self.voided
+        for name in ("statementId", "voidedStatementId"):
+            if name in asked:
+                found = self._statements.get(asked[name])
+                if found is None or (found["id"] in voided) != (name == "voidedStatementId"):
+                    return _as_json(404, {"error": "None."})
+                return _as_json(200, found)
+        since = datetime.fromisoformat(asked.get("since", "0001-01-01T00:00:00Z").rstrip("Z"))
+        listed = [
+            one
+            for one in self._statements.values()
+            if one["id"] not in voided
+            and datetime.fromisoformat(one["stored"]).replace(tzinfo=None) > since
+            and asked.get("verb", one["verb"]["id"]) == one["verb"]["id"]
+            and ("activity" not in asked or asked["activity"] in _activities(one, asked))
+        ]
+        if asked.get("ascending") != "true":
+            listed.reverse()
+        begin, most = int(asked.get("from", 0)), int(asked.get("limit", 0)) or 100
+        answer: dict[str, Any] = {"statements": listed[begin : begin + most], "more": ""}
+        if len(listed) > begin + most:
+            query = urlencode({**asked, "from": begin + most})
+            answer["more"] = f"/xapi/statements?{query}"
+        return _as_json(200, answer)
 
     def _store(self, sent: list[Any]) -> FakeAnswer:
         """All of them, or none (xAPI 1.0.3 Communication 2.1.2)."""
@@ -340,20 +365,27 @@ class FakeLRS:
 
 
 def deliver(app: Flask) -> BurstReport:
-    """Deliver everything that is due, in this process and without Redis, and send due mails.
+    """Deliver everything that is due, in this thread and without Redis, and send due mails.
 
     Call it outside of an application context whose session has open changes.
 
     :param app: an app that has an :class:`LMS`.
     """
-    done = run(app, burst=True)
-    assert done is not None
-    return done
+    return work_off(app)
 
 
 def _as_json(status: int, value: object) -> FakeAnswer:
     headers = {"Content-Type": "application/json", "X-Experience-API-Version": _VERSION}
     return FakeAnswer(status, headers, json.dumps(value).encode())
+
+
+def _activities(statement: Mapping[str, Any], asked: Mapping[str, str]) -> set[Any]:
+    """The ids by which a list finds a statement."""
+    found = {statement["object"].get("id")}
+    if asked.get("related_activities") == "true":
+        around = statement.get("context", {}).get("contextActivities", {})
+        found |= {one["id"] for activities in around.values() for one in activities}
+    return found
 
 
 def _core(stored: Mapping[str, Any]) -> dict[str, Any]:

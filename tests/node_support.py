@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,10 +16,9 @@ from typing import Any
 
 import requests
 
-from tests.requirements_support import lacking, need
+from tests.requirements_support import installed_once, need
 
 SOURCES = Path(__file__).parent / "node"
-_INSTALL_SECONDS = 400
 _ORGANISATION = "58fe13e34effd3c26a7fc4b6"
 
 
@@ -30,35 +28,9 @@ def node_modules() -> Path:
     Scripts of packages are never run.
     """
     need("node")
-    wanted = (SOURCES / "package.json").read_bytes()
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = root / "flask-lms-tests" / f"node-{hashlib.sha256(wanted).hexdigest()[:12]}"
-    if not (home / "node_modules").is_dir():
-        _install(wanted, home)
-    return home / "node_modules"
-
-
-def _install(package: bytes, home: Path) -> None:
-    home.parent.mkdir(parents=True, exist_ok=True)
-    # Elsewhere first: a run that was cut off, or one beside it, leaves nothing half done.
-    with tempfile.TemporaryDirectory(dir=home.parent) as made:
-        place = Path(made) / "node"
-        place.mkdir()
-        (place / "package.json").write_bytes(package)
-        npm = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        try:
-            done = subprocess.run(
-                npm, cwd=place, capture_output=True, text=True, timeout=_INSTALL_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            lacking("node", f"npm install took more than {_INSTALL_SECONDS} s")
-        if done.returncode:
-            lacking("node", f"npm install failed: {done.stderr.strip()[-500:]}")
-        try:
-            place.rename(home)
-        except OSError:  # another run was quicker
-            if not (home / "node_modules").is_dir():
-                raise
+    npm = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    wanted = (SOURCES / "package.json").read_text()
+    return installed_once("node", wanted, npm, 400, "package.json") / "node_modules"
 
 
 def _environment(modules: Path) -> dict[str, str]:
@@ -170,35 +142,45 @@ def real_lrs() -> Iterator[RealLRS]:
             "SERVICE_AWAIT_UPDATES": "true",
             "WINSTON_CONSOLE_LEVEL": "error",
         }
-        process = subprocess.Popen(
-            [
-                need("node"),
-                "--no-deprecation",
-                "--require",
-                str(SOURCES / "loopback.js"),
-                str(modules / "xapi-statements" / "dist" / "server.js"),
-            ],
-            cwd=place,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            lrs = RealLRS(url=f"http://127.0.0.1:{_port(process)}/xAPI")
+        command = [
+            need("node"),
+            "--no-deprecation",
+            "--require",
+            str(SOURCES / "loopback.js"),
+            str(modules / "xapi-statements" / "dist" / "server.js"),
+        ]
+        with stopped_in_the_end(command, place, environment) as port:
+            lrs = RealLRS(url=f"http://127.0.0.1:{port}/xAPI")
             basic = requests.auth._basic_auth_str
             authority.scopes[basic(lrs.key, lrs.secret)] = ["all"]
             authority.scopes[basic(lrs.write_only_key, lrs.secret)] = ["statements/write"]
             yield lrs
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+
+
+@contextmanager
+def stopped_in_the_end(
+    command: Sequence[str], folder: str, environment: Mapping[str, str]
+) -> Iterator[int]:
+    """A server of somebody else's that prints ``LISTENING`` and its port, which is given here."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield _port(process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _port(process: subprocess.Popen[str]) -> int:
@@ -212,4 +194,4 @@ def _port(process: subprocess.Popen[str]) -> int:
     raise RuntimeError(f"the LRS ended with {process.wait()} before it listened")
 
 
-__all__ = ["RealLRS", "node_modules", "real_lrs", "validate"]
+__all__ = ["RealLRS", "node_modules", "real_lrs", "stopped_in_the_end", "validate"]

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -13,6 +18,7 @@ import sqlalchemy as sa
 _WHAT = {
     "browser": "Chromium (apt-get install chromium)",
     "node": "Node.js with npm (apt-get install nodejs npm)",
+    "ralph": "Ralph, a real LRS that pip installs",
     "postgres": "a PostgreSQL server, by LMS_TEST_POSTGRES_URL",
     "mariadb": "a MariaDB server, by LMS_TEST_MARIADB_URL",
 }
@@ -56,3 +62,38 @@ def lacking(name: str, why: str | None = None) -> NoReturn:
     if name in os.environ.get("LMS_TEST_REQUIRE", "").split(","):
         pytest.fail(f"{said}, and LMS_TEST_REQUIRE names it")
     pytest.skip(said)
+
+
+def installed_once(
+    name: str, wanted: str, command: Sequence[str], seconds: float, file: str = "wanted"
+) -> Path:
+    """A folder in the user's cache in which this command ran once.
+
+    :param name: as ``LMS_TEST_REQUIRE`` names it.
+    :param wanted: what is installed; it stands in ``file`` there while the command runs.
+    :param seconds: it may take.
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flask-lms-tests"
+    home = root / f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+    if home.is_dir():
+        return home
+    root.mkdir(parents=True, exist_ok=True)
+    # Elsewhere first: a run that was cut off, or one beside it, leaves nothing half done.
+    with tempfile.TemporaryDirectory(dir=root) as made:
+        place = Path(made) / name
+        place.mkdir()
+        (place / file).write_text(wanted)
+        try:
+            done = subprocess.run(
+                command, cwd=place, capture_output=True, text=True, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            lacking(name, f"{command[0]} took more than {seconds:.0f} s")
+        if done.returncode:
+            lacking(name, f"{command[0]} failed: {done.stderr.strip()[-500:]}")
+        try:
+            place.rename(home)
+        except OSError:  # another run was quicker
+            if not home.is_dir():
+                raise
+    return home

@@ -17,7 +17,8 @@ from flask_wtf import FlaskForm
 
 from .. import checks
 from ..checks import Errors
-from ..connectors.base import Connector, Preview, Stage, TestReport
+from ..connectors.base import Connector, Preview
+from ..connectors.stages import Stage, TestReport
 from ..errors import EditConflict, InvalidConfiguration, TooManyTests
 from ..i18n import date, date_time, gettext, language, translate
 from ..services import configurations
@@ -115,7 +116,8 @@ def connection(type: str) -> ResponseReturnValue:
     ]
     done = gettext("“%(name)s” was created.", name=configuration.name)
     pages.notice(" ".join([done, *odd]), "warn" if odd else "ok")
-    return go("overview", configuration_id=configuration.id)
+    is_shown = any(one.hint for one in connector.generated)
+    return go("secrets" if is_shown else "overview", configuration_id=configuration.id)
 
 
 def _show_basics(first: BasicsForm, second: FlaskForm | None = None) -> Response:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import TRANSPORT_CAUSES, Cause
-from ..database.models import DeliveryState, Status
+from ..connectors.causes import TRANSPORT_CAUSES, Cause
+from ..database.models import DeliveryState, ReadBack, Status
 from . import pages, wording
 
 #: What stands in a cause's sentence here, where no single case is meant, and on no other page.
@@ -39,6 +39,10 @@ def page() -> ResponseReturnValue:
         examples=[(one, one.previews(one.draft({}), context)) for one in registry],
         statuses=[wording.health_badge(status) for status in Status],
         states=[wording.delivery_badge(state) for state in DeliveryState],
+        read_backs=[
+            (wording.read_back_badge(one), *wording.read_back_meaning(one, settings.platform_name))
+            for one in ReadBack
+        ],
         causes=[
             (
                 code,

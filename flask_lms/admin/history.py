@@ -11,7 +11,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from ..audit import AuditFilters, Audits
-from ..database.models import Audit, Configuration, Status
+from ..database.models import Audit, Configuration, ReadBack, Status
 from ..i18n import N_, gettext
 from . import csv_files, pages, wording
 from .forms import ActForm
@@ -28,6 +28,7 @@ ACTIONS = {
     "status_changed": N_("Status changed"),
     "attached": N_("Attached"),
     "detached": N_("Detached"),
+    "activity_ids_changed": N_("Activity IDs changed"),
     "paused": N_("Paused"),
     "resumed": N_("Resumed"),
     "deleted": N_("Deleted"),
@@ -39,10 +40,16 @@ ACTIONS = {
     "checked_again": N_("Checked again"),
     "cancelled": N_("Cancelled"),
     "backfilled": N_("Past results sent"),
+    "reconciled": N_("Looked up in the LMS"),
     "muted": N_("Alerts stopped for an address"),
     "unmuted": N_("Alerts resumed for an address"),
+    "mapped": N_("Participants mapped"),
+    "unmapped": N_("Mapping removed"),
+    "released": N_("Results of mapped participants sent"),
     "participant_forgotten": N_("Participant forgotten"),
     "rekeyed": N_("Secrets encrypted anew"),
+    "secret_shown": N_("Secret shown"),
+    "secret_renewed": N_("Secret renewed"),
     "test_alert_sent": N_("Test alert sent"),
 }
 _FIELDS = {
@@ -50,13 +57,18 @@ _FIELDS = {
     "type": N_("LMS type"),
     "contact_emails": N_("Contact Email"),
     "language": N_("Language of the alerts"),
+    "secret": N_("Secret"),
     "status": N_("Status"),
     "cause": N_("Cause"),
     "outcome": N_("Outcome"),
     "destination": N_("Address"),
     "objective": N_("Objective"),
     "objectives": N_("Objectives"),
+    "activity_id": N_("Activity ID in your LMS"),
+    "left_out": N_("Left out at the limit"),
     "configurations": N_("LMS configurations"),
+    "participant": N_("Participant ID"),
+    "participants": N_("Participants"),
     "deliveries": N_("Results"),
     "waiting": N_("Waiting"),
     "cancelled": N_("Cancelled"),
@@ -64,6 +76,13 @@ _FIELDS = {
     "not_sent": N_("Not sent"),
     "still_not_sent": N_("Still not sent"),
     "duplicates": N_("Sent before"),
+    "confirmed": N_("Confirmed"),
+    "missing": N_("Missing"),
+    "different": N_("Different"),
+    "doubled": N_("Doubled"),
+    "voided": N_("Voided"),
+    "unreadable": N_("Can't be read"),
+    "too_new": N_("Too new to say"),
     "since": N_("Since"),
     "email": N_("E-mail address"),
     "recipients": N_("Recipients"),
@@ -74,6 +93,7 @@ _FIELDS = {
     "filter_participant_id": N_("Filter: participant"),
     "filter_search": N_("Filter: participant"),
     "filter_reason": N_("Filter: reason"),
+    "filter_read_back": N_("Filter: in the LMS"),
     "filter_since": N_("Filter: from"),
     "filter_until": N_("Filter: to"),
 }
@@ -115,6 +135,8 @@ def _value(name: str, value: Any) -> str:
     if name == "status":
         known = value in {one.value for one in Status}
         return gettext(Status(value).label) if known else str(value)
+    if name == "filter_read_back" and value in {one.value for one in ReadBack}:
+        return wording.read_back_badge(value).label
     if name == "filter_states":
         return wording.delivery_badge(str(value)).label
     if name == "outcome" and value == "connected":

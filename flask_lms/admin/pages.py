@@ -32,11 +32,13 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from ..app_state import AppState
+from ..connectors.routes import Route
 from ..database.types import UTC
 from ..errors import NotFound
 from ..i18n import gettext
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries
+from ..services.mappings import Participants
 from ..services.objectives import Objectives
 from ..values import Administrator
 from .forms import ActForm
@@ -52,6 +54,17 @@ _NOTICE = "lms_notice"
 _PUBLIC = frozenset({"lms.static", "lms.health", "lms.mute", "lms.profile"})
 #: Called by programs that can't have a CSRF token; their own signed token stands for it.
 _SIGNED = ("lms.mute",)
+_FRAMES = "flask_lms.frames"
+
+
+def route_of(endpoint: str | None) -> Route | None:
+    """The route of an LMS type behind an endpoint; None: it is a page."""
+    return getattr(current_app.view_functions.get(endpoint or ""), "lms_route", None)
+
+
+def _is_public(endpoint: str | None) -> bool:
+    route = route_of(endpoint)
+    return endpoint in _PUBLIC if route is None else route.is_public
 
 
 def state() -> AppState:
@@ -79,7 +92,7 @@ def current_administrator() -> Administrator | None:
 
 def only_administrators() -> ResponseReturnValue | None:
     """Before each request of the blueprint: who is it?"""
-    if request.endpoint in _PUBLIC:
+    if _is_public(request.endpoint):
         return None
     found = state().callbacks.administrator()
     if isinstance(found, Administrator):
@@ -97,7 +110,9 @@ def only_administrators() -> ResponseReturnValue | None:
 def exempt_signed_pages(endpoint: str | None, values: object) -> None:
     """Tell the host's ``CSRFProtect``, whenever it was made, before it looks at the request."""
     protect = current_app.extensions.get("csrf")
-    if endpoint in _SIGNED and isinstance(protect, CSRFProtect):
+    route = route_of(endpoint)
+    is_exempt = endpoint in _SIGNED if route is None else route.is_public
+    if endpoint and is_exempt and isinstance(protect, CSRFProtect):
         protect.exempt(current_app.view_functions[endpoint])
 
 
@@ -119,6 +134,11 @@ def objectives() -> Objectives:
 def deliveries() -> Deliveries:
     """The deliveries of this request's organization."""
     return Deliveries(state(), organization_id())
+
+
+def participants() -> Participants:
+    """The mapped participants of this request's organization."""
+    return Participants(state(), organization_id())
 
 
 def now() -> datetime:
@@ -161,6 +181,12 @@ def day(given: str | None) -> datetime | None:
     return datetime.combine(min(max(found, _FIRST_DAY), _LAST_DAY), time(), UTC)
 
 
+def utc_day(given: str | None) -> date | None:
+    """An ISO date, None when it isn't one."""
+    found = day(given)
+    return found and found.date()
+
+
 def end_of_day(given: str | None) -> datetime | None:
     """The midnight after an ISO date, None when it isn't one."""
     found = day(given)
@@ -177,6 +203,13 @@ class View:
 
     #: Asked for by every page; the host's Jinja may be strict about what is undefined.
     forms: Sequence[Any] = ()
+    #: What the template extends: the host's layout, or nothing around the parts that change.
+    base = "lms/base.html"
+    is_live = False
+    #: After how many seconds the script looks for changes; None: nothing on the page changes.
+    every: int | None = None
+    #: What the page shows in a few words; read out when it changes.
+    said = ""
     #: Where :func:`stream` puts its pieces.
     stream: Markup | None = None
 
@@ -184,11 +217,30 @@ class View:
         self.__dict__.update(values)
 
 
+#: Between two looks of the script at a page: while something waits or fails, and else.
+SOON, LATER = 2, 15
+
+
+def is_live() -> bool:
+    """Whether the script asks for the parts of this page that change, in place of all of it."""
+    return request.method == "GET" and "live" in request.args
+
+
 def render(template: str, *, code: int = 200, **values: Any) -> Response:
-    """``templates/lms/<template>`` with ``values`` as ``lms.…``. Never kept by a cache."""
+    """``templates/lms/<template>`` with ``values`` as ``lms.…``. Never kept by a cache.
+
+    With ``every=``, what its blocks ``lms_live`` and ``lms_live_more`` show is renewed by the
+    script so often. They hold no token, which would differ each time.
+    """
+    is_part = is_live() and "every" in values
+    if is_part:
+        values |= {"base": "lms/live.html", "is_live": True}
     response = make_response(render_template(f"lms/{template}", lms=View(values)), code)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if is_part:
+        response.add_etag()
+        response.make_conditional(request)
     return response
 
 
@@ -223,7 +275,10 @@ def forbid_frames(app: Flask, response: Response) -> None:
         return
     policies = response.headers.getlist("Content-Security-Policy")
     own = state().settings.frame_ancestors
-    if request.endpoint in _SIGNED:
+    if opened := request.environ.get(_FRAMES):
+        _open_frames(response)
+        ancestors = " ".join(opened)
+    elif request.endpoint in _SIGNED:
         ancestors = "'none'"
     elif any("frame-ancestors" in policy.lower() for policy in policies):
         return
@@ -234,6 +289,28 @@ def forbid_frames(app: Flask, response: Response) -> None:
     else:
         ancestors = "'self'"
     response.headers.add("Content-Security-Policy", f"frame-ancestors {ancestors}")
+
+
+def _open_frames(response: Response) -> None:
+    """Take away what the host says of frames; all else that it says stays."""
+    response.headers.pop("X-Frame-Options", None)
+    policies = response.headers.getlist("Content-Security-Policy")
+    response.headers.pop("Content-Security-Policy", None)
+    for policy in policies:
+        kept = [
+            part
+            for part in policy.split(";")
+            if part.strip() and not part.strip().lower().startswith("frame-ancestors")
+        ]
+        if kept:
+            response.headers.add("Content-Security-Policy", ";".join(kept))
+
+
+def let_be_framed(origins: Sequence[str]) -> None:
+    """These may show this page in a frame, whatever the host says of its other pages."""
+    request.environ[_FRAMES] = [
+        one for one in origins if not {" ", ";", ",", "\r", "\n"}.intersection(one)
+    ]
 
 
 def message(title: str, text: str, *, status: int) -> Response:

@@ -19,7 +19,7 @@ from wtforms import Field
 from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
-from ..database.models import Configuration, Delivery, DeliveryState
+from ..database.models import Configuration, Delivery, ReadBack
 from ..database.types import UTC
 from ..errors import NotFound
 from ..i18n import N_
@@ -72,6 +72,11 @@ _TABS = (
     ("index", N_("Configurations"), ("overview", "edit", "test", "new", "attach", "alerts")),
     ("objectives", N_("Objectives"), ("objective",)),
     ("deliveries", N_("Deliveries"), ("delivery",)),
+    (
+        "participants",
+        N_("Participants"),
+        ("participant", "add_participant", "remove_participant", "upload_participants"),
+    ),
     ("history", N_("History"), ()),
     ("help", N_("Help"), ()),
 )
@@ -80,6 +85,7 @@ _OF_ONE = (
     ("attach", N_("Objectives")),
     ("configuration_deliveries", N_("Deliveries")),
     ("alerts", N_("Alerts")),
+    ("secrets", N_("Secrets")),
     ("edit", N_("Settings")),
 )
 
@@ -103,7 +109,10 @@ class Toolbox:
     summary_words = staticmethod(wording.summary_words)
     status_badge = staticmethod(wording.status_badge)
     delivery_badge = staticmethod(wording.delivery_badge)
+    read_back_badge = staticmethod(wording.read_back_badge)
     verdict_badge = staticmethod(wording.verdict_badge)
+    outcome_badge = staticmethod(wording.outcome_badge)
+    score_words = staticmethod(wording.score_words)
     mail_badge = staticmethod(wording.mail_badge)
     take_notice = staticmethod(pages.take_notice)
     number = staticmethod(i18n.number)
@@ -114,7 +123,7 @@ class Toolbox:
 
     def url_with(self, **values: Any) -> str:
         """This page with other filters; None takes one away."""
-        asked = {**request.args.to_dict(flat=False), **values}
+        asked = {**request.args.to_dict(flat=False), "live": None, **values}
         query = urlencode({key: value for key, value in asked.items() if value}, doseq=True)
         here = url_for(request.endpoint or "lms.index", **(request.view_args or {}))
         return f"{here}?{query}" if query else here
@@ -154,7 +163,11 @@ class Toolbox:
         """The pages of one configuration."""
         here = (request.endpoint or "").removeprefix("lms.")
         here = {"detach": "attach", "backfill": "attach"}.get(here, here)
+        connector = pages.state().registry.get(configuration.type)
+        has_secrets = connector is not None and bool(connector.generated)
         for endpoint, label in _OF_ONE:
+            if endpoint == "secrets" and not has_secrets:
+                continue
             url = self.url(endpoint, configuration_id=configuration.id)
             yield Tab(url, i18n.gettext(label), here == endpoint)
 
@@ -174,6 +187,10 @@ class Toolbox:
     def delivery_reason(self, delivery: Delivery, type: str) -> str | None:
         state = pages.state()
         return wording.delivery_reason(delivery, type, state.registry, state.settings.platform_name)
+
+    def read_back_of(self, delivery: Delivery, type: str) -> tuple[str, list[str]]:
+        state = pages.state()
+        return wording.read_back_of(delivery, type, state.registry, state.settings.platform_name)
 
     def delivery_next(self, delivery: Delivery, configuration: Configuration) -> str:
         return wording.delivery_next(delivery, configuration, pages.now())
@@ -206,6 +223,10 @@ class Toolbox:
         """An ISO date."""
         return (day - timedelta(days=days)).isoformat()
 
+    def time(self, moment: datetime) -> Markup:
+        """``22 Nov 2026, 14:05 UTC``, which the script tells in the reader's zone."""
+        return wording.time_tag(moment, i18n.date_time(moment))
+
     def age(self, moment: datetime) -> str:
         """How long ago, as a span: ``3 minutes``."""
         return i18n.span(pages.now() - moment)
@@ -219,10 +240,9 @@ class Toolbox:
             return wording.Badge(tone="off", icon="minus", label=i18n.gettext("Muted"))
         return wording.Badge(tone="ok", icon="mail", label=i18n.gettext("Gets alerts"))
 
-    def state_choices(self) -> list[tuple[str, str]]:
-        """The status filter of deliveries."""
-        every = [(one.value, wording.delivery_badge(one).label) for one in DeliveryState]
-        return [("attention", i18n.gettext("Needs attention")), *every]
+    def read_back_choices(self) -> list[tuple[str, str]]:
+        """The filter of deliveries by what their LMS has."""
+        return [(one.value, wording.read_back_badge(one).label) for one in ReadBack]
 
     def pairs(self, named: Sequence[Any]) -> list[tuple[str, str]]:
         """(id, name) of what can be chosen."""

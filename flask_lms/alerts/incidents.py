@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..database.models import Configuration, Incident
+from ..database.types import update
 
 #: The kind of the one row that remembers the last look at everything: it is taken once a minute,
 #: whatever the number of workers.
@@ -73,14 +74,14 @@ def close(session: Session, incident: Incident, now: datetime, **facts: Any) -> 
     :param facts: added to the incident's own.
     """
     session.flush()
-    done = session.execute(
+    done = update(
+        session,
         sa.update(Incident)
         .where(Incident.id == incident.id, Incident.closed_at.is_(None))
-        .values(closed_at=now, open_key=None, next_mail_at=None)
-        .execution_options(synchronize_session=False)
+        .values(closed_at=now, open_key=None, next_mail_at=None),
     )
     session.refresh(incident)
-    if not done.rowcount:  # type: ignore[attr-defined]
+    if not done:
         return False
     if facts:
         incident.facts = {**incident.facts, **facts}
@@ -91,18 +92,18 @@ def claim(session: Session, incident: Incident, next_mail_at: datetime | None) -
     """Take the decision that is due on it; False: another process did, or it is closed."""
     session.flush()
     old = incident.next_mail_at
-    done = session.execute(
+    done = update(
+        session,
         sa.update(Incident)
         .where(
             Incident.id == incident.id,
             Incident.closed_at.is_(None),
             Incident.next_mail_at.is_(None) if old is None else Incident.next_mail_at == old,
         )
-        .values(next_mail_at=next_mail_at)
-        .execution_options(synchronize_session=False)
+        .values(next_mail_at=next_mail_at),
     )
     session.refresh(incident)
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    return bool(done)
 
 
 def take_scan(session: Session, now: datetime) -> Window | None:

@@ -40,8 +40,12 @@ def status_changed(
     """Open, turn or close the configuration's outage. Called in the transaction of the change."""
     session.flush()
     key = incidents.key_of(configuration, "outage")
-    outage = incidents.find_open(session, key, is_for_update=True)
-    if outage is None and Status(event.new).is_error:
+    is_error = Status(event.new).is_error
+    # Where nothing is, MariaDB would lock the gap: two that have locked it can't insert into it.
+    outage = incidents.find_open(session, key, is_for_update=not is_error)
+    if outage is not None:
+        outage = incidents.find_open(session, key, is_for_update=True)
+    if outage is None and is_error:
         outage, _ = incidents.open_once(
             session,
             key,
@@ -273,7 +277,7 @@ def tick(state: AppState, now: datetime) -> None:
         session.commit()
     window = incidents.take_scan(session, now)
     if window is not None:
-        summaries.look_for_results(session, window, now)
+        summaries.look_for_results(state, session, window, now)
         summaries.look_for_digests(state, session, now)
         operators.look(state, session, window, now)
     session.commit()

@@ -31,6 +31,7 @@ from sqlalchemy.orm import Session
 from .. import audit, events
 from ..app_state import AppState
 from ..database.models import Configuration, Mail
+from ..database.types import update
 from ..errors import LMSError
 from ..settings import Settings
 from ..values import Administrator
@@ -377,19 +378,19 @@ def _claim(
         return None
     server.connect()
     # More attempts than it had when it was found due: another process took it.
-    done = session.execute(
+    is_ours = update(
+        session,
         sa.update(Mail)
         .where(Mail.id == mail.id, Mail.state == "waiting", Mail.attempts == attempts)
         .values(
             attempts=Mail.attempts + 1,
             due_at=now + _CLAIM,
             reason=_SENDING_AGAIN if mail.reason == _SENDING else _SENDING,
-        )
-        .execution_options(synchronize_session=False)
+        ),
     )
     session.commit()
     session.refresh(mail)
-    return mail if done.rowcount else None  # type: ignore[attr-defined]
+    return mail if is_ours else None
 
 
 def _send(state: AppState, session: Session, server: _Server, mail: Mail, now: datetime) -> bool:
@@ -494,11 +495,11 @@ def _server_is_up(state: AppState, session: Session) -> None:
     now = state.clock.now(session)
     if incidents.close(session, incident, now):
         _log.warning("the mail server takes mails again")
-        session.execute(
+        update(
+            session,
             sa.update(Mail)
             .where(Mail.state == "waiting", Mail.due_at > now, Mail.reason.is_(None))
-            .values(due_at=now)
-            .execution_options(synchronize_session=False)
+            .values(due_at=now),
         )
         if now - incident.opened_at >= _WORTH_TELLING:
             operators.tell_past(state, session, _FAULT, {}, incident.opened_at, now)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,14 +13,21 @@ import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ..audit import as_id
-from ..connectors.base import StageState
-from ..database.models import DeliveryState, Task
+from ..connectors.stages import StageState
+from ..database.models import DeliveryState, ReadBack, Task
 from ..delivery import retention
 from ..delivery.worker import run
 from ..errors import InvalidConfiguration, LMSError
 from ..services import participants, tasks
+from ..services import reconcile as reconcile_service
 from ..services.configurations import Configurations
-from ..services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, asked_of
+from ..services.deliveries import (
+    CheckedAgain,
+    Deliveries,
+    DeliveryFilter,
+    asked_of,
+    counts_by_organization,
+)
 from ..services.objectives import Objectives
 from ..services.overview import Overview
 from ..services.overview import health as health_of
@@ -41,6 +49,16 @@ from .parts import (
     yes_option,
 )
 
+_READ_BACK = {
+    "confirmed": "The LMS has it as it was sent.",
+    "missing": "The LMS accepted it and doesn't have it: send it again.",
+    "different": "The LMS has something else under its id.",
+    "doubled": "The LMS has it, and once more under another id.",
+    "voided": "Somebody else took it back there.",
+    "unreadable": "It can't be said.",
+}
+#: Of each word, in JSON.
+_LISTED = 10_000
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "red", Level.SKIPPED: "cyan"}
 
 
@@ -244,7 +262,7 @@ def requeue(
     as_json: bool,
 ) -> None:
     """Send rejected, cancelled or delivered results again, with the same bytes and ids."""
-    service = Deliveries(current_state(), organization)
+    state = current_state()
     wanted = [DeliveryState(one) for one in states or ("rejected",)]
     about = find_configuration(configuration, organization) if configuration else None
     which = DeliveryFilter(
@@ -257,20 +275,24 @@ def requeue(
         since=since,
         until=until,
     )
-    sendable, checkable = service.count_sendable(**which), service.count_checkable(**which)
+    found = {
+        act: counts_by_organization(state, organization, act, which)
+        for act in ("send_again", "check_again")
+    }
+    sendable, checkable = (sum(counts.values()) for counts in found.values())
     if not as_json:
         click.echo(f"This sends {count(sendable, 'result')} again and checks {checkable} again.")
     if sendable + checkable and not yes:
         click.confirm("Continue?", abort=True, err=True)
-    owner = about.organization_id if about else organization
-    if owner is not None and sendable > MOST_AT_ONCE:
-        sent = _by_task(owner, "send_again", which, sendable).counts.get("deliveries", 0)
-    else:
+    service, sent, checked = Deliveries(state, organization), 0, CheckedAgain()
+    if sendable > MOST_AT_ONCE:
+        sent = _by_tasks("send_again", which, found["send_again"])["deliveries"]
+    elif sendable:
         with progress("results", sendable) as show:
             sent = service.send_again(by=OPERATOR, on_progress=show, **which)
-    if owner is not None and checkable > MOST_AT_ONCE:
-        checked = CheckedAgain(**_by_task(owner, "check_again", which, checkable).counts)
-    else:
+    if checkable > MOST_AT_ONCE:
+        checked = CheckedAgain(**_by_tasks("check_again", which, found["check_again"]))
+    elif checkable:
         with progress("results", checkable) as show:
             checked = service.check_again(by=OPERATOR, on_progress=show, **which)
     if as_json:
@@ -284,31 +306,49 @@ def requeue(
         )
 
 
-def _by_task(owner: str, act: str, which: DeliveryFilter, total: int) -> Task:
-    """Many of one organization: in steps that survive a kill."""
-    state = current_state()
-    asked = asked_of(state, owner, act, which)
-    about = which.get("configuration_id")
+def _by_tasks(act: str, which: DeliveryFilter, counts: Mapping[str, int]) -> Counter[str]:
+    """Many, in steps that survive a kill; all organizations' tasks are asked for before the first
+    is begun.
+    """
+    state, about = current_state(), which.get("configuration_id")
     return _finish(
-        tasks.ask(
-            state,
-            owner,
-            act,
-            asked,
-            by=OPERATOR,
-            configuration_id=as_id(about) if about else None,
-            total=total,
-        )
+        [
+            tasks.ask(
+                state,
+                owner,
+                act,
+                asked_of(state, owner, act, which),
+                by=OPERATOR,
+                configuration_id=as_id(about) if about else None,
+                total=total,
+            )
+            for owner, total in sorted(counts.items())
+        ]
     )
 
 
-def _finish(task: Task) -> Task:
-    """Carry it out here and show its progress; if this is ended, a worker goes on with it."""
-    with progress("results", task.total) as show:
-        done = tasks.follow(current_state(), task.id, task.organization_id, show)
-    if done.failure or done.stopped_by is not None:
-        raise click.ClickException(done.failure or f"{done.stopped_by} stopped it.")
-    return done
+def _finish(asked: Sequence[Task]) -> Counter[str]:
+    """Carry them out here and show their progress; if this is ended, a worker goes on with them.
+
+    :returns: what came of all.
+    """
+    these = [(task.id, task.organization_id) for task in asked]
+    counts: Counter[str] = Counter()
+    faults, before = [], 0
+    with progress("results", sum(task.total or 0 for task in asked)) as show:
+
+        def show_all(done: int) -> None:
+            show(before + done)
+
+        for id, owner in these:
+            done = tasks.follow(current_state(), id, owner, show_all)
+            before += done.done
+            counts.update(done.counts)
+            if done.failure or done.stopped_by is not None:
+                faults.append(f"{owner}: {done.failure or f'{done.stopped_by} stopped it.'}")
+    if faults:
+        raise click.ClickException("\n".join(faults))
+    return counts
 
 
 @click.argument("name")
@@ -335,17 +375,16 @@ def backfill(
         click.confirm("Continue?", abort=True, err=True)
     service.check_attached(id, objective)
     if total > MOST_AT_ONCE:
-        counts = _finish(
-            tasks.ask(
-                current_state(),
-                configuration.organization_id,
-                "backfill",
-                {"objectives": [objective], "since": iso(since)},
-                by=OPERATOR,
-                configuration_id=id,
-                total=total,
-            )
-        ).counts
+        asked = tasks.ask(
+            current_state(),
+            configuration.organization_id,
+            "backfill",
+            {"objectives": [objective], "since": iso(since)},
+            by=OPERATOR,
+            configuration_id=id,
+            total=total,
+        )
+        counts = dict(_finish([asked]))
     else:
         with progress("results", total) as show:
             done = service.backfill(id, objective, since, by=OPERATOR, on_progress=show)
@@ -362,6 +401,73 @@ def backfill(
     )
     if counts["not_sent"]:
         click.echo("The page Deliveries tells for each why it isn't sent, and what to do.")
+
+
+@click.argument("name")
+@click.option("--since", type=Time(), required=True, help="What was sent since this time (UTC).")
+@organization_option
+@json_option
+def reconcile(name: str, since: datetime, organization: str | None, as_json: bool) -> None:
+    """Read back what a configuration (NAME or id) sent, and compare; exit code 1 when it differs.
+
+    Nothing is changed in the LMS, and nothing is sent again.
+    """
+    state = current_state()
+    configuration = find_configuration(name, organization)
+    asked = reconcile_service.asked_of(state, since)
+    task = tasks.ask(
+        state,
+        configuration.organization_id,
+        "reconcile",
+        asked,
+        by=OPERATOR,
+        configuration_id=configuration.id,
+        total=reconcile_service.count(state, configuration.id, asked),
+    )
+    done = _finish([task])
+    counts = {one.value: done[one.value] for one in ReadBack}
+    task = tasks.get(state, configuration.organization_id, task.id)
+    too_new, fault = done["too_new"], task.position.get("fault")
+    is_well = not any(n for word, n in counts.items() if word != "confirmed")
+    type, found = configuration.type, fault or {"cause": None, "facts": {}}
+    sentence, remedies = state.registry.explain(type, found["cause"], found["facts"])
+    if as_json:
+        listed = [
+            {
+                "delivery_id": str(one.id),
+                "result_id": one.result_id,
+                "statement_id": str(one.statement_id),
+                "read_back": word,
+                "facts": one.read_back_facts or {},
+            }
+            for word in counts
+            if word != "confirmed" and counts[word]
+            for one in Deliveries(state, configuration.organization_id)
+            .list(configuration_id=configuration.id, read_back=word, limit=_LISTED)
+            .items
+        ]
+        echo_json(
+            {
+                "ok": is_well,
+                "counts": {**counts, "too_new": too_new},
+                "cause": found["cause"],
+                "sentence": sentence,
+                "remedy": remedies,
+                "list": listed,
+            }
+        )
+    else:
+        for word, n in counts.items():
+            if n or word == "confirmed":
+                click.echo(f"{word.capitalize():11} {n:>9,}  {_READ_BACK[word]}")
+        if too_new:
+            click.echo(f"{'Too new':11} {too_new:>9,}  Sent in the last minutes.")
+        for line in filter(None, (sentence, *(f"→ {step}" for step in remedies))):
+            click.echo(line)
+        if not is_well:
+            click.echo("Each is on the page Deliveries, under “In the LMS”, with what to do.")
+    if not is_well:
+        raise SystemExit(1)
 
 
 @yes_option
@@ -462,6 +568,7 @@ def make_cli() -> AppGroup:
         ("send-waiting", send_waiting),
         ("requeue", requeue),
         ("backfill", backfill),
+        ("reconcile", reconcile),
         ("purge", purge),
         ("rekey", rekey_secrets),
         ("forget-participant", forget_participant),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..app_state import AppState
 from ..audit import By, change
-from ..database.models import Configuration
+from ..database.models import Configuration, StoreEntry
 from ..database.types import by_id, update
 from ..encryption import binding
 from ..errors import SecretUnreadable
@@ -25,11 +25,13 @@ class RekeyReport:
     :param already: those that were under the newest key before.
     :param unreadable: names of the configurations whose secret no key in use can read: add the old
         key, or have the secret entered again.
+    :param kept: values that connectors keep, such as tokens, encrypted anew.
     """
 
     done: int = 0
     already: int = 0
     unreadable: tuple[str, ...] = ()
+    kept: int = 0
 
 
 def rekey(
@@ -39,7 +41,7 @@ def rekey(
     by: By = None,
 ) -> RekeyReport:
     """Encrypt all secrets with the newest key, those of deleted configurations too, and bind those
-    of before to their configuration and its address.
+    of before to their configuration and its address. Then what connectors keep.
 
     Each batch is committed, and what is under the newest key is left alone, so it can be stopped
     and run again at any time, also beside running workers and pages. Each organization finds in its
@@ -52,7 +54,7 @@ def rekey(
     session = state.session
     has_secret = Configuration.secrets.is_not(None)
     total = session.scalar(sa.select(sa.func.count()).where(has_secret)) or 0
-    already = seen = 0
+    already = seen = kept = 0
     unreadable: list[str] = []
     of = Counter[str]()  # organization → secrets encrypted anew
     columns: list[Any] = [
@@ -72,7 +74,7 @@ def rekey(
                     already += 1
                     continue
                 connector = state.registry.get(type)
-                bound_to = binding(id, connector.origin(settings)) if connector else ""
+                bound_to = binding(id, connector.origin(settings)) if connector else None
                 try:
                     rotated = state.encryption.rotate(token, bound_to)
                 except SecretUnreadable:
@@ -87,6 +89,26 @@ def rekey(
             seen += len(rows)
             if on_progress is not None:
                 on_progress(seen, max(total, seen))
+        kept_columns: list[Any] = [
+            StoreEntry.token,
+            Configuration.name,
+            Configuration.organization_id,
+        ]
+        entries = sa.select(*kept_columns)
+        entries = entries.join(Configuration, Configuration.id == StoreEntry.configuration_id)
+        has_token = StoreEntry.token.is_not(None)
+        for rows in by_id(session, entries.where(has_token), StoreEntry.id, batch):
+            for token, name, organization_id, id in rows:
+                if token is None or state.encryption.is_current(token):
+                    continue
+                try:
+                    rotated = state.encryption.rotate(token)
+                except SecretUnreadable:
+                    unreadable.append(f"{name} ({organization_id})")
+                    continue
+                same = sa.and_(StoreEntry.id == id, StoreEntry.token == token)
+                kept += update(session, sa.update(StoreEntry).where(same).values(token=rotated))
+            session.commit()
     finally:
         session.rollback()
         with change(state, by) as made:  # told even when it was broken off
@@ -94,4 +116,9 @@ def rekey(
                 made.note(
                     "rekeyed", None, {"configurations": count}, organization_id=organization_id
                 )
-    return RekeyReport(done=sum(of.values()), already=already, unreadable=tuple(unreadable))
+    return RekeyReport(
+        done=sum(of.values()),
+        already=already,
+        unreadable=tuple(dict.fromkeys(unreadable)),
+        kept=kept,
+    )

@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ..errors import SetupError
-from .base import TRANSPORT_CAUSES, Cause, Connector
+from .base import Connector
+from .causes import TRANSPORT_CAUSES, Cause
 
 #: What step 1 and the buttons are called in the forms in which a connector's fields stand too, and
 #: what every form has.
@@ -46,6 +47,19 @@ class Registry:
                         f"{name}.fields has {field.name!r}: write a-z, 0-9 and _, and none of "
                         f"{', '.join(RESERVED)}, which the pages need for themselves."
                     )
+            for one in connector.generated:
+                taken = one.name in [field.name for field in connector.fields]
+                if taken or not re.fullmatch(r"[a-z][a-z0-9_]*", one.name):
+                    raise SetupError(
+                        f"{name}.generated has {one.name!r}: write a-z, 0-9 and _, and no field's "
+                        "name."
+                    )
+            for route in connector.routes:
+                if not re.fullmatch(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.json)?", route.path):
+                    raise SetupError(
+                        f"{name}.routes has {route.path!r}: write a path such as launch or "
+                        "keys.json: a-z, 0-9, - and /."
+                    )
             self._connectors[connector.type] = connector
 
     def __iter__(self) -> Iterator[Connector]:
@@ -63,6 +77,28 @@ class Registry:
         connector = self.get(type)
         own = connector.causes.get(code or "") if connector else None
         return own or TRANSPORT_CAUSES.get(code or "")
+
+    def unidentified(self) -> list[str]:
+        """The codes of the causes that a mapping of the participant may mend."""
+        return sorted(
+            {
+                cause.code
+                for connector in self
+                for cause in connector.causes.values()
+                if cause.is_unidentified
+            }
+        )
+
+    def waiting(self) -> list[str]:
+        """The codes of the causes of what waits for an event."""
+        return sorted(
+            {
+                cause.code
+                for connector in self
+                for cause in connector.causes.values()
+                if cause.is_waiting
+            }
+        )
 
     def explain(
         self, type: str, code: str | None, facts: Mapping[str, Any]

@@ -7,6 +7,8 @@ Times are aware UTC. Host ids are strings without foreign keys. Every constraint
 from __future__ import annotations
 
 import enum
+import hashlib
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -56,12 +58,31 @@ class DeliveryState(str, enum.Enum):
     PENDING = "pending"
     #: The LMS stored it.
     DELIVERED = "delivered"
+    #: The LMS has a newer one in its place and didn't store it: done.
+    SUPERSEDED = "superseded"
     #: The LMS refused it for good.
     REJECTED = "rejected"
     #: It can't be sent as it is; ``Delivery.reason`` says why.
     NOT_SENT = "not_sent"
     #: Somebody cancelled it, or its configuration was deleted.
     CANCELLED = "cancelled"
+
+
+class ReadBack(str, enum.Enum):
+    """What an LMS has of a statement that it accepted, when it was asked again."""
+
+    #: This very statement.
+    CONFIRMED = "confirmed"
+    #: None under its id.
+    MISSING = "missing"
+    #: One with other content.
+    DIFFERENT = "different"
+    #: It, and the same once more under an id that isn't ours.
+    DOUBLED = "doubled"
+    #: Somebody else took it back.
+    VOIDED = "voided"
+    #: It doesn't let us read, or didn't answer.
+    UNREADABLE = "unreadable"
 
 
 class _Text(sa.types.TypeDecorator[Any]):
@@ -193,12 +214,28 @@ class ConfigurationHealth(Base):
     #: Different statements refused alone since one was last accepted, the newest last, at most 20:
     #: "<digest of the answer> <end of the delivery's id>", and "vouched" once a witness was taken.
     singles: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
+    #: Counts the events for which something waited; NULL: none. What was read before one isn't
+    #: put aside as waiting for it.
+    releases: Mapped[int | None] = mapped_column(sa.Integer)
     #: The lease: a fencing token that only grows, its holder and its end.
     lease_token: Mapped[int] = mapped_column(sa.Integer, default=0)
     lease_holder: Mapped[str | None] = mapped_column(sa.String(100))
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     configuration: Mapped[Configuration] = relationship(back_populates="health")
+
+
+class OrderHold(Base):
+    """A delivery that was refused alone and goes before others of its connector's key."""
+
+    __tablename__ = "lms_order_hold"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("delivery_id", name="pk_lms_order_hold"),
+        sa.Index("ix_lms_order_hold_configuration", "configuration_id"),
+    )
+
+    delivery_id: Mapped[uuid.UUID] = mapped_column(_ID)
+    configuration_id: Mapped[uuid.UUID] = mapped_column(_ID)
 
 
 class ObjectiveLink(Base):
@@ -222,6 +259,8 @@ class ObjectiveLink(Base):
     organization_id: Mapped[str] = mapped_column(_HOST_ID)
     configuration_id: Mapped[uuid.UUID] = mapped_column(_ID)
     objective_id: Mapped[str] = mapped_column(_HOST_ID)
+    #: What the LMS calls the activity (absolute IRI); NULL: as the host's objective says.
+    activity_id: Mapped[str | None] = mapped_column(sa.String(2000))
     attached_at: Mapped[datetime] = mapped_column(UtcDateTime)
     attached_by: Mapped[str | None] = mapped_column(sa.String(255))
 
@@ -260,6 +299,10 @@ class Delivery(Base):
     objective_name: Mapped[str | None] = mapped_column(sa.String(255))
     participant_id: Mapped[str] = mapped_column(_HOST_ID)
     participant_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: ``passed``, ``failed``, ``completed`` or ``incomplete``; NULL: recorded by an older version.
+    outcome: Mapped[str | None] = mapped_column(sa.String(20))
+    #: The points: ``scaled``, ``raw``, ``min`` and ``max``, those that there are.
+    score: Mapped[dict[str, float] | None] = mapped_column(sa.JSON(none_as_null=True))
     result_id: Mapped[str] = mapped_column(_HOST_ID)
     revision: Mapped[int] = mapped_column(sa.Integer, default=0)
     #: ``result``, ``completed``, ``step``, ``void`` or ``test``.
@@ -285,10 +328,17 @@ class Delivery(Base):
     attempts: Mapped[int] = mapped_column(sa.Integer, default=0)
     refusals: Mapped[int] = mapped_column(sa.Integer, default=0)
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Not sent before this; of one that can't be sent, when it was last built.
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: When it became delivered, rejected, not sent or cancelled.
+    #: When it became delivered, superseded, rejected, not sent or cancelled.
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     settled_by: Mapped[str | None] = mapped_column(sa.String(255))
+    #: What the LMS had of it when it was last asked, and when that was; NULL: never since it was
+    #: sent.
+    read_back: Mapped[ReadBack | None] = mapped_column(_Text(ReadBack))
+    read_back_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: What fills the sentence on it: fields that differ, who voided it, …
+    read_back_facts: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)
 
     def __repr__(self) -> str:
         return _repr(self)
@@ -315,8 +365,8 @@ class Attempt(Base):
     statements: Mapped[int] = mapped_column(sa.Integer)
     delivery_ids: Mapped[str] = mapped_column(sa.Text)
     size: Mapped[int] = mapped_column(sa.Integer)
-    #: The ``Verdict``: ``accepted``, ``partial``, ``refused``, ``conflict``, ``too_large``,
-    #: ``slow_down`` or ``failed``.
+    #: The ``Verdict``: ``accepted``, ``partial``, ``refused``, ``conflict``, ``superseded``,
+    #: ``too_large``, ``slow_down`` or ``failed``.
     verdict: Mapped[str] = mapped_column(sa.String(20))
     http_status: Mapped[int | None] = mapped_column(sa.Integer)
     cause: Mapped[str | None] = mapped_column(sa.String(40))
@@ -420,6 +470,45 @@ class Audit(Base):
     changes: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
 
 
+class ParticipantMapping(Base):
+    """Who a participant of the host is in the LMSs of their organization."""
+
+    __tablename__ = "lms_participant"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("id", name="pk_lms_participant"),
+        sa.UniqueConstraint("participant_key", name="uq_lms_participant_key"),
+        sa.Index("ix_lms_participant_page", "organization_id", "participant_id"),
+        sa.Index("ix_lms_participant_mapped", "mapped_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
+    organization_id: Mapped[str] = mapped_column(_HOST_ID)
+    participant_id: Mapped[str] = mapped_column(_HOST_ID)
+    #: Digest of organization and participant: unique to the letter on every database.
+    participant_key: Mapped[str] = mapped_column(sa.String(64))
+    #: Where a configuration identifies by e-mail address.
+    email: Mapped[str | None] = mapped_column(sa.String(320))
+    #: Where a configuration identifies by account.
+    account_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: The system in which ``account_name`` is unique.
+    account_home_page: Mapped[str | None] = mapped_column(sa.String(2000))
+    #: As the LMS knows them; NULL: the host's.
+    name: Mapped[str | None] = mapped_column(sa.String(255))
+    mapped_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    mapped_by: Mapped[str | None] = mapped_column(sa.String(255))
+    #: Set: the row stands for somebody who was forgotten; ``participant_id`` is a keyed hash.
+    forgotten_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @staticmethod
+    def key_of(organization_id: str, participant_id: str) -> str:
+        """What :attr:`participant_key` is for these."""
+        both = json.dumps([organization_id, participant_id])
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return _repr(self)
+
+
 class Task(Base):
     """An act on many rows that a worker carries out step by step: what was asked, and how far it
     is.
@@ -435,7 +524,8 @@ class Task(Base):
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
     organization_id: Mapped[str] = mapped_column(_HOST_ID)
     configuration_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
-    #: ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again`` or ``cancel``.
+    #: ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again``, ``cancel``,
+    #: ``release`` or ``reconcile``.
     act: Mapped[str] = mapped_column(sa.String(20))
     #: To which rows, as its steps read it: ids or filters.
     asked: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
@@ -460,6 +550,34 @@ class Task(Base):
     #: Why it ended early: a fault, or somebody stopped it.
     failure: Mapped[str | None] = mapped_column(sa.String(500))
     stopped_by: Mapped[str | None] = mapped_column(sa.String(255))
+
+
+class StoreEntry(Base):
+    """Something that a connector keeps of a configuration between its calls, such as a token."""
+
+    __tablename__ = "lms_store"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("id", name="pk_lms_store"),
+        sa.ForeignKeyConstraint(
+            ["configuration_id"], ["lms_configuration.id"], name="fk_lms_store_configuration"
+        ),
+        sa.UniqueConstraint("configuration_id", "name", "key_digest", name="uq_lms_store_key"),
+        sa.Index("ix_lms_store_expires", "expires_at"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
+    configuration_id: Mapped[uuid.UUID] = mapped_column(_ID)
+    name: Mapped[str] = mapped_column(sa.String(40))
+    #: SHA-256 of its key, as hex.
+    key_digest: Mapped[str] = mapped_column(sa.String(64))
+    #: The values, encrypted; NULL: being made for the first time.
+    token: Mapped[str | None] = mapped_column(sa.Text)
+    #: Not there any more from then on; NULL: as long as its configuration.
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: The fence: grows with each claim to make it.
+    claim: Mapped[int] = mapped_column(sa.Integer, default=0)
+    #: Until then somebody is making it.
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Worker(Base):

@@ -21,6 +21,7 @@ from ..database.models import (
     Delivery,
     DeliveryState,
 )
+from ..database.types import update
 
 #: Longer than the longest request, so that nobody else starts while one is under way.
 LEASE_SECONDS = 90
@@ -28,10 +29,6 @@ LEASE_SECONDS = 90
 INTERRUPTED = "interrupted"
 #: Most statements that are under way to one destination.
 _UNDER_WAY = 800
-
-
-def _rows(session: Session, statement: sa.Update) -> int:
-    return session.execute(statement.execution_options(synchronize_session=False)).rowcount  # type: ignore[attr-defined, no-any-return]
 
 
 def acquire(
@@ -51,8 +48,8 @@ def acquire(
             lease_expires_at=now + timedelta(seconds=LEASE_SECONDS),
         )
     )
-    if not _rows(session, lease.where(ConfigurationHealth.lease_expires_at.is_(None))):
-        if not _rows(session, lease.where(ConfigurationHealth.lease_expires_at <= now)):
+    if not update(session, lease.where(ConfigurationHealth.lease_expires_at.is_(None))):
+        if not update(session, lease.where(ConfigurationHealth.lease_expires_at <= now)):
             return None
         _note_interrupted(session, configuration_id, now)
     return session.scalar(
@@ -94,7 +91,7 @@ def _note_interrupted(session: Session, configuration_id: uuid.UUID, now: dateti
 def renew(session: Session, configuration_id: uuid.UUID, token: int, now: datetime) -> bool:
     """Keep the lease, and lock its row until the caller's commit; False: it was lost."""
     return (
-        _rows(
+        update(
             session,
             sa.update(ConfigurationHealth)
             .where(
@@ -136,7 +133,7 @@ def release(session: Session, configuration_id: uuid.UUID, token: int) -> None:
 
     The token grows here too: a request that was left under way writes nothing any more.
     """
-    _rows(
+    update(
         session,
         sa.update(ConfigurationHealth)
         .where(

@@ -24,14 +24,17 @@ from ..database.models import (
     DeliveryState,
     Incident,
     Mail,
+    OrderHold,
+    StoreEntry,
     Task,
     Worker,
 )
+from ..database.types import update
 
 _CHUNK = 1000
 #: A deleted configuration can be restored for so long.
 DELETED_DAYS = 30
-_DONE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+_DONE = (DeliveryState.DELIVERED, DeliveryState.SUPERSEDED, DeliveryState.CANCELLED)
 _UNDELIVERED = (DeliveryState.NOT_SENT, DeliveryState.REJECTED, DeliveryState.CANCELLED)
 
 
@@ -80,6 +83,7 @@ def purge(
             .where(Configuration.id.in_(gone), Configuration.secrets.is_not(None))
             .values(secrets=None)
         )
+        state.session.execute(sa.delete(StoreEntry).where(StoreEntry.configuration_id.in_(gone)))
         _in_chunks(  # no correction comes any more
             state,
             sa.select(Delivery.id).where(
@@ -108,7 +112,7 @@ def purge(
             Delivery.settled_at < old_content,
             Delivery.statement.is_not(None),
         ),
-        sa.update(Delivery).values(statement=None, reason_words=None),
+        sa.update(Delivery).values(statement=None, reason_words=None, read_back_facts=sa.null()),
         Delivery,
         report,
     )
@@ -131,7 +135,10 @@ def purge(
         state,
         sa.select(Delivery.id).where(
             sa.or_(
-                sa.and_(Delivery.state == DeliveryState.DELIVERED, Delivery.settled_at < old),
+                sa.and_(
+                    Delivery.state.in_((DeliveryState.DELIVERED, DeliveryState.SUPERSEDED)),
+                    Delivery.settled_at < old,
+                ),
                 sa.and_(may_be_there, Delivery.settled_at < old_undelivered),
             ),
             ~names_nobody,
@@ -139,6 +146,8 @@ def purge(
         sa.update(Delivery).values(
             participant_id=SKELETON,
             participant_name=None,
+            outcome=None,
+            score=None,
             objective_name=None,
             statement=None,
             size=0,
@@ -147,6 +156,9 @@ def purge(
             reason_words=None,
             settled_at=None,
             settled_by=None,
+            read_back=None,
+            read_back_at=None,
+            read_back_facts=sa.null(),
         ),
         Delivery,
         report,
@@ -181,8 +193,23 @@ def purge(
         Mail,
         report,
     )
+    state.session.execute(
+        sa.delete(OrderHold).where(
+            ~sa.exists().where(
+                Delivery.id == OrderHold.delivery_id, Delivery.state == DeliveryState.PENDING
+            )
+        )
+    )
     _in_chunks(state, sa.select(Task.id).where(Task.ended_at < old), sa.delete(Task), Task, report)
-    state.session.execute(sa.delete(Worker).where(Worker.seen_at < now - timedelta(days=1)))
+    yesterday = now - timedelta(days=1)
+    _in_chunks(
+        state,
+        sa.select(StoreEntry.id).where(StoreEntry.expires_at < yesterday),
+        sa.delete(StoreEntry),
+        StoreEntry,
+        report,
+    )
+    state.session.execute(sa.delete(Worker).where(Worker.seen_at < yesterday))
     state.session.commit()
     return Purged(
         deliveries=deliveries,
@@ -208,7 +235,7 @@ def _in_chunks(
     assert still is not None
     while ids := session.scalars(find.limit(_CHUNK)).all():
         chosen = act.where(column.in_(ids), still)
-        session.execute(chosen.execution_options(synchronize_session=False))
+        update(session, chosen)
         session.commit()
         total += len(ids)
         report(len(ids))

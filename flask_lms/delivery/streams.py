@@ -27,7 +27,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import IO
@@ -39,7 +39,7 @@ from sqlalchemy.pool import QueuePool
 from ..app_state import AppState
 from ..database.models import Configuration, ConfigurationHealth
 from . import decide
-from .deliver import Deliverer, Walk
+from .deliver import Deliverer, DeliverReport, Walk
 
 fcntl: ModuleType | None
 try:
@@ -303,6 +303,7 @@ class Streams:
         self._candidates: dict[uuid.UUID, Candidate] = {}
         self._threads = self._idle = self._ending = 0
         self._is_looking = self._is_closing = False
+        self._ended: list[Walk] | None = None
 
     def put(self, configuration_id: uuid.UUID, *, waits: bool = False) -> None:
         """Deliver for a configuration, soon; inside an app context.
@@ -320,6 +321,15 @@ class Streams:
             self._offer(candidate)
             while waits and self._turns.is_full(self._monotonic()) and not self._is_closing:
                 self._has_room.wait(_LOOK_SECONDS)
+
+    def deliver(self, configuration_ids: Iterable[uuid.UUID]) -> list[DeliverReport]:
+        """Deliver for all of these beside each other, and wait until it is done."""
+        ended = self._ended = []
+        for configuration_id in configuration_ids:
+            self.put(configuration_id)
+        while not self.wait():
+            pass
+        return [walk.report() for walk in ended]
 
     def _find(self, configuration_id: uuid.UUID) -> Candidate | None:
         """A configuration as a candidate; None when nothing goes to it now."""
@@ -432,6 +442,8 @@ class Streams:
                     self._turns.waiting.pop(candidate, None)
                 is_last = candidate.under_way == 0 and candidate not in self._turns.waiting
                 if is_last:
+                    if walk is not None and self._ended is not None:
+                        self._ended.append(walk)
                     del self._candidates[candidate.configuration_id]
                     self._ending += 1
                 self._has_room.notify_all()

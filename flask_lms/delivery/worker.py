@@ -40,7 +40,7 @@ from ..app_state import AppState
 from ..errors import SetupError
 from ..services import tasks
 from . import lease
-from .deliver import Deliverer
+from .deliver import Deliverer, DeliverReport
 from .streams import STOP_SECONDS, OriginPlaces, Streams
 from .ticker import Ticker
 from .wake import make_job_class
@@ -84,7 +84,11 @@ def run(
     :param streams: of each; default ``LMS_WORKER_STREAMS``.
     """
     if burst:
-        return work_off(app)
+        at_once = Streams(app, streams=streams)
+        try:
+            return work_off(app, at_once)
+        finally:
+            at_once.close()
     state: AppState = app.extensions["lms_state"]
     if not hasattr(os, "fork"):
         raise SetupError(
@@ -97,36 +101,36 @@ def run(
     return None
 
 
-def work_off(app: Flask) -> BurstReport:
+def work_off(app: Flask, streams: Streams | None = None) -> BurstReport:
     """End all tasks and deliver all that is due, in this process, without Redis; then send due
     mails.
+
+    :param streams: None: one configuration after the other, in this thread alone.
     """
-    delivered = rejected = requests = 0
+    reports: list[DeliverReport] = []
     with app.app_context():
         state: AppState = app.extensions["lms_state"]
-        done: set[object] = set()
         while tasks.work(state):
             pass
         deliverer = Deliverer(state)
+        done: set[uuid.UUID] = set()
         while True:
-            ids = [
-                id
-                for id in lease.due(state.session(), state.clock.now(state.session()))
-                if id not in done
-            ]
+            due = lease.due(state.session(), state.clock.now(state.session()))
             state.session.rollback()
+            ids = [id for id in due if id not in done]
             if not ids:
                 break
-            for id in ids:
-                report = deliverer.deliver(id)
-                delivered += report.delivered
-                rejected += report.rejected
-                requests += report.requests
-                if not report.requests:
-                    done.add(id)
+            new = streams.deliver(ids) if streams else [deliverer.deliver(id) for id in ids]
+            done |= {*ids} - {one.configuration_id for one in new if one.requests}
+            reports += new
         outages.tick(state, state.clock.now(state.session()))
         mails = sending.send_due(state)
-    return BurstReport(delivered=delivered, rejected=rejected, requests=requests, mails=mails)
+    return BurstReport(
+        delivered=sum(one.delivered for one in reports),
+        rejected=sum(one.rejected for one in reports),
+        requests=sum(one.requests for one in reports),
+        mails=mails,
+    )
 
 
 @dataclass(kw_only=True)

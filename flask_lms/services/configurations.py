@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,9 @@ from .. import checks, status
 from ..app_state import AppState
 from ..audit import By, Change, as_id, change
 from ..checks import Errors, name_key, name_taken
-from ..connectors.base import Connector, Stage, TestReport, hidden
+from ..connectors.base import Connector
+from ..connectors.fields import hidden
+from ..connectors.stages import Stage, TestReport
 from ..database.models import (
     Audit,
     Configuration,
@@ -25,6 +28,7 @@ from ..database.models import (
     DeliveryState,
     ObjectiveLink,
     Status,
+    StoreEntry,
 )
 from ..database.types import exactly, new_id, update
 from ..delivery import decide
@@ -32,6 +36,7 @@ from ..encryption import Secret, binding
 from ..errors import EditConflict, InvalidConfiguration, NotFound, SecretUnreadable
 from ..i18n import Words
 from . import attachments, connection_test
+from .attachments import ActivityIdsReport
 
 
 def connector_of(state: AppState, type: str, errors: Errors) -> Connector | None:
@@ -258,6 +263,8 @@ class Configurations:
             )
             if cleaned.secrets:
                 self._encrypt(configuration, cleaned.secrets, made)
+            for one in connector.generated if connector else ():
+                self._store_secrets(configuration, {one.name: Secret(one.make())})
             made.session.add(configuration)
             _flush(made, clean_name)
             entered = {
@@ -327,6 +334,7 @@ class Configurations:
         if not changes:
             return configuration
 
+        kept: Mapping[str, Secret] = {}
         with change(state, by) as made:
             taken = update(
                 made.session,
@@ -342,15 +350,25 @@ class Configurations:
                 # The next try is now; what was learnt of another destination is forgotten.
                 connector = state.registry.get(configuration.type)
                 configuration.health.next_attempt_at = None
+                if connector is not None and connector.generated:
+                    kept = self._kept(configuration, connector)
                 if connector is not None and "settings" in new:
                     before = connector.origin(configuration.settings)
                     if connector.origin(new["settings"]) != before:
                         configuration.health.learnt_bytes = None
+                        update(
+                            made.session,
+                            sa.delete(StoreEntry).where(
+                                StoreEntry.configuration_id == configuration.id
+                            ),
+                        )
                 made.to_wake.add(configuration.id)
             for field, value in new.items():
                 setattr(configuration, field, value)
             if "name" in new:
                 configuration.name_key = name_key(owner, new["name"])
+            if kept:
+                self._store_secrets(configuration, kept)
             if secrets:
                 self._encrypt(configuration, secrets, made)
             configuration.updated_at, configuration.updated_by = made.now, made.by_name
@@ -466,6 +484,58 @@ class Configurations:
             made.note(action, configuration, {"email": contacts.get(key, email.strip())})
         return configuration
 
+    # -- generated secrets ---------------------------------------------------------------------
+
+    def generated(self, configuration_id: uuid.UUID | str) -> Mapping[str, bool]:
+        """The secrets that were made for it: name → whether it was shown already."""
+        configuration, connector = self._with_generated(configuration_id)
+        stored = self._stored(configuration, connector)
+        return {one.name: f"{one.name}.shown" in stored for one in connector.generated}
+
+    def show_secret(self, configuration_id: uuid.UUID | str, name: str, by: By = None) -> Secret:
+        """A generated secret, to be entered at the other end: once.
+
+        :param name: of the connector's ``generated``.
+        :raises NotFound: it has no such secret, or that is never shown, or was before.
+        """
+        configuration, connector = self._with_generated(configuration_id)
+        stored = self._stored(configuration, connector)
+        one = next((each for each in connector.generated if each.name == name), None)
+        if one is None or not one.hint or f"{name}.shown" in stored or name not in stored:
+            raise NotFound("There is no such secret, or it was shown before.")
+        with change(self._state, by) as made:
+            self._store_secrets(configuration, {f"{name}.shown": Secret("yes")})
+            made.note("secret_shown", configuration, {"secret": name})
+        return stored[name]
+
+    def renew_secret(self, configuration_id: uuid.UUID | str, name: str, by: By = None) -> None:
+        """Make a generated secret anew; the present one is good for ``overlap_hours`` more.
+
+        :param name: of the connector's ``generated``.
+        :raises NotFound: it has no such secret.
+        """
+        configuration, connector = self._with_generated(configuration_id)
+        one = next((each for each in connector.generated if each.name == name), None)
+        if one is None:
+            raise NotFound("There is no such secret.")
+        stored = self._stored(configuration, connector)
+        new = {name: Secret(one.make())}
+        with change(self._state, by) as made:
+            if name in stored:
+                until = made.now + timedelta(hours=one.overlap_hours)
+                new[f"{name}.previous"] = stored[name]
+                new[f"{name}.until"] = Secret(until.isoformat())
+            self._store_secrets(configuration, new, without=[f"{name}.shown"])
+            made.note("secret_renewed", configuration, {"secret": name})
+            made.to_wake.add(configuration.id)
+
+    def _with_generated(self, id: uuid.UUID | str) -> tuple[Configuration, Connector]:
+        configuration = self.get(id)
+        connector = self._state.registry.get(configuration.type)
+        if connector is None or not connector.generated:
+            raise NotFound("Its LMS type has no secrets that are made here.")
+        return configuration, connector
+
     # -- testing -------------------------------------------------------------------------------
 
     def test(self, configuration_id: uuid.UUID | str, by: By = None) -> TestReport:
@@ -579,22 +649,30 @@ class Configurations:
             errors.check()
             connector = state.registry.get(type)
         if owner is None or connector is None:
-            return connection_test.run(state, owner, type, values, given, token, id)
+            return connection_test.run(state, owner, type, values, given, token, id, is_draft=True)
         facts = {"destination": connector.destination(values)}
         test = connection_test.begin(state, owner, by, configuration, facts, action="tested")
-        steps = connection_test.run(state, owner, type, values, given, token, id)
+        steps = connection_test.run(state, owner, type, values, given, token, id, is_draft=True)
         return connection_test.carry_out(state, test, steps)
 
     # -- objectives ----------------------------------------------------------------------------
 
     def attach(
-        self, configuration_id: uuid.UUID | str, objective_id: str, by: By = None
+        self,
+        configuration_id: uuid.UUID | str,
+        objective_id: str,
+        by: By = None,
+        *,
+        activity_id: str | None = None,
     ) -> ObjectiveLink:
         """From now on send an objective's results there. Twice is once.
 
+        :param activity_id: what the LMS calls the activity, an absolute IRI, from the next result
+            on; empty: as your objective says; None: that, or what was said before.
         :raises NotFound: the organization has no such objective.
         """
-        return attachments.attach(self._state, self.get(configuration_id), objective_id, by)
+        configuration = self.get(configuration_id)
+        return attachments.attach(self._state, configuration, objective_id, by, activity_id)
 
     def attach_many(
         self, configuration_id: uuid.UUID | str, objective_ids: Sequence[str], by: By = None
@@ -620,6 +698,24 @@ class Configurations:
         """
         configuration = self.get(configuration_id)
         return attachments.detach(self._state, configuration, objective_id, cancel_waiting, by)
+
+    def import_activity_ids(
+        self, configuration_id: uuid.UUID | str, file: bytes | str, by: By = None
+    ) -> ActivityIdsReport:
+        """What the LMS calls the objectives attached, from a CSV file with the columns
+        ``objective_id`` and ``activity_id``. A line without an activity ID: as the host calls it;
+        objectives that the file doesn't name stay as they are.
+
+        :param file: its content; commas, semicolons or tabs, UTF-8, UTF-16 or Windows' letters.
+        :raises InvalidConfiguration: field ``file``: it is no such file.
+        """
+        return attachments.import_activity_ids(self._state, self.get(configuration_id), file, by)
+
+    def doubled_activity_ids(self, configuration_id: uuid.UUID | str) -> Sequence[str]:
+        """Activity IDs that several of the attached objectives have: the LMS can't tell them
+        apart.
+        """
+        return attachments.doubled_activity_ids(self._state, self.get(configuration_id))
 
     def links(self, configuration_id: uuid.UUID | str) -> Sequence[ObjectiveLink]:
         """The objectives attached to a configuration, oldest link first."""
@@ -655,7 +751,7 @@ class Configurations:
             cleaned = connector.clean(
                 {**configuration.settings, **settings},
                 allow_http=self._state.settings.allow_http,
-                has_secrets=bool(configuration.secrets),
+                has_secrets=bool(configuration.secrets) and configuration.secret_set_at is not None,
             )
         except InvalidConfiguration as error:
             errors.add_all(error.errors)
@@ -676,16 +772,40 @@ class Configurations:
     def _encrypt(
         self, configuration: Configuration, secrets: Mapping[str, Secret], made: Change
     ) -> None:
+        self._store_secrets(configuration, secrets)
+        configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
+
+    def _stored(self, configuration: Configuration, connector: Connector) -> Mapping[str, Secret]:
+        """Empty when they belong to another address, or can't be read."""
+        bound_to = binding(configuration.id, connector.origin(configuration.settings))
+        try:
+            return self._state.encryption.decrypt(configuration.secrets, bound_to)
+        except SecretUnreadable:
+            return {}
+
+    def _kept(self, configuration: Configuration, connector: Connector) -> Mapping[str, Secret]:
+        """The generated ones: they prove who sends and are sent nowhere, so they move along."""
+        names = tuple(one.name for one in connector.generated)
+        return {
+            name: secret
+            for name, secret in self._stored(configuration, connector).items()
+            if name.partition(".")[0] in names
+        }
+
+    def _store_secrets(
+        self,
+        configuration: Configuration,
+        secrets: Mapping[str, Secret],
+        without: Sequence[str] = (),
+    ) -> None:
+        """Encrypt these and those that are stored for the same address."""
         connector = self._state.registry.get(configuration.type)
         assert connector is not None
-        bound_to = binding(configuration.id, connector.origin(configuration.settings))
-        stored: Mapping[str, Secret]
-        try:
-            stored = self._state.encryption.decrypt(configuration.secrets, bound_to)
-        except SecretUnreadable:
-            stored = {}
-        configuration.secrets = self._state.encryption.encrypt({**stored, **secrets}, bound_to)
-        configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
+        every = {**self._stored(configuration, connector), **secrets}
+        configuration.secrets = self._state.encryption.encrypt(
+            {name: one for name, one in every.items() if name not in without},
+            binding(configuration.id, connector.origin(configuration.settings)),
+        )
 
     def _conflict(self, configuration: Configuration, version: int) -> EditConflict:
         """Each save since ``version`` left one row of what it changed."""

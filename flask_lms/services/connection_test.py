@@ -24,17 +24,22 @@ from .. import audit
 from ..alerts import incidents
 from ..app_state import AppState
 from ..audit import By, Change, change
-from ..connectors.base import TRANSPORT_CAUSES, BuildContext, Stage, StageState, TestReport
+from ..connectors.base import BuildContext
+from ..connectors.causes import TRANSPORT_CAUSES
+from ..connectors.stages import Stage, StageState, TestReport
 from ..database.models import Audit, Configuration, Incident
 from ..database.types import exactly, update
 from ..encryption import Secret, binding
 from ..errors import SecretUnreadable, TooManyTests
 from ..i18n import N_, Words, many
+from ..store import MemoryStore, Store
 from ..values import Administrator
 
 MOST_A_MINUTE = 5
 #: For all requests of a test together.
 BUDGET_SECONDS = 12.0
+#: Of it, what the page around the test may take.
+_PAGE_SECONDS = 0.5
 #: The place of a test whose process was killed is free again then.
 _GONE = timedelta(seconds=20)
 _KIND = "testing"
@@ -198,6 +203,8 @@ def run(
     token: str | None = None,
     configuration_id: uuid.UUID | None = None,
     sample: BuildContext | None = None,
+    *,
+    is_draft: bool = False,
 ) -> Iterator[Stage | TestReport]:
     """Test these settings: each stage as it ends, then the report. Nothing is written.
 
@@ -206,24 +213,34 @@ def run(
     :param token: the stored ones, for those not entered.
     :param configuration_id: whose they must be.
     :param sample: send a sample result in place of the test.
+    :param is_draft: they aren't saved, so nothing that the connector keeps is read or written.
     """
     connector = state.registry.get(type)
     if connector is None:
         yield from _failed("unknown_type", {"type": type})
         return
     secrets = dict(given)
-    if any(field not in secrets for field in connector.secret_fields):
+    is_missing = any(field not in secrets for field in connector.secret_fields)
+    if connector.generated or is_missing:
         try:
             bound_to = (
                 binding(configuration_id, connector.origin(settings)) if configuration_id else None
             )
             secrets = {**state.encryption.decrypt(token, bound_to), **given}
         except SecretUnreadable:
-            yield from _failed("secret_unreadable", {})
-            return
+            if is_missing:
+                yield from _failed("secret_unreadable", {})
+                return
+        for one in connector.generated:  # of what isn't saved yet: one that is never used again
+            if one.name not in secrets:
+                secrets[one.name] = Secret(one.make())
     stages: list[Stage] = []
     try:
-        transport = state.transport_for(organization_id).limited_to(BUDGET_SECONDS)
+        store: Store = MemoryStore()
+        if configuration_id is not None and not is_draft:
+            store = state.store_of(configuration_id, type, settings)
+        transport = state.transport_for(organization_id).limited_to(BUDGET_SECONDS - _PAGE_SECONDS)
+        transport = transport.with_store(store)
         if sample is not None:
             report = connector.send_sample(settings, secrets, transport, sample)
             yield from report.stages

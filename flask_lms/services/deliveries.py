@@ -6,12 +6,15 @@ Which ones is said by keywords (:class:`DeliveryFilter`); they become conditions
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypedDict, cast
@@ -23,12 +26,19 @@ from sqlalchemy.sql.elements import ColumnElement
 from ..app_state import AppState
 from ..audit import By, Change, Slice, as_id, change
 from ..connectors.base import Statement
-from ..database.models import SKELETON, Attempt, Configuration, Delivery, DeliveryState
-from ..database.types import by_id, exactly, new_id, update
+from ..database.models import (
+    SKELETON,
+    Attempt,
+    Configuration,
+    Delivery,
+    DeliveryState,
+    ReadBack,
+)
+from ..database.types import UTC, by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
-from ..errors import InvalidValue, NotFound
+from ..errors import NotFound
 from ..recording import record
-from . import participants
+from . import participants, waiting
 from .participants import Forgotten
 from .steps import TaskStep, Work
 
@@ -43,7 +53,7 @@ Progress = Callable[[int], None]
 #: Rows in memory while all are walked, and changed in one transaction.
 CHUNK = 1000
 #: Results built anew in one transaction.
-_FEW = 100
+_FEW = 200
 #: Rows that a search looks at for its first slice, and for further ones.
 _FIRST_WINDOW = 30_000
 _NEXT_WINDOW = 300_000
@@ -54,6 +64,10 @@ _MOST_ATTEMPTS = 200
 _SKEW = timedelta(hours=1)
 #: Of these a skeleton may stay.
 _FORGOTTEN = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+#: What waits for somebody.
+ATTENTION = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
+#: Counted up to so many while somebody waits.
+MOST_COUNTED = 10_000
 _WITH_REASON = (DeliveryState.REJECTED, DeliveryState.NOT_SENT, DeliveryState.CANCELLED)
 
 
@@ -74,14 +88,18 @@ class DeliveryFilter(TypedDict, total=False):
     objective_id: str | None
     #: Of this participant.
     participant_id: str | None
-    #: A participant's id, or a part of an id or name.
+    #: A participant's id, or a part of an id or name; or the id of a result or statement.
     search: str | None
     #: A code, such as ``no_email``.
     reason: str | None
+    #: What its LMS had of it when it was asked again, such as ``"missing"``.
+    read_back: ReadBack | str | None
     #: Recorded at this time or later, aware.
     since: datetime | None
     #: Recorded before this time, aware.
     until: datetime | None
+    #: Settled on this UTC day, or recorded on it and still waiting: a bar of the chart.
+    day: date | None
 
 
 def _said(which: Mapping[str, Any], *, needed: bool = False) -> DeliveryFilter:
@@ -123,6 +141,29 @@ class Conditions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Segments:
+    """How many are in each part of a list, each counted up to :data:`MOST_COUNTED`; one more stands
+    for more.
+
+    :param attention: rejected and not sent.
+    :param waiting: to be sent.
+    :param sent: delivered.
+    :param superseded: the LMS has newer ones in their place.
+    :param cancelled: by somebody, or with their configuration.
+    :param total: all of them.
+    :param reasons: of those that need attention, by code, the most frequent first.
+    """
+
+    attention: int
+    waiting: int
+    sent: int
+    superseded: int
+    cancelled: int
+    total: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Act:
     """What is done to which deliveries.
 
@@ -157,6 +198,9 @@ SEND_AGAIN = Act(
         "reason_words": None,
         "settled_at": None,
         "settled_by": None,
+        "read_back": None,
+        "read_back_at": None,
+        "read_back_facts": sa.null(),
     },
     wakes=True,
 )
@@ -345,6 +389,49 @@ class Deliveries:
         found = {state: count for state, count in self._state.session.execute(query)}
         return {state: found.get(state, 0) for state in DeliveryState}
 
+    def segments(
+        self, configuration_ids: Sequence[uuid.UUID], **which: Unpack[DeliveryFilter]
+    ) -> Segments:
+        """What there is of each state, and why; two queries, quick however many there are.
+
+        :param configuration_ids: those of the organization: with them an index knows the states.
+        :param which: ``state``, ``states`` and ``reason`` are left out of account.
+        """
+        said = _said({**which, "state": None, "states": None, "reason": None})
+        mine = Delivery.configuration_id.in_(configuration_ids)
+
+        def some(*columns: Any, states: Sequence[DeliveryState] | None) -> sa.Subquery:
+            where = self._conditions(said, states).all
+            query = sa.select(*columns).where(mine, *where).limit(MOST_COUNTED + 1)
+            return query.subquery()
+
+        parts: dict[str, Sequence[DeliveryState] | None] = {
+            "attention": ATTENTION,
+            "waiting": (DeliveryState.PENDING,),
+            "sent": (DeliveryState.DELIVERED,),
+            "superseded": (DeliveryState.SUPERSEDED,),
+            "cancelled": (DeliveryState.CANCELLED,),
+            "total": None,
+        }
+        counts = [
+            sa.select(sa.func.count())
+            .select_from(some(Delivery.id, states=states))
+            .scalar_subquery()
+            .label(name)
+            for name, states in parts.items()
+        ]
+        found = self._state.session.execute(sa.select(*counts)).one()._asdict()
+        reasons: dict[str, int] = {}
+        if found["attention"]:
+            why = some(Delivery.reason.label("reason"), states=ATTENTION)
+            rows = self._state.session.execute(
+                sa.select(why.c.reason, sa.func.count().label("n"))
+                .group_by(why.c.reason)
+                .order_by(sa.desc("n"), why.c.reason)
+            )
+            reasons = {reason: n for reason, n in rows if reason}
+        return Segments(**found, reasons=reasons)
+
     # -- changing ------------------------------------------------------------------------------
 
     def send_again(
@@ -400,7 +487,7 @@ class Deliveries:
             here = CheckedAgain()
             for ids in self._chunks(owner, act, said, _FEW):
                 with change(self._state) as made:
-                    here += self._build_anew(ids, made)
+                    here += build_anew(self._state, ids, made)
                 if on_progress:
                     on_progress((total + here).checked)
             if here.checked:
@@ -445,17 +532,28 @@ class Deliveries:
             # An index finds these states, which are few beside those sent.
             found.append(Delivery.reason == reason)
             states = _WITH_REASON if states is None else states
+        if read_back := said.get("read_back"):
+            scanned.append(Delivery.read_back == ReadBack(read_back))
+            states = (DeliveryState.DELIVERED,) if states is None else states
         if states is not None:
             found.append(Delivery.state.in_(states))
         if states is None or not set(states).isdisjoint(_FORGOTTEN):
             found.append(Delivery.participant_id != SKELETON)
         if part := (said.get("search") or "").strip():
-            # Somebody's very id: then an index finds the rows.
-            one = sa.select(Delivery.id).where(exactly(Delivery.participant_id, part)).limit(1)
-            if owner is not None:
-                one = one.where(exactly(Delivery.organization_id, owner))
-            if self._state.session.scalar(one) is not None:
-                found.append(exactly(Delivery.participant_id, part))
+            # The very id of somebody or something: then an index finds the rows.
+            mine = [] if owner is None else [exactly(Delivery.organization_id, owner)]
+            very = [exactly(Delivery.participant_id, part), exactly(Delivery.result_id, part)]
+            with suppress(ValueError):
+                of_owner = sa.select(Configuration.id)
+                if owner is not None:
+                    of_owner = of_owner.where(exactly(Configuration.organization_id, owner))
+                known = Delivery.statement_id == uuid.UUID(part)
+                very.append(sa.and_(Delivery.configuration_id.in_(of_owner), known))
+            for one in very:
+                query = sa.select(Delivery.id).where(one, *mine).limit(1)
+                if self._state.session.scalar(query) is not None:
+                    found.append(one)
+                    break
             else:
                 scanned.append(
                     sa.or_(
@@ -465,6 +563,20 @@ class Deliveries:
                 )
         if since := said.get("since"):
             found += [Delivery.recorded_at >= since, Delivery.id >= _first_id(since)]
+        if day := said.get("day"):
+            start = datetime.combine(day, time(), UTC)
+            end = start + timedelta(days=1)
+            settled = sa.and_(
+                Delivery.settled_at >= start,
+                Delivery.settled_at < end,
+                Delivery.state.in_((DeliveryState.DELIVERED, *ATTENTION)),
+            )
+            waits = sa.and_(
+                Delivery.state == DeliveryState.PENDING,
+                Delivery.recorded_at >= start,
+                Delivery.recorded_at < end,
+            )
+            found += [sa.or_(settled, waits), Delivery.id < _first_id(end + 2 * _SKEW)]
         if until := said.get("until"):
             last = _first_id(until + 2 * _SKEW)
             found += [Delivery.recorded_at < until, Delivery.id < last]
@@ -485,13 +597,16 @@ class Deliveries:
         """The organizations whose deliveries match: each finds the act in its own history."""
         if self._organization_id is not None:
             return [self._organization_id]
+        return sorted(self._counts_by_owner(act, said))
+
+    def _counts_by_owner(self, act: Act, said: DeliveryFilter) -> Counter[str]:
         # With the configuration, so that ids which differ in case only stay two.
-        query = self._matching(act, said).with_only_columns(
-            Delivery.organization_id, Delivery.configuration_id
-        )
-        return sorted(
-            {row.organization_id for row in self._state.session.execute(query.distinct())}
-        )
+        columns = Delivery.organization_id, Delivery.configuration_id
+        query = self._matching(act, said).with_only_columns(*columns, sa.func.count())
+        counts: Counter[str] = Counter()
+        for owner, _, count in self._state.session.execute(query.group_by(*columns)):
+            counts[owner] += count
+        return counts
 
     def _last(self, owner: str, act: Act, said: DeliveryFilter) -> uuid.UUID | None:
         """The newest that matches: what is recorded after it is left alone."""
@@ -551,39 +666,62 @@ class Deliveries:
             total += changed
         return total
 
-    def _build_anew(self, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
-        """Build these anew; those settled meanwhile stay as they are."""
-        queued = still = not_wanted = 0
-        rows = made.session.scalars(
-            sa.select(Delivery)
-            .join(Configuration, Configuration.id == Delivery.configuration_id)
-            .where(
-                Delivery.id.in_(ids),
-                Delivery.state == DeliveryState.NOT_SENT,
-                Configuration.deleted_at.is_(None),
-            )
-            .order_by(Delivery.id)
-        ).all()
-        for delivery in rows:
-            try:
-                built = record.rebuild(self._state, delivery)
-            except InvalidValue:
-                still += 1
-                continue
-            if built.statements:
-                queued += 1
-                _queue(delivery, built.statements, made)
-                made.to_wake.add(delivery.configuration_id)
-            elif built.not_sendable:
-                still += 1
-                delivery.reason = built.not_sendable.reason
-                delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
-            else:  # the configuration doesn't want such results any more
-                not_wanted += 1
-                delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
-                delivery.reason, delivery.reason_words = "not_wanted", None
-                delivery.result = None
-        return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
+
+#: (configuration, statement) → the delivery that has it.
+_Holders = dict[tuple[uuid.UUID, uuid.UUID], uuid.UUID]
+
+
+def build_anew(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
+    """Build these anew, in the transaction of the change; those settled meanwhile stay as they
+    are. The same few statements, however many they are.
+    """
+    queued = still = not_wanted = 0
+    rows = made.session.scalars(
+        sa.select(Delivery)
+        .join(Configuration, Configuration.id == Delivery.configuration_id)
+        .where(
+            Delivery.id.in_(ids),
+            Delivery.state == DeliveryState.NOT_SENT,
+            Configuration.deleted_at.is_(None),
+        )
+        .order_by(Delivery.id)
+    ).all()
+    if not rows:
+        return CheckedAgain()
+    now_built = record.rebuild(state, rows)
+    statements = [one.id for built in now_built.values() if built for one in built.statements]
+    holders: _Holders = {}
+    for start in range(0, len(statements), CHUNK):
+        taken = sa.select(Delivery.configuration_id, Delivery.statement_id, Delivery.id).where(
+            Delivery.configuration_id.in_({one.configuration_id for one in rows}),
+            Delivery.statement_id.in_(statements[start : start + CHUNK]),
+        )
+        holders |= {(row[0], row[1]): row[2] for row in made.session.execute(taken)}
+    for delivery in rows:
+        built = now_built[delivery.id]
+        if delivery.statement is None and (built is None or built.not_sendable):
+            delivery.due_at = made.now  # when it was looked at
+        if delivery.statement is not None:  # it waited for an event: see whether it came
+            queued += 1
+            for name, value in waiting.AGAIN.items():
+                setattr(delivery, name, value)
+            made.to_wake.add(delivery.configuration_id)
+        elif built is None:
+            still += 1
+        elif built.statements:
+            queued += 1
+            _queue(delivery, built.statements, holders, made)
+            made.to_wake.add(delivery.configuration_id)
+        elif built.not_sendable:
+            still += 1
+            delivery.reason = built.not_sendable.reason
+            delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
+        else:  # the configuration doesn't want such results any more
+            not_wanted += 1
+            delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
+            delivery.reason, delivery.reason_words = "not_wanted", None
+            delivery.result = None
+    return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
 
 
 def _do(act: Act, ids: Sequence[uuid.UUID], made: Change) -> int:
@@ -608,7 +746,7 @@ def _note(
         elif name == "ids":
             changes["filter_ids"] = len(said["ids"] or ())
         elif name not in ("state", "states"):
-            changes[f"filter_{name}"] = str(value)
+            changes[f"filter_{name}"] = str(value.value if isinstance(value, ReadBack) else value)
     states = _states(said)
     if states and set(states) != set(DeliveryState):
         changes["filter_states"] = [state.value for state in states]
@@ -623,6 +761,16 @@ ACTS: Mapping[str, Act] = MappingProxyType(
 )
 
 
+def counts_by_organization(
+    state: AppState, organization_id: str | None, act: str, which: DeliveryFilter
+) -> Mapping[str, int]:
+    """Whose deliveries match, and how many: each organization has a task of its own.
+
+    :param organization_id: None: all organizations.
+    """
+    return Deliveries(state, organization_id)._counts_by_owner(ACTS[act], _said(which))
+
+
 def asked_of(
     state: AppState, organization_id: str, act: str, which: DeliveryFilter
 ) -> dict[str, Any]:
@@ -635,7 +783,7 @@ def asked_of(
             return value.isoformat()
         if isinstance(value, list | tuple):
             return [plain(one) for one in value]
-        return value.value if isinstance(value, DeliveryState) else str(value)
+        return str(value.value if isinstance(value, enum.Enum) else value)
 
     return {
         "which": {name: plain(value) for name, value in said.items()},
@@ -648,6 +796,8 @@ def _said_by(work: Work) -> DeliveryFilter:
     for name in ("since", "until"):
         if name in said:
             said[name] = datetime.fromisoformat(said[name])
+    if "day" in said:
+        said["day"] = date.fromisoformat(said["day"])
     return _said(said)
 
 
@@ -660,7 +810,7 @@ def steps_of_act(state: AppState, work: Work) -> Iterator[TaskStep]:
 
     def do(ids: Sequence[uuid.UUID], made: Change) -> dict[str, int]:
         if act is CHECK_AGAIN:
-            return asdict(service._build_anew(ids, made))
+            return asdict(build_anew(state, ids, made))
         return {"deliveries": _do(act, ids, made)}
 
     after, done = work.position.get("after"), work.done
@@ -687,25 +837,21 @@ def _first_id(moment: datetime) -> uuid.UUID:
     return uuid.UUID(int=(milliseconds & (2**48 - 1)) << 80)
 
 
-def _queue(delivery: Delivery, statements: Sequence[Statement], made: Change) -> None:
+def _queue(
+    delivery: Delivery, statements: Sequence[Statement], holders: _Holders, made: Change
+) -> None:
     """The row becomes the first statement; its further ones get rows of their own."""
-    present = set(
-        made.session.scalars(
-            sa.select(Delivery.statement_id).where(
-                Delivery.configuration_id == delivery.configuration_id,
-                Delivery.statement_id.in_([one.id for one in statements]),
-                Delivery.id != delivery.id,
-            )
-        )
-    )
-    main = next((one for one in statements if one.id == delivery.statement_id), None)
-    main = main or next((one for one in statements if one.id not in present), None)
-    for statement in statements:
+    owner = delivery.configuration_id
+    own = [one for one in statements if holders.get((owner, one.id), delivery.id) == delivery.id]
+    main = next((one for one in own if one.id == delivery.statement_id), None)
+    main = main or next(iter(own), None)
+    for statement in own:
         values = record.waiting(statement, made.now)
+        holders[owner, statement.id] = delivery.id
         if statement is main:
             for name, value in values.items():
                 setattr(delivery, name, value)
-        elif statement.id not in present:
+        else:
             of = {name: getattr(delivery, name) for name in record.OF_THE_RESULT}
             made.session.add(Delivery(id=new_id(), **of, **values))
     if main is None:  # all of them are there already, recorded meanwhile

@@ -21,7 +21,7 @@ class TaskStep:
 
     :param do: changes rows in the transaction of the change, and says what it did in numbers.
     :param done: how many of the task are done then.
-    :param position: JSON; where to go on after it.
+    :param position: JSON; where to go on after it. ``do`` may add to what is in it.
     :param total: how many it is about, once that is known.
     """
 

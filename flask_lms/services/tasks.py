@@ -26,7 +26,7 @@ from ..database.models import Configuration, Task
 from ..database.types import exactly, update
 from ..errors import LMSError, NotFound
 from ..values import Administrator
-from . import attachments, deliveries, objectives
+from . import attachments, deliveries, objectives, reconcile, release
 from .steps import TaskStep, Work
 
 #: The worker that has a task shows that it lives at least so often.
@@ -63,11 +63,13 @@ _ACTS: Mapping[str, _Act] = MappingProxyType(
     {
         "attach": _Act(steps=attachments.steps_to_attach, note=_note("attached")),
         "detach": _Act(steps=attachments.steps_to_detach, note=_note("detached")),
+        "reconcile": _Act(steps=reconcile.steps_to_reconcile, note=_note("reconciled")),
         "backfill": _Act(steps=objectives.steps_to_backfill, note=_note("backfilled")),
         **{
             act: _Act(steps=deliveries.steps_of_act, note=deliveries.note_of_act)
             for act in deliveries.ACTS
         },
+        "release": _Act(steps=release.steps_of_release, note=_note("released")),
     }
 )
 
@@ -91,8 +93,8 @@ def ask(
 ) -> Task:
     """Let a worker do it.
 
-    :param act: one of ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again`` and
-        ``cancel``.
+    :param act: one of ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again``,
+        ``cancel``, ``release`` and ``reconcile``.
     :param asked: JSON; what its steps read.
     :param total: how many rows it is about; None: the worker counts them first.
     """

@@ -41,6 +41,7 @@ from urllib3.response import HTTPResponse
 
 from ..encryption import Secret
 from ..settings import Settings
+from ..store import Store
 from .faults import Phase, TooMuchHeader, Unreachable, cause_of
 from .policy import AddressPolicy, is_public
 
@@ -68,7 +69,7 @@ class Reply:
 
     :param status: the HTTP status.
     :param headers: case-insensitive.
-    :param body: at most 16 kB of the decoded body.
+    :param body: at most 16 kB of the decoded body, or as many bytes as were asked for.
     :param is_truncated: there was more than that.
     :param is_complete: False: the connection was lost, or time ran out, after the headers.
     :param duration_ms: of the whole exchange, milliseconds.
@@ -96,6 +97,7 @@ class Transport:
         self._settings = settings
         self._policy = AddressPolicy.of(settings)
         self._deadline = math.inf
+        self._store: Store | None = None
         self._proxies = (
             {"http": settings.proxy_url, "https": settings.proxy_url} if settings.proxy_url else {}
         )
@@ -103,6 +105,27 @@ class Transport:
 
     def __repr__(self) -> str:
         return "<Transport>"
+
+    @property
+    def store(self) -> Store:
+        """What the connector keeps of the configuration that this call is about.
+
+        :raises RuntimeError: it is about none.
+        """
+        if self._store is None:
+            raise RuntimeError("this transport belongs to no configuration: use with_store()")
+        return self._store
+
+    def with_store(self, store: Store) -> Transport:
+        """The same connections, for a configuration.
+
+        :param store: its own.
+        """
+        if self._pid != os.getpid():
+            self._open()
+        limited = copy.copy(self)
+        limited._store = store
+        return limited
 
     def limited_to(self, seconds: float) -> Transport:
         """The same connections, for requests that all together take no longer than this, nor
@@ -146,6 +169,7 @@ class Transport:
         body: bytes | None = None,
         auth: tuple[str, Secret | str] | None = None,
         ca_pem: str | None = None,
+        most_bytes: int = MOST_BODY_BYTES,
     ) -> Reply:
         """Send one request. Redirects are returned, not followed.
 
@@ -155,6 +179,7 @@ class Transport:
         :param body: as it is sent.
         :param auth: user and password for Basic, sent as UTF-8 (RFC 7617, section 2.1).
         :param ca_pem: certificates of authorities to trust besides the usual ones.
+        :param most_bytes: of the decoded body that are read.
         :raises Unreachable: no status line came back.
         """
         headers = {"Accept-Encoding": "identity", **headers}
@@ -163,7 +188,7 @@ class Transport:
                 "Basic "
                 + base64.b64encode(f"{auth[0]}:{Secret(auth[1]).reveal()}".encode()).decode("ascii")
             )
-        exchange = _Exchange(self._settings, self._deadline)
+        exchange = _Exchange(self._settings, self._deadline, most_bytes=most_bytes)
         return self._carry(exchange, method, url, headers, body, ca_pem)
 
     def connect_stages(self, url: str, *, ca_pem: str | None = None) -> Iterator[tuple[str, int]]:
@@ -362,27 +387,28 @@ def _read(raw: HTTPResponse, exchange: _Exchange) -> Reply:
     # 47: zlib finds out whether the header is gzip's or its own.
     unpack = zlib.decompressobj(wbits=47) if is_packed else None
     body = bytearray()
-    wire_bytes, is_complete = 0, True
+    wire_bytes, is_complete, most = 0, True, exchange.most_bytes
+    most_wire = max(_MOST_WIRE_BYTES, most + 1)
     try:
-        while len(body) <= MOST_BODY_BYTES and wire_bytes < _MOST_WIRE_BYTES:
+        while len(body) <= most and wire_bytes < most_wire:
             piece = raw.read1(8192, decode_content=False)
             if not piece:
                 break
             wire_bytes += len(piece)
-            room = MOST_BODY_BYTES + 1 - len(body)
+            room = most + 1 - len(body)
             if unpack is not None:
                 piece = unpack.decompress(unpack.unconsumed_tail + piece, room)
             body += piece[:room]
     except (HTTPError, OSError, ValueError, zlib.error):
         is_complete = False
-    is_truncated = len(body) > MOST_BODY_BYTES or wire_bytes >= _MOST_WIRE_BYTES
+    is_truncated = len(body) > most or wire_bytes >= most_wire
     if is_truncated or not is_complete:
         # urllib3 keeps a connection whose answer was read to its end, and no other.
         raw.close()
     return Reply(
         status=raw.status,
         headers=CaseInsensitiveDict(raw.headers.items()),
-        body=bytes(body[:MOST_BODY_BYTES]),
+        body=bytes(body[:most]),
         is_truncated=is_truncated,
         is_complete=is_complete,
         duration_ms=round((time.monotonic() - exchange.began) * 1000),
@@ -408,6 +434,7 @@ class _Exchange:
     :param deadline: it ends then at the latest (monotonic).
     :param on_stage: it is a test: connect anew, send nothing, and tell each stage of connecting
         that ended well, with its milliseconds.
+    :param most_bytes: of the body that are read.
     """
 
     def __init__(
@@ -416,9 +443,11 @@ class _Exchange:
         deadline: float,
         *,
         on_stage: Callable[[str, int], None] | None = None,
+        most_bytes: int = MOST_BODY_BYTES,
     ) -> None:
         self.settings = settings
         self.on_stage = on_stage
+        self.most_bytes = most_bytes
         self.must_connect = on_stage is not None
         self.began = self.stage_began = time.monotonic()
         self.ends = min(self.began + settings.total_timeout_seconds, deadline)

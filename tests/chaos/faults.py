@@ -24,11 +24,15 @@ from benchmarks.stub import Stub
 from demo.valkey import Valkey
 from flask_lms.database.models import Attempt, ConfigurationHealth, Worker
 from flask_lms.errors import LMSError
+from tests.chaos.postgres import Postgres
 from tests.chaos.relay import Relay
 from tests.worker_app import children, start_worker
 from tests.world import World
 
 _TOP = Path(__file__).parent.parent.parent
+#: What happens more often than so is told in sums.
+_OFTEN = 20
+_TELL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,7 @@ class Faults:
     valkey: Valkey
     stub: Stub
     relay: Relay | None
+    postgres: Postgres | None
     chance: random.Random
     say: Callable[[str], None]
     log: IO[bytes] | None
@@ -140,8 +145,11 @@ class Faults:
 
     # -- when ----------------------------------------------------------------------------------
 
-    def hurt(self) -> None:
-        """All faults of the plan, at random moments."""
+    def hurt(self, how_far: Callable[[], str]) -> None:
+        """All faults of the plan, at random moments.
+
+        :param how_far: told every ten seconds, with what happened so far.
+        """
         plan = self.plan
         acts: list[Callable[[], None]] = [
             *[self.kill] * plan.kills,
@@ -152,7 +160,6 @@ class Faults:
             *[self.lock_redis] * plan.passwords,
             *[self.cut_database] * plan.cuts,
             *[self.break_commit] * plan.commits,
-            *[self.restart_database] * plan.restarts,
             *[self.hang] * plan.hangs,
             *[self.answer_badly] * plan.answers,
             *[self.edit] * plan.edits,
@@ -160,20 +167,29 @@ class Faults:
         started = time.monotonic()
         for act in acts:
             self._at(started + self.chance.uniform(0, plan.seconds), act)
+        for _ in range(plan.restarts):  # while there are COMMITs
+            moment = started + self.chance.uniform(0, 0.8) * plan.seconds
+            self._at(moment, self.restart_database)
         for _ in range(plan.pauses):  # early: it takes a while
             self._at(started + self.chance.uniform(0.2, 0.4) * plan.seconds, self.pause)
+        told = started
         while self._later:
             moment, _, act = heapq.heappop(self._later)
             time.sleep(max(0.0, moment - time.monotonic()))
             act()
             self.last_fault = time.monotonic()
+            if self.last_fault - told > _TELL_SECONDS:
+                told = self.last_fault
+                often = [f"{n:,} {name}" for name, n in self.counts.items() if n > _OFTEN]
+                self.say(", ".join([how_far(), *often]))
 
     def _at(self, moment: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._later, (moment, next(self._order), act))
 
     def _note(self, name: str, more: str = "") -> None:
         self.counts[name] += 1
-        self.say(f"{name} ({self.counts[name]}){more}")
+        if self.counts[name] <= _OFTEN:
+            self.say(f"{name} ({self.counts[name]}){more}")
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -196,13 +212,16 @@ class Faults:
         return None
 
     def pause(self) -> None:
-        """SIGSTOP of a worker with requests under way, for longer than its leases."""
+        """SIGSTOP of a worker with requests under way, for longer than its leases. Somebody stays
+        awake, to take these.
+        """
+        awake = [p for p in self.workers if p.pid not in self.sleeping]
+        if len(awake) < 2:
+            return self._at(time.monotonic() + 5, self.pause)
         self.stub.set(0, self.host.destinations - 1, 300)
         try:
             for _ in range(100):
-                process = self.chance.choice(
-                    [p for p in self.workers if p.pid not in self.sleeping]
-                )
+                process = self.chance.choice(awake)
                 parts = children(process.pid)
                 if self._held(parts):
                     for id in [process.pid, *parts]:
@@ -214,7 +233,7 @@ class Faults:
                         os.kill(id, signal.SIGCONT)
                 time.sleep(0.05)
             else:
-                return
+                return None
         finally:
             self.stub.set(0, self.host.destinations - 1, 0)
         sleep = Sleep(process=process, parts=parts, at=self._now(), held=held)
@@ -223,7 +242,7 @@ class Faults:
         self._note("workers stopped beyond their lease", f": {len(held)} leases held")
         if self.plan.is_quick:
             self.run_out()
-        self._at(time.monotonic() + self.plan.pause_seconds, lambda: self._wake(sleep))
+        return self._at(time.monotonic() + self.plan.pause_seconds, lambda: self._wake(sleep))
 
     def _are_locked(self, held: dict[uuid.UUID, int]) -> bool:
         """Whether it was stopped in the middle of a transaction: until it is woken, or its
@@ -393,10 +412,14 @@ class Faults:
             self.relay.order(f"commit {self.chance.choice(['answer', 'request'])}")
 
     def restart_database(self) -> None:
-        """As a worker sees it: in the middle of a COMMIT the line breaks, and nobody answers for
-        three seconds.
+        """A crash in the middle of COMMITs, if the server is ours. Else as a worker sees it: in the
+        middle of a COMMIT the line breaks, and nobody answers for three seconds.
         """
-        if self.relay is not None:
+        if self.postgres is not None:
+            under_way = self.postgres.crash_in_commit()
+            self._note("database crashed and recovered", f": {under_way} COMMITs were under way")
+            self.counts["COMMITs under way then"] += under_way
+        elif self.relay is not None:
             self.relay.order("commit answer")
             self.relay.order("away 3")
 

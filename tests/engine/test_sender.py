@@ -10,9 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from flask_lms import Participant, statement_delivered
+from flask_lms import Participant, statement_delivered, status
 from flask_lms.database.models import ConfigurationHealth, Status
 from flask_lms.delivery import deliver, lease
 from flask_lms.encryption import Encryption
@@ -239,6 +240,29 @@ def test_whoever_lost_the_lease_writes_nothing(world: World, lrs: FakeLRS) -> No
     [delivery] = world.rows()
     assert (delivery.state.value, delivery.attempts) == ("pending", 0)
     assert world.lms.deliveries.attempts(delivery) == []
+
+
+def test_an_answer_that_a_deadlock_undid_is_written_down_again_not_asked_for_again(
+    world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = world.attach(**lrs.settings)
+    world.record("r1")
+    changed, deadlocks = status.changed, [1, 2]
+
+    def deadlock(*args: Any) -> Any:
+        event = changed(*args)
+        if deadlocks and deadlocks.pop():
+            raise sa.exc.OperationalError("UPDATE", None, Exception("deadlock"))
+        return event
+
+    monkeypatch.setattr(status, "changed", deadlock)
+    with world.listening():
+        assert world.deliver(configuration).delivered == 1
+    assert lrs.requests == 1
+    [delivery] = world.rows()
+    assert (delivery.state.value, delivery.attempts) == ("delivered", 1)
+    assert len(world.lms.deliveries.attempts(delivery)) == 1
+    assert len(world.statuses) == len(world.history("status_changed")) == 1
 
 
 def test_a_lease_that_ran_out_can_be_taken_and_its_token_only_grows(world: World) -> None:

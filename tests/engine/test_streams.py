@@ -14,6 +14,7 @@ from flask_lms import Objective
 from flask_lms.connectors.base import Answer, Statement, Verdict
 from flask_lms.database.models import ConfigurationHealth, Status
 from flask_lms.delivery.streams import Streams
+from flask_lms.delivery.worker import BurstReport, run
 from flask_lms.testing import FakeAnswer, FakeLRS
 from tests.worker_app import until
 from tests.world import World, make_world, result
@@ -108,10 +109,11 @@ def test_four_requests_of_one_configuration_under_one_lease(world: World, lrs: F
     world.assert_everything_arrived(lrs)
 
 
-@pytest.mark.parametrize("how", ["new", "asks for order", "one by one"])
+@pytest.mark.parametrize("how", ["new", "asks for order", "one by one", "set so"])
 def test_one_at_a_time_where_it_must_be(world: World, lrs: FakeLRS, how: str) -> None:
     one_by_one = {"one_by_one": True} if how == "one by one" else {"batch_statements": 5}
-    configuration = world.attach(**lrs.settings, **one_by_one)
+    set_so = {"requests_at_once": 1} if how == "set so" else {}
+    configuration = world.attach(**lrs.settings, **one_by_one, **set_so)
     if how != "new":
         make_well(world, configuration)
     gate = Gate(world)
@@ -219,6 +221,25 @@ def test_hanging_lmss_hold_up_nobody(database_url: str, lrs: FakeLRS) -> None:
             until(lambda: len(gate.under_way) == 40)  # the healthy one's request has ended
             gate.let_go()
             assert streams.wait()
+
+
+def test_an_lms_that_hangs_holds_up_nobody_in_a_burst(database_url: str, lrs: FakeLRS) -> None:
+    with make_world(database_url) as world:
+        urls = [f"http://127.0.0.1:{port}/xapi" for port in range(20001, 20004)]
+        for url in urls:
+            world.attach(url, name=url)
+        world.attach(**lrs.settings)
+        world.record("r1", "r2", "r3")
+        gate = Gate(world)
+        gate.hold(*urls)
+        reports: list[object] = []
+        burst = threading.Thread(target=lambda: reports.append(run(world.app, burst=True)))
+        burst.start()
+        until(lambda: len(lrs.statements) == 3)
+        until(lambda: len(gate.under_way) == 3)  # those that hang, and nobody else
+        gate.let_go()
+        burst.join(30)
+        assert reports == [BurstReport(delivered=3, requests=4)]
 
 
 def test_those_that_did_not_answer_of_late_have_short_limits(world: World, lrs: FakeLRS) -> None:

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from flask_lms import NotFound, Objective, ObjectiveResult, Participant
 from flask_lms.database.models import Configuration, Delivery, DeliveryState, ObjectiveLink, Task
 from flask_lms.recording.record import record_parked
-from flask_lms.services import deliveries, steps, tasks
+from flask_lms.services import attachments, deliveries, steps, tasks
 from flask_lms.services.deliveries import DeliveryFilter
 from flask_lms.testing import FakeLRS, deliver
 from tests.worker_app import enable_wal, until
@@ -98,14 +98,21 @@ def links(world: World) -> list[str]:
 # -- each act ------------------------------------------------------------------------------------
 
 
-def test_attaching_many_leaves_out_what_is_at_its_limit(world: World) -> None:
+def test_attaching_many_leaves_out_what_is_at_its_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "STEP", 190)
     world.state.settings = dataclasses.replace(world.state.settings, max_attached=1)
-    world.configurations.attach(world.configuration("First").id, "o7")
+    full = [f"o{n}" for n in range(185, 200)]  # of two steps
+    world.configurations.attach_many(world.configuration("First").id, full)
     made = world.configuration("Second")
-    id = ask(world, "attach", made, ids=[f"o{n}" for n in range(10)])
+    ids = [f"o{n}" for n in range(200)]
+    id = ask(world, "backfill", made, ids=ids, objectives=ids, since=None)
     work_off(world)
-    assert task(world, id).counts == {"objectives": 9}
-    assert links(world).count("o7") == 1
+    found = task(world, id)
+    assert found.counts == {"objectives": 185, "left_out": 15}
+    assert found.position["left_out"] == [f"Objective {n} (o{n})" for n in range(185, 195)]
+    assert sorted(links(world)) == sorted(ids)  # each once
 
 
 def test_attaching_and_detaching_many(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import uuid
 from collections.abc import Iterator
@@ -77,6 +78,22 @@ def test_attach_all_and_detach_all(world: World) -> None:
     work(world)
     assert "Done." in text_of(client.get(here))
     assert count(world, ObjectiveLink) == 0
+
+
+def test_what_is_left_out_at_the_limit_is_named(world: World) -> None:
+    one, other = create(world), create(world, name="Other")
+    world.state.settings = dataclasses.replace(world.state.settings, max_attached=1)
+    with world.app.app_context():
+        ids = [objective.id for objective in world.known["harbor"][:12]]
+        world.configurations.attach_many(other, ids)
+    here = post(world.client(), f"/lms/{one}/objectives", {"all": "yes"}).headers["Location"]
+    work(world)
+    text = text_of(world.client().get(here))
+    assert "These objectives were left out" in text
+    named = [one for one in world.known["harbor"][:12] if f"{one.name} ({one.id})" in text]
+    assert len(named) == 10
+    assert "and 2 more" in text
+    assert "Left out at the limit: 12" in text
 
 
 def test_200_are_done_at_once(world: World) -> None:

@@ -17,7 +17,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ..base import Answer, Stored, Verdict, place
+from ..base import Answer, Stored, Verdict
+from ..causes import place
+from .comparison import moment
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
 
@@ -143,6 +145,39 @@ def read_stored(received: Received, redactor: Redactor) -> Any:
     if isinstance(value, dict) and isinstance(value.get("statements"), list):
         value = value["statements"]  # Ralph answers so
     return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def read_list(received: Received, redactor: Redactor) -> tuple[list[dict[str, Any]], str] | Answer:
+    """A part of a list of statements (Communication 2.1.3, ``StatementResult``).
+
+    :returns: the statements, and where the list goes on (empty: it has ended); or an answer.
+    """
+    reader = _Reader(received, redactor)
+    if received.status in (401, 403):
+        return reader.failed("may_not_read")
+    if received.status != 200:
+        answer = read_answer(received, redactor)
+        return reader.failed("unexpected") if answer.verdict is Verdict.ACCEPTED else answer
+    if not received.is_complete or received.is_truncated:
+        return reader.failed("cut_off")
+    try:
+        value = json.loads(received.text)
+    except (ValueError, RecursionError):
+        return reader.failed("cut_off" if received.text.startswith("{") else "not_lrs")
+    if not isinstance(value, dict) or not isinstance(value.get("statements"), list):
+        return reader.failed("not_lrs")
+    more = value.get("more")
+    found = [one for one in value["statements"] if isinstance(one, dict)]
+    return found, more if isinstance(more, str) else ""
+
+
+def lag_seconds(received: Received) -> float:
+    """What an LRS stored later than so long ago may be missing from its answer (Communication
+    2.1.3, ``X-Experience-API-Consistent-Through``), by its own clock.
+    """
+    through = moment(received.header("X-Experience-API-Consistent-Through"))
+    now = _http_date(received.header("Date") or "")
+    return max((now - through).total_seconds(), 0.0) if through and now else 0.0
 
 
 def read_unreachable(cause: str, facts: Mapping[str, Any], url: str, was_sent: bool) -> Answer:

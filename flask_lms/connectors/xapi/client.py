@@ -5,21 +5,21 @@ after a conflict one GET.
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ...encryption import Secret
-from ...transport import Unreachable
-from ..base import Answer, Statement, Stored, Verdict, place
+from ...transport import MOST_BODY_BYTES, Unreachable
+from ..base import Answer, Statement, Stored, Verdict
+from ..causes import place
 from .actor import blames_address
 from .answers import Received, read_answer, read_stored, read_unreachable
+from .comparison import is_same
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
 
@@ -94,9 +94,11 @@ def request(
     settings: Mapping[str, Any],
     secrets: Mapping[str, Secret],
     content: bytes | None = None,
+    most_bytes: int = MOST_BODY_BYTES,
 ) -> Reply:
     """One authorised request with xAPI's headers.
 
+    :param most_bytes: of the answer that are read.
     :raises Unreachable: no status line came back.
     """
     headers = {
@@ -113,6 +115,7 @@ def request(
         body=content,
         auth=(settings["key"], secrets["secret"]),
         ca_pem=settings["ca_pem"],
+        most_bytes=most_bytes,
     )
 
 
@@ -138,65 +141,3 @@ def redactor(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> Reda
 def unreachable(error: Unreachable, url: str) -> Answer:
     """The answer when there was none."""
     return read_unreachable(error.cause, error.facts, url, error.was_sent)
-
-
-def is_same(ours: Any, stored: Any) -> bool | None:
-    """Whether a stored statement is the one we sent (xAPI 1.0.3 Data 2.3.1): pure.
-
-    What matters to a learner's record is compared; an LRS may add to or rewrite the rest.
-
-    :returns: None when ``stored`` is no statement with our id.
-    """
-    if not isinstance(ours, dict) or not isinstance(stored, dict):
-        return None
-    if str(stored.get("id", "")).lower() != str(ours.get("id", "")).lower():
-        return None
-    return _core(ours) == _core(stored)
-
-
-def _core(statement: dict[str, Any]) -> tuple[Any, ...]:
-    result = _object(statement.get("result"))
-    score = _object(result.get("score"))
-    return (
-        _person(_object(statement.get("actor"))),
-        _object(statement.get("verb")).get("id"),
-        str(_object(statement.get("object")).get("id")),
-        result.get("success"),
-        result.get("completion"),
-        tuple(score.get(name) for name in ("scaled", "raw", "min", "max")),
-        _instant(statement.get("timestamp")),
-    )
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _person(actor: dict[str, Any]) -> tuple[str, ...]:
-    account = _object(actor.get("account"))
-    return (
-        str(actor.get("mbox", "")).lower(),
-        str(actor.get("mbox_sha1sum", "")).lower(),
-        str(account.get("homePage", "")),
-        str(account.get("name", "")),
-    )
-
-
-def _instant(text: Any) -> Any:
-    """The moment in milliseconds, however it is spelled; the text itself if it can't be read."""
-    match = re.fullmatch(
-        r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:?\d\d)?", str(text)
-    )
-    if match is None:
-        return text
-    day, clock, fraction, zone = match.groups()
-    try:
-        moment = datetime.fromisoformat(f"{day}T{clock}+00:00")
-        if zone and zone not in "Zz":
-            hours, minutes = int(zone[1:3]), int(zone[-2:])
-            offset = timedelta(hours=hours, minutes=minutes)
-            moment -= offset if zone[0] == "+" else -offset
-    except (ValueError, OverflowError):
-        return text
-    milliseconds = int(((fraction or "") + "000")[:3])
-    return moment.astimezone(timezone.utc), milliseconds

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...i18n import N_
 from ..base import Connector
-from . import actor, client, probe, statement
+from . import actor, catalogue, client, probe, reading, statement
 from .causes import CAUSES
 from .fields import FIELDS
 
@@ -20,7 +20,7 @@ class XapiConnector(Connector):
 
     ``fields`` takes what an administrator enters, ``statement`` and ``actor`` make the bytes,
     ``client`` carries them, ``answers`` reads what comes back, ``causes`` says it in words,
-    ``probe`` tests a connection.
+    ``probe`` tests a connection, ``reading`` looks what the LMS has.
     """
 
     type = "xapi"
@@ -33,10 +33,13 @@ class XapiConnector(Connector):
     causes = CAUSES
 
     build = staticmethod(statement.build)
+    activity_of = staticmethod(statement.activity_of)
+    catalogue = staticmethod(catalogue.tincan)
     meaning = staticmethod(statement.meaning)
     changes = staticmethod(statement.changes)
     send = staticmethod(client.send)
     compare = staticmethod(client.compare)
+    reader = staticmethod(reading.XapiReader)
     test = staticmethod(probe.check)
     has_sample = True
     send_sample = staticmethod(probe.send_sample)

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from ...checks import Refused
 from ...i18n import N_, Words
-from ..base import Field
+from ..fields import Field
 from .vocabulary import VERSIONS
 
 MOST_STATEMENTS = 500
@@ -171,6 +171,15 @@ FIELDS = (
         hint=N_("1 to 500. Leave it empty for the usual number."),
         least=1,
         most=MOST_STATEMENTS,
+        is_advanced=True,
+    ),
+    Field(
+        name="requests_at_once",
+        label=N_("Requests at the same time"),
+        kind="number",
+        hint=N_("1 to 8. Choose 1 if your LMS takes one after the other only."),
+        least=1,
+        most=8,
         is_advanced=True,
     ),
     Field(

@@ -18,21 +18,10 @@ from typing import TYPE_CHECKING, Any
 from ...encryption import Secret
 from ...i18n import N_, Words
 from ...transport import Unreachable
-from ..base import (
-    STAGES,
-    Answer,
-    BuildContext,
-    Sent,
-    Stage,
-    StageState,
-    TestReport,
-    Verdict,
-    connection_stages,
-    example_result,
-    place,
-    pretty,
-)
-from . import answers, client, statement
+from ..base import Answer, BuildContext, Sent, Verdict, example_result, pretty
+from ..causes import place
+from ..stages import STAGES, Stage, StageState, TestReport, connection_stages
+from . import answers, client, comparison, statement
 
 if TYPE_CHECKING:
     from ...transport import Transport
@@ -180,7 +169,7 @@ def send_sample(
 
     found = client.read(sample.id, settings, secrets, transport)
     is_read = isinstance(found, dict)
-    is_stored = is_read and client.is_same(json.loads(sample.text), found)
+    is_stored = is_read and comparison.is_same(json.loads(sample.text), found)
     words = None
     if not is_read:
         words = Words(
@@ -197,6 +186,8 @@ def send_sample(
     [void] = statement.build(gone, plain, replace(context, sent=[was])).statements
     answer = client.send([void], settings, secrets, transport)
     is_gone = answer.verdict is Verdict.ACCEPTED
+    if is_gone and is_read:  # some take a void and go on to show what it voids
+        is_gone = not isinstance(client.read(sample.id, settings, secrets, transport), dict)
     words = None
     if not is_gone:
         words = Words("Your LMS doesn't take results back. Delete that of Jane Doe there.")

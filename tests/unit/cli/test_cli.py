@@ -15,8 +15,9 @@ from cryptography.fernet import Fernet
 from flask_lms import ObjectiveResult, Participant
 from flask_lms.database.models import Delivery, DeliveryState, Status, Task
 from flask_lms.encryption import Encryption
+from flask_lms.services import tasks
 from flask_lms.testing import FakeLRS
-from tests.world import World, result
+from tests.world import World, delivery_values, result
 
 from .conftest import Run
 
@@ -255,6 +256,45 @@ def test_many_are_a_task_with_its_progress_which_a_worker_would_end(
     found = list(world.session.scalars(sa.select(Task).order_by(Task.id)))
     assert [one.act for one in found] == ["backfill", "backfill", "send_again"]
     assert all(one.ended_at and one.configuration_id == made.id for one in found)
+
+
+def test_many_of_several_organizations_are_a_task_for_each_which_workers_would_end(
+    world: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = world.configuration(), world.configuration(organization_id="other")
+    rows = [
+        delivery_values(made, DeliveryState.REJECTED, world.now)
+        for made in (ours, theirs)
+        for _ in range(150)
+    ]
+    world.session.execute(sa.insert(Delivery), rows)
+    world.session.commit()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tasks, "follow", stop)
+        assert run("requeue", "--yes").exit_code == 1
+    assert world.states() == {"rejected": 300}
+    found = world.session.scalars(sa.select(Task).order_by(Task.organization_id)).all()
+    assert [(one.organization_id, one.act, one.total) for one in found] == [
+        ("acme", "send_again", 150),
+        ("other", "send_again", 150),
+    ]
+    while tasks.work(world.state):
+        pass
+    assert world.states() == {"pending": 300}
+    assert [row.organization_id for row in world.history("sent_again")] == ["acme", "other"]
+
+    world.session.execute(sa.update(Delivery).values(state=DeliveryState.REJECTED))
+    world.session.commit()
+    done = run("requeue", "--yes", "--json")
+    assert json.loads(done.output) == {
+        "sent_again": 300,
+        "checked_again": {"queued": 0, "still_not_sent": 0, "not_wanted": 0},
+    }
+    assert world.states() == {"pending": 300}
 
 
 # -- purge, rekey ---------------------------------------------------------------------------------

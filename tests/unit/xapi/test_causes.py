@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import TRANSPORT_CAUSES, Cause
+from flask_lms.connectors.causes import TRANSPORT_CAUSES, Cause
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.database.models import Status
 from flask_lms.i18n import using
@@ -99,6 +99,7 @@ def test_causes_of_the_destination_show_as_server_error_and_those_of_a_delivery_
         "too_large",
         "foreign_ids",
         "no_email",
+        "account_only",
         "bad_email",
         "too_long",
     }
@@ -109,3 +110,8 @@ def test_causes_of_the_destination_show_as_server_error_and_those_of_a_delivery_
 def test_what_only_a_person_can_mend_is_marked_so() -> None:
     marked = {code for code, cause in CAUSES.items() if cause.is_settings}
     assert marked == {"credentials", "address", "redirect", "not_lrs", "settings"}
+
+
+def test_what_a_mapping_of_the_participant_may_mend_is_marked_so() -> None:
+    marked = {code for code, cause in CAUSES.items() if cause.is_unidentified}
+    assert marked == {"no_email", "account_only", "bad_email"}

@@ -6,7 +6,7 @@ import pytest
 import trustme
 from cryptography import x509
 
-from flask_lms.connectors.base import Cleaned
+from flask_lms.connectors.fields import Cleaned
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.i18n import Words
 from tests.xapi_support import clean_url, connector
@@ -37,6 +37,7 @@ def test_url_key_and_secret_are_enough() -> None:
         "send_completed": False,
         "failed_counts_as_completed": False,
         "batch_statements": None,
+        "requests_at_once": None,
         "one_by_one": False,
         "ca_pem": None,
     }
@@ -146,6 +147,7 @@ def test_http_needs_the_operators_leave_and_is_hinted_at() -> None:
         ({"batch_statements": 501}, "from 1 to 500"),
         ({"batch_statements": True}, "from 1 to 500"),
         ({"batch_statements": "50"}, "from 1 to 500"),
+        ({"requests_at_once": 9}, "from 1 to 8"),
         ({"ca_pem": "nonsense"}, "not a certificate in PEM form"),
         ({"ca_pem": 1}, "Enter a text"),
         ({"ca_pem": "x" * 200_001}, "longer than 200000"),
