@@ -20,7 +20,8 @@ transport/faults.py transport/policy.py transport/http.py transport/__init__.py
 connectors/base.py connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
 connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
-connectors/xapi/causes.py connectors/xapi/fields.py connectors/xapi/client.py
+connectors/xapi/causes.py connectors/xapi/sign_in.py connectors/xapi/fields.py
+connectors/xapi/client.py
 connectors/xapi/reading.py connectors/xapi/probe.py connectors/xapi/connector.py
 connectors/xapi/__init__.py
 delivery/wake.py app_state.py

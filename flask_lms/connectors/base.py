@@ -209,6 +209,9 @@ class Field:
     :param notes: what was entered → sentences on what the check changed.
     :param is_advanced: shown closed.
     :param is_secret: stored encrypted, never shown again; empty means the stored one.
+    :param when: it applies only while the field of this name, which stands before it, has one of
+        these values (none: any but an empty one). Otherwise it isn't asked for, and a secret is
+        forgotten.
     """
 
     name: str
@@ -224,6 +227,17 @@ class Field:
     notes: Callable[[str], Iterable[str]] | None = None
     is_advanced: bool = False
     is_secret: bool = False
+    when: tuple[str, tuple[str, ...]] | None = None
+
+    def applies(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it belongs to these settings.
+
+        :param settings: those of the fields before it, cleaned.
+        """
+        if self.when is None:
+            return True
+        name, values = self.when
+        return settings.get(name) in values if values else bool(settings.get(name))
 
     def clean(self, value: Any, *, may_be_empty: bool = False) -> Any:
         """What was entered, as it is stored.
@@ -558,6 +572,14 @@ class Connector(ABC):
         """Their names."""
         return [one.name for one in self.fields if one.is_secret]
 
+    def secrets_of(self, settings: Mapping[str, Any]) -> list[str]:
+        """The names of the secrets that belong to these settings.
+
+        :param settings: as :meth:`clean` returned them.
+        """
+        every = {one.name: one.default for one in self.fields} | dict(settings)
+        return [one.name for one in self.fields if one.is_secret and one.applies(every)]
+
     def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
         """Check what was entered, from a form or from code, with a hint on what was changed.
 
@@ -580,6 +602,10 @@ class Connector(ABC):
         values = hidden(values, self.secret_fields)
         for one in self.fields:
             given = values.get(one.name)
+            if not one.applies(settings):
+                if not one.is_secret:
+                    settings[one.name] = one.default
+                continue
             try:
                 if one.is_secret:
                     cleaned = (given or Secret("")).checked(

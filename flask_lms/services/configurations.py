@@ -267,7 +267,9 @@ class Configurations:
                 "contact_emails": emails,
                 **configuration.settings,
             }
-            changes: dict[str, Any] = {field: [None, value] for field, value in entered.items()}
+            changes: dict[str, Any] = {
+                field: [None, value] for field, value in entered.items() if value is not None
+            }
             changes.update((field, "set") for field in cleaned.secrets)
             made.note("created", configuration, changes)
         return configuration
@@ -325,6 +327,13 @@ class Configurations:
             elif old != value:
                 changes[field] = [old, value]
         changes.update((field, "replaced") for field in secrets)
+        connector = state.registry.get(configuration.type)
+        is_forgetting = (
+            connector is not None
+            and "settings" in new
+            and connector.secrets_of(new["settings"])
+            != connector.secrets_of(configuration.settings)
+        )
         if not changes:
             return configuration
 
@@ -341,7 +350,6 @@ class Configurations:
             made.session.refresh(configuration)
             if "settings" in new or secrets:
                 # The next try is now; what was learnt of another destination is forgotten.
-                connector = state.registry.get(configuration.type)
                 configuration.health.next_attempt_at = None
                 if connector is not None and "settings" in new:
                     before = connector.origin(configuration.settings)
@@ -358,7 +366,7 @@ class Configurations:
                 setattr(configuration, field, value)
             if "name" in new:
                 configuration.name_key = name_key(owner, new["name"])
-            if secrets:
+            if secrets or is_forgetting:
                 self._encrypt(configuration, secrets, made)
             configuration.updated_at, configuration.updated_by = made.now, made.by_name
             _flush(made, configuration.name)
@@ -667,17 +675,23 @@ class Configurations:
         except InvalidConfiguration as error:
             errors.add_all(error.errors)
             return {}, {}
-        if connector.origin(cleaned.settings) != connector.origin(configuration.settings):
-            for field in connector.secret_fields:
-                if field not in cleaned.secrets:
-                    errors.add(
-                        field,
-                        Words(
-                            "Enter the secret again: the address was changed to %(host)s, and a "
-                            "stored secret is only sent to the address it was entered for.",
-                            host=connector.destination(cleaned.settings),
-                        ),
-                    )
+        needed = connector.secrets_of(cleaned.settings)
+        had = connector.secrets_of(configuration.settings)
+        is_moved = connector.origin(cleaned.settings) != connector.origin(configuration.settings)
+        for one in connector.fields:
+            if one.name not in needed or one.name in cleaned.secrets:
+                continue
+            if one.name not in had and one.required:  # of another way of signing in
+                errors.add(one.name, Words(one.required))
+            elif is_moved:
+                errors.add(
+                    one.name,
+                    Words(
+                        "Enter the secret again: the address was changed to %(host)s, and a "
+                        "stored secret is only sent to the address it was entered for.",
+                        host=connector.destination(cleaned.settings),
+                    ),
+                )
         return dict(cleaned.settings), cleaned.secrets
 
     def _encrypt(
@@ -691,7 +705,9 @@ class Configurations:
             stored = self._state.encryption.decrypt(configuration.secrets, bound_to)
         except SecretUnreadable:
             stored = {}
-        configuration.secrets = self._state.encryption.encrypt({**stored, **secrets}, bound_to)
+        needed = connector.secrets_of(configuration.settings)
+        kept = {name: one for name, one in {**stored, **secrets}.items() if name in needed}
+        configuration.secrets = self._state.encryption.encrypt(kept, bound_to)
         configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
 
     def _conflict(self, configuration: Configuration, version: int) -> EditConflict:

@@ -218,7 +218,7 @@ def run(
         yield from _failed("unknown_type", {"type": type})
         return
     secrets = dict(given)
-    if any(field not in secrets for field in connector.secret_fields):
+    if any(field not in secrets for field in connector.secrets_of(settings)):
         try:
             bound_to = (
                 binding(configuration_id, connector.origin(settings)) if configuration_id else None

@@ -11,6 +11,21 @@ const focusFirst = (within) => {
 
 if (root?.querySelector("[data-flms-errors]")) focusFirst(root);
 
+// -- fields that belong to a choice ---------------------------------------------------------------
+
+const showWhatFits = (within) => {
+  for (const part of within.querySelectorAll("[data-flms-when]")) {
+    const chosen = part.closest("form").elements[part.dataset.flmsWhen]?.value ?? "";
+    const values = part.dataset.flmsValues?.split(" ");
+    part.hidden = values ? !values.includes(chosen) : !chosen;
+  }
+};
+
+if (root) showWhatFits(root);
+root?.addEventListener("input", (event) => {
+  if (event.target.form) showWhatFits(event.target.form);
+});
+
 // -- the two steps of "Create LMS Configuration" as a dialog over the list -----------------------
 
 let dialog;
@@ -39,6 +54,7 @@ const show = async (response, opener) => {
   dialog.setAttribute("aria-label", part.querySelector("h1")?.textContent ?? "");
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
+  showWhatFits(dialog);
   focusFirst(dialog);
 };
 

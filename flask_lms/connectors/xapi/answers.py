@@ -11,7 +11,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
@@ -75,7 +75,7 @@ class Received:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     is_complete: bool
     is_truncated: bool
     url: str
@@ -105,7 +105,7 @@ def read_answer(received: Received, redactor: Redactor) -> Answer:
     if 200 <= status < 300:
         return reader.success()
     if 300 <= status < 400:
-        return reader.failed("redirect", target=reader.redirect_target())
+        return reader.failed("redirect", target=redirect_target(received, redactor))
     if status in (400, 422):
         return reader.bad_request()
     if status == 409:
@@ -216,6 +216,20 @@ def _http_date(text: str) -> datetime | None:
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
+
+
+def redirect_target(received: Received, redactor: Redactor) -> str:
+    """The address without user, query and fragment: those may hold a session."""
+    location = None if received.is_private else received.header("Location")
+    try:
+        parts = urlsplit(urljoin(received.url, location or ""))
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        location = None
+    if not location or not host:
+        return "…"
+    target = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return redactor.clean(target, most=500) or "…"
 
 
 def is_web_page(received: Received) -> bool:
@@ -370,19 +384,6 @@ class _Reader:
         body = json.dumps(error, ensure_ascii=False).encode("utf-8", "replace")
         said = _PLACE.sub("", self.redactor.words(body) or "").strip(" :,-–")
         return said or str(self.received.status)
-
-    def redirect_target(self) -> str:
-        """The address without user, query and fragment: those may hold a session."""
-        location = None if self.received.is_private else self.received.header("Location")
-        try:
-            parts = urlsplit(urljoin(self.received.url, location or ""))
-            host = parts.netloc.rpartition("@")[2]
-        except ValueError:
-            location = None
-        if not location or not host:
-            return "…"
-        target = urlunsplit((parts.scheme, host, parts.path, "", ""))
-        return self.redactor.clean(target, most=500) or "…"
 
 
 def _ids(value: Any) -> list[uuid.UUID] | None:
