@@ -9,6 +9,7 @@ from .connectors.base import (
     Answer,
     BuildContext,
     Built,
+    CatalogueEntry,
     Cause,
     Cleaned,
     Connector,
@@ -33,6 +34,7 @@ from .database.models import (
     Delivery,
     DeliveryState,
     ObjectiveLink,
+    ParticipantMapping,
     ReadBack,
     Status,
 )
@@ -68,8 +70,11 @@ from .events import (
 from .extension import LMS, current_lms
 from .i18n import Words
 from .recording.record import NotSent, Recorded
+from .services.attachments import ActivityIdsReport
 from .services.configurations import Configurations
-from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter
+from .services.csv_lines import BadLine
+from .services.deliveries import CheckedAgain, Deliveries, DeliveryFilter, Segments
+from .services.mappings import MappingReport, Participants, UnmatchedParticipant
 from .services.objectives import ObjectiveRow, Objectives
 from .services.organization import OrganizationServices
 from .services.overview import Health
@@ -91,13 +96,16 @@ from .values import (
 __all__ = [
     "LMS",
     "Activity",
+    "ActivityIdsReport",
     "Administrator",
     "AlertSent",
     "Answer",
     "Attempt",
     "AuditEvent",
+    "BadLine",
     "BuildContext",
     "Built",
+    "CatalogueEntry",
     "Cause",
     "CheckedAgain",
     "Cleaned",
@@ -121,6 +129,7 @@ __all__ = [
     "InvalidValue",
     "Kept",
     "LMSError",
+    "MappingReport",
     "MissingCallback",
     "NotFound",
     "NotSendable",
@@ -133,6 +142,8 @@ __all__ = [
     "OrganizationServices",
     "Page",
     "Participant",
+    "ParticipantMapping",
+    "Participants",
     "Preview",
     "ReadBack",
     "Reader",
@@ -143,6 +154,7 @@ __all__ = [
     "Score",
     "Secret",
     "SecretUnreadable",
+    "Segments",
     "Sent",
     "SetupError",
     "Slice",
@@ -160,6 +172,7 @@ __all__ = [
     "TestReport",
     "TooManyTests",
     "Transport",
+    "UnmatchedParticipant",
     "Unreachable",
     "Verdict",
     "Words",

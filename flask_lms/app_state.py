@@ -78,11 +78,14 @@ class AppState:
             self.session, self.clock, self.encryption, configuration_id, origin, turn=turn
         )
 
-    def build_context(self, now: datetime, sent: Sequence[Sent] = ()) -> BuildContext:
+    def build_context(
+        self, now: datetime, sent: Sequence[Sent] = (), activity_id: str | None = None
+    ) -> BuildContext:
         """What connectors build a statement with."""
         return BuildContext(
             activity_base_url=self.settings.activity_base_url,
             platform_name=self.settings.platform_name,
             now=now,
             sent=sent,
+            activity_id=activity_id,
         )

@@ -39,6 +39,11 @@ _LANGUAGE = re.compile(
     |sgn-(BE-FR|BE-NL|CH-DE)            # the irregular ones of before 2005""",
     re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
+# What would need escaping in an IRI (RFC 6068) is refused: real LRSs compare the raw text.
+_ATOM = r"[A-Za-z0-9!$&'*+/=_~-]+"
+_LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"({_LABEL}\.)+(?!\d+$){_LABEL}")
 #: A whole number beyond it would be no number to JSON readers; NaN isn't within it either.
 _LARGEST = sys.float_info.max
 
@@ -184,6 +189,28 @@ def email(value: str) -> str:
     return checked.ascii_email or checked.normalized
 
 
+def mail_address(text: str) -> str | None:
+    """The address as every LRS takes it, or None: ASCII local part and a dotted domain.
+
+    The domain becomes lower-case and an international one its ASCII form; the local part stays.
+    """
+    local, at, domain = text.strip().rpartition("@")
+    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local):
+        return None
+    if not domain.isascii():
+        try:
+            checked = validate_email(f"x@{domain}", check_deliverability=False)
+        except (EmailNotValidError, ValueError):
+            return None
+        domain = checked.ascii_domain
+    # Not by email-validator: names such as corp.local, which it refuses, identify people inside
+    # a company very well.
+    domain = domain.lower()
+    if len(domain) > 253 or not _DOMAIN.fullmatch(domain):
+        return None
+    return f"{local}@{domain}"
+
+
 def url(value: str) -> str:
     """An absolute http(s) address, its host in small letters and without the usual port."""
     if not re.match(r"https?://", value, re.IGNORECASE):
@@ -229,6 +256,16 @@ def is_absolute_iri(value: object) -> bool:
         return False
     is_web = parts.scheme in ("http", "https")
     return bool(parts.netloc or (parts.path and not is_web))
+
+
+def absolute_iri(value: object) -> str:
+    """An absolute IRI, or the empty text."""
+    found = text(2000)(value)
+    if found and not is_absolute_iri(found):
+        raise Refused(
+            Words("Enter the whole address without spaces, such as https://lms.example/courses/42.")
+        )
+    return found
 
 
 def is_json(value: object, depth: int = 0) -> bool:

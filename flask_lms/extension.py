@@ -32,6 +32,7 @@ from .recording import after_commit, record
 from .recording.record import Recorded
 from .services.configurations import Configurations
 from .services.deliveries import Deliveries
+from .services.mappings import Participants
 from .services.organization import OrganizationServices
 from .services.overview import Health, health
 from .settings import Settings
@@ -201,6 +202,11 @@ class LMS(CallbackDecorators):
     def deliveries(self) -> Deliveries:
         """The deliveries of all organizations."""
         return Deliveries(self._state)
+
+    @property
+    def participants(self) -> Participants:
+        """The mapped participants of all organizations."""
+        return Participants(self._state)
 
     def health(self, organization_id: str) -> Health:
         """How an organization's configurations are doing, in counts and ages."""

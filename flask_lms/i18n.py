@@ -11,11 +11,13 @@ import gettext as _stdlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import current_app, has_app_context
+from markupsafe import escape
 
 from .database.types import UTC
 
@@ -133,11 +135,15 @@ def _fill(text: str, values: dict[str, Any]) -> str:
         name: translate(value) if isinstance(value, Words) else value
         for name, value in values.items()
     }
+    if any(hasattr(value, "__html__") for value in filled.values()):
+        return escape(text) % filled
     return text % filled if filled else text
 
 
 def gettext(message: str, /, **values: Any) -> str:
-    """``message`` in the reader's language, its ``%(name)s`` filled with ``values``."""
+    """``message`` in the reader's language, its ``%(name)s`` filled with ``values``; with one of
+    them HTML (``Markup``), it is HTML.
+    """
     return _fill(_look_up(message, None, None), values)
 
 
@@ -162,9 +168,15 @@ def number(n: int | float) -> str:
     return f"{n:,}".replace(",", gettext(","))
 
 
+def zone() -> tzinfo:
+    """In which times are told: that of ``LMS_TIME_ZONE``, or UTC."""
+    state = current_app.extensions.get("lms_state") if has_app_context() else None
+    return ZoneInfo(state.settings.time_zone) if state and state.settings.time_zone else UTC
+
+
 def date(moment: datetime) -> str:
     """``22 Nov 2026``."""
-    moment = moment.astimezone(UTC)
+    moment = moment.astimezone(zone())
     return gettext(
         "%(day)s %(month)s %(year)s",
         day=moment.day,
@@ -175,13 +187,14 @@ def date(moment: datetime) -> str:
 
 def short_date(moment: datetime) -> str:
     """``22 Nov``."""
-    moment = moment.astimezone(UTC)
+    moment = moment.astimezone(zone())
     return gettext("%(day)s %(month)s", day=moment.day, month=gettext(_MONTHS[moment.month - 1]))
 
 
 def clock_time(moment: datetime) -> str:
     """``14:05 UTC``."""
-    return gettext("%(time)s UTC", time=f"{moment.astimezone(UTC):%H:%M}")
+    moment = moment.astimezone(zone())
+    return gettext("%(time)s %(zone)s", time=f"{moment:%H:%M}", zone=moment.tzname())
 
 
 def date_time(moment: datetime) -> str:

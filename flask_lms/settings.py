@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from cryptography.fernet import Fernet
 
@@ -105,6 +106,16 @@ def _ancestor(source: str) -> str:
     return word
 
 
+def _zone(value: object) -> str:
+    name = str(_text(value))
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        rule = "Enter a zone of the IANA time zone database, such as 'Europe/Berlin'."
+        raise Refused(rule) from None
+    return name
+
+
 def _key(check: Check[Any], about: str, default: Any = None, *, is_secret: bool = False) -> Any:
     metadata = {"check": check, "about": about}
     return field(default=default, metadata=metadata, repr=not is_secret)
@@ -139,6 +150,22 @@ class Settings:
     )
     platform_name: str = _key(
         _text, "The host's name in statements, pages and mails. Default: the app's name.", ""
+    )
+    support_url: str | None = _key(
+        _like(
+            r"https://[^\s/@#]+(/[^\s#]*)?|mailto:[^\s?@]+@[^\s?@]+",
+            "Enter an address such as 'https://training.example/support' or "
+            "'mailto:support@training.example'.",
+        ),
+        "Where an administrator who is stuck finds you, as an https or mailto address: the last "
+        "step of every remedy, with the configuration's id and the cause. Default: no such step.",
+        None,
+    )
+    time_zone: str | None = _key(
+        _zone,
+        "In which pages and mails tell times, such as 'Europe/Berlin'. Default: UTC, and pages "
+        "with JavaScript the reader's own.",
+        None,
     )
     redis_url: str = _key(
         _like(r"(rediss?|unix)://.*", "Enter a redis://, rediss:// or unix:// URL."),

@@ -21,9 +21,9 @@ connectors/base.py connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
 connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
 connectors/xapi/causes.py connectors/xapi/sign_in.py connectors/xapi/fields.py
-connectors/xapi/client.py
-connectors/xapi/reading.py connectors/xapi/probe.py connectors/xapi/connector.py
-connectors/xapi/__init__.py
+connectors/xapi/catalogue.py
+connectors/xapi/client.py connectors/xapi/reading.py connectors/xapi/probe.py
+connectors/xapi/connector.py connectors/xapi/__init__.py
 delivery/wake.py app_state.py
 audit.py recording/after_commit.py recording/record.py
 alerts/rules.py alerts/incidents.py alerts/unsubscribe.py alerts/texts.py alerts/queue.py
@@ -31,16 +31,18 @@ alerts/summaries.py alerts/operators.py alerts/outages.py alerts/sending.py
 status.py
 delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py delivery/retention.py
 delivery/streams.py
-services/steps.py services/attachments.py services/connection_test.py services/configurations.py
-services/objectives.py services/participants.py services/deliveries.py services/reconcile.py
-services/tasks.py
+services/steps.py services/csv_lines.py services/attachments.py services/connection_test.py
+services/configurations.py services/objectives.py services/participants.py
+services/deliveries.py services/release.py services/reconcile.py services/tasks.py
+services/mappings.py
 services/overview.py
 services/organization.py delivery/ticker.py delivery/worker.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
 admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
-admin/probe.py admin/history.py admin/tasks.py admin/reconcile.py admin/deliveries.py
-admin/configurations.py admin/editing.py admin/objectives.py admin/alerts.py admin/toolbox.py
-admin/__init__.py extension.py __init__.py testing.py
+admin/probe.py admin/history.py admin/tasks.py admin/participants.py admin/reconcile.py
+admin/deliveries.py admin/configurations.py admin/editing.py admin/objectives.py
+admin/catalogue.py admin/alerts.py admin/toolbox.py admin/__init__.py extension.py __init__.py
+testing.py
 """.split()  # noqa: SIM905
 #: Packages that hold nothing but a sentence.
 EMPTY = {

@@ -60,10 +60,12 @@ class Tick:
 class Chart:
     """What the template draws.
 
+    :param days: all of them, the oldest first, each with whether something was.
     :param table: the days on which something was, the newest first.
     :param summary: the chart in words.
     """
 
+    days: Sequence[tuple[Day, bool]]
     table: Sequence[Day]
     bars: Sequence[Bar]
     lines: Sequence[Line]
@@ -107,7 +109,7 @@ def draw(days: Sequence[Day]) -> Chart:
                 )
 
     lines = []
-    for value in (top // 2, top):
+    for value in (top // 2, top) if any(totals) else ():
         size, sign = (10**6, "M") if value >= 10**6 else (1000, "k") if value >= 1000 else (1, "")
         y = round(_HEIGHT - value / top * room)
         lines.append(Line(y=y, label=f"{value / size:g}{sign}"))
@@ -126,4 +128,5 @@ def draw(days: Sequence[Day]) -> Chart:
         **{name: sum(getattr(day, name) for day in days) for name, _, _ in SERIES},
     )
     table = [day for day, total in zip(days, totals, strict=True) if total][::-1]
-    return Chart(table=table, bars=bars, lines=lines, ticks=ticks, summary=summary)
+    days_with = [(day, bool(total)) for day, total in zip(days, totals, strict=True)]
+    return Chart(days=days_with, table=table, bars=bars, lines=lines, ticks=ticks, summary=summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import uuid
+from typing import Any
 
 from flask import Response, abort, jsonify, request
 from flask.typing import ResponseReturnValue
@@ -38,12 +39,15 @@ def index() -> ResponseReturnValue:
     if status not in dict(_STATUSES):
         status = ""
     is_filtered = bool(search or status)
+    summary = overview.summary(everything)
     rows = overview.rows(search or None, status or None) if is_filtered else everything
     return pages.render(
         "index.html",
         rows=rows,
-        summary=overview.summary(everything),
-        mail_problem=sending.problem(pages.state()),
+        summary=summary,
+        mail_problem=None if pages.is_live() else sending.problem(pages.state()),
+        every=pages.SOON if summary.waiting or summary.failing else pages.LATER,
+        said=wording.summary_said(summary),
         search=search,
         status=status,
         statuses=[(key, gettext(label)) for key, label in _STATUSES],
@@ -59,6 +63,17 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
     numbers = figures.numbers(configuration)
     days = request.args.get("days", "")
     shown = int(days) if days in map(str, _DAYS) else _DAYS[0]
+    panel = wording.status_panel(configuration, numbers, state.registry, pages.now())
+    shown_always: dict[str, Any] = {
+        "configuration": configuration,
+        "numbers": numbers,
+        "panel": panel,
+        "deliveries": pages.deliveries().list(configuration_id=configuration_id, limit=_FEW).items,
+        "every": pages.SOON if wording.is_moving(configuration, numbers) else pages.LATER,
+        "said": wording.panel_said(panel, numbers),
+    }
+    if pages.is_live():
+        return pages.render("overview.html", **shown_always)
     # The first steps until a result was sent: (done, words, link's words, address).
     steps = []
     if numbers.last_sent_at is None:
@@ -78,15 +93,12 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
     connector = state.registry.get(configuration.type)
     return pages.render(
         "overview.html",
-        configuration=configuration,
-        numbers=numbers,
-        panel=wording.status_panel(configuration, numbers.waiting, state.registry, pages.now()),
+        **shown_always,
         steps=steps,
         changes=connector.changes(configuration.settings) if connector else (),
         chart=charts.draw(figures.daily(configuration, shown)),
         days=shown,
         choices=_DAYS,
-        deliveries=pages.deliveries().list(configuration_id=configuration_id, limit=_FEW).items,
         attached=pages.objectives().page(limit=_FEW, attached_to=configuration_id),
         act=ActForm(),
     )

@@ -11,11 +11,10 @@ from datetime import datetime
 from flask import Response, stream_with_context
 
 from ..database.types import UTC
+from ..services.csv_lines import FORMULA
 from .pages import state
 
-#: Where a formula may begin: at the start, or where a spreadsheet of another country, which splits
-#: at semicolons or tabs, starts a new cell. The wide signs mean the same in East Asian ones.
-_FORMULA = re.compile(r"(^\s*|[;\t\r\n]\s*)(?=[=+\-@＝＋－＠])")
+_FORMULA = re.compile(FORMULA.format(""))
 _LINES = 200
 
 

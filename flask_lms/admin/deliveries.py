@@ -7,15 +7,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import TRANSPORT_CAUSES, Cause
 from ..database.models import Configuration, DeliveryState, ReadBack
-from ..delivery.decide import NOT_VERIFIED
 from ..i18n import N_, gettext, ngettext
-from ..services.deliveries import Deliveries, DeliveryFilter, asked_of
+from ..services.deliveries import ATTENTION, Deliveries, DeliveryFilter, asked_of
 from ..services.steps import MOST_AT_ONCE
 from . import csv_files, pages, tasks, wording
 from .forms import ActForm
@@ -27,7 +27,7 @@ _MOST_TICKED = 500
 #: The filters that a list of deliveries carries in its address.
 NAMES = (
     "configuration_id", "state", "objective_id", "participant", "reason", "read_back", "since",
-    "until",
+    "until", "day",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None
     state, read_back = values.get("state", ""), values.get("read_back")
     states: tuple[DeliveryState, ...] | None = None
     if state == "attention":
-        states = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
+        states = ATTENTION
     elif state in {one.value for one in DeliveryState}:
         states = (DeliveryState(state),)
     return DeliveryFilter(
@@ -48,6 +48,7 @@ def filters(values: Mapping[str, str], configuration_id: uuid.UUID | None = None
         read_back=read_back if read_back in {one.value for one in ReadBack} else None,
         since=pages.day(values.get("since")),
         until=pages.end_of_day(values.get("until")),
+        day=pages.utc_day(values.get("day")),
     )
 
 
@@ -69,29 +70,54 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
 def _page(configuration: Configuration | None) -> ResponseReturnValue:
     chosen = filters(request.args, configuration.id if configuration else None)
     before = as_uuid(request.args.get("before"))
-    found = pages.deliveries().list(before=before, limit=_LIMIT, **chosen)
+    service = pages.deliveries()
+    found = service.list(before=before, limit=_LIMIT, **chosen)
     everything = pages.configurations().list(with_deleted=True)
-    objectives = pages.objectives().page(limit=_OBJECTIVES)
     carried = kept(request.args)
-    # What can be said of deliveries, in words without the facts of one case.
-    causes: dict[str, Cause] = {NOT_VERIFIED: TRANSPORT_CAUSES[NOT_VERIFIED]}
-    for connector in pages.state().registry:
-        causes.update((c.code, c) for c in connector.causes.values() if c.status is None)
+    shown: dict[str, Any] = {
+        "configuration": configuration,
+        "by_id": {one.id: one for one in everything},
+        "rows": found.items,
+        "next": found.next,
+        "searched_to": found.searched_to,
+        "is_first": before is None,
+        "kept": {**carried, "configuration_id": str(configuration.id)}
+        if configuration
+        else carried,
+        "is_filtered": bool(carried),
+        "segments": [],
+    }
+    reasons: list[tuple[str, str]] = []
+    if not chosen.get("search"):  # each look for a part of a name takes its time
+        ids = [one.id for one in everything if configuration in (None, one)]
+        counted = service.segments(ids, **chosen)
+        said = wording.attention_words(counted.attention)
+        shown |= {
+            "segments": wording.segments(counted, request.args.get("state", "")),
+            "every": pages.SOON if counted.waiting else pages.LATER,
+            "said": f"{wording.waits_words(counted.waiting)} {said}",
+        }
+        reasons = wording.reasons(counted.reasons, chosen.get("reason"), pages.state().registry)
+    if pages.is_live():
+        return pages.render("deliveries.html", **shown)
+    objectives = pages.objectives().page(limit=_OBJECTIVES)
+    today = pages.now().date()
     return pages.render(
         "deliveries.html",
-        configuration=configuration,
+        **shown,
         configurations=[one for one in everything if one.deleted_at is None],
-        by_id={one.id: one for one in everything},
         under_way=tasks.under_way(),
-        rows=found.items,
-        next=found.next,
-        searched_to=found.searched_to,
-        is_first=before is None,
-        kept={**carried, "configuration_id": str(configuration.id)} if configuration else carried,
-        is_filtered=bool(carried),
         objectives=[row.objective for row in objectives.items],
         objectives_total=objectives.total,
-        reasons=[(code, one.sentence_for({}).rstrip(".")) for code, one in causes.items()],
+        reasons=reasons,
+        presets=[
+            (words, (today - timedelta(days=days)).isoformat())
+            for words, days in (
+                (gettext("Today"), 0),
+                (ngettext("%(n)s day", "%(n)s days", 7), 6),
+                (ngettext("%(n)s day", "%(n)s days", 30), 29),
+            )
+        ],
         act=ActForm(),
     )
 
@@ -107,30 +133,35 @@ def as_csv() -> ResponseReturnValue:
         for one in pages.deliveries().iterate(**filters(request.args)):
             owner = names.get(one.configuration_id)
             type = owner.type if owner else ""
+            outcome = wording.outcome_badge(one.outcome)
             yield (
                 one.recorded_at,
-                one.state.value,
-                owner.name if owner else "",
-                one.objective_id,
-                one.objective_name,
-                one.participant_id,
                 one.participant_name,
-                one.result_id,
-                one.statement_id,
+                one.participant_id,
+                one.objective_name,
+                one.objective_id,
+                outcome and outcome.label,
+                wording.score_words(one.score),
+                gettext(wording.KINDS.get(one.kind, one.kind)),
+                wording.delivery_badge(one.state).label,
+                wording.delivery_reason(one, type, state.registry, platform),
+                owner.name if owner else "",
                 one.attempts,
                 one.settled_at,
+                one.result_id,
+                one.statement_id,
                 one.reason,
-                wording.delivery_reason(one, type, state.registry, platform),
                 one.read_back and wording.read_back_badge(one.read_back).label,
                 one.read_back_at,
             )
 
     head = [
-        gettext("Recorded (UTC)"), gettext("Status"), gettext("LMS configuration"),
-        gettext("Objective ID"), gettext("Objective"), gettext("Participant ID"),
-        gettext("Participant"), gettext("Result ID"), gettext("Statement ID"),
-        gettext("Attempts"), gettext("Settled (UTC)"), gettext("Code"), gettext("Reason"),
-        gettext("In the LMS"), gettext("Looked up in the LMS (UTC)"),
+        gettext("Recorded (UTC)"), gettext("Participant"), gettext("Participant ID"),
+        gettext("Objective"), gettext("Objective ID"), gettext("Result"), gettext("Score"),
+        gettext("Kind"), gettext("Status"), gettext("Reason"), gettext("LMS configuration"),
+        gettext("Attempts"), gettext("Settled (UTC)"), gettext("Result ID"),
+        gettext("Statement ID"), gettext("Code"), gettext("In the LMS"),
+        gettext("Looked up in the LMS (UTC)"),
     ]  # fmt: skip
     return csv_files.stream("deliveries", head, rows())
 
@@ -153,6 +184,10 @@ def one(delivery_id: uuid.UUID) -> ResponseReturnValue:
         delivery=delivery,
         configuration=configuration,
         attempts=attempts,
+        every=pages.SOON
+        if delivery.state is DeliveryState.PENDING and not configuration.is_paused
+        else pages.LATER,
+        said=wording.delivery_badge(delivery.state).label,
         sentence=wording.delivery_sentence(
             delivery, configuration, state.registry, state.settings.platform_name, pages.now()
         ),

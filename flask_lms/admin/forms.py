@@ -11,6 +11,7 @@ from typing import Any
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
+    FileField,
     IntegerField,
     PasswordField,
     RadioField,
@@ -78,6 +79,57 @@ class BasicsForm(FlaskForm):  # type: ignore[misc]
 
 # Browsers must neither correct an address nor offer the reader's own password.
 _PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+
+
+class ParticipantForm(FlaskForm):  # type: ignore[misc]
+    """Who a participant is in the LMSs."""
+
+    participant_id = StringField(
+        N_("Participant ID"),
+        description=N_("As the platform shows it with their results; capitals count."),
+        render_kw=_PLAIN,
+    )
+    email = StringField(
+        N_("E-mail address"),
+        description=N_("By which your LMS knows them."),
+        render_kw={**_PLAIN, "inputmode": "email"},
+    )
+    name = StringField(
+        N_("Name"), description=N_("Optional. Empty: as the platform says."), render_kw=_PLAIN
+    )
+    account_name = StringField(
+        N_("Account name"), description=N_("Such as a personnel number."), render_kw=_PLAIN
+    )
+    account_home_page = StringField(
+        N_("Home page of the account"),
+        description=N_(
+            "Address of the system that the account belongs to, such as https://hr.example."
+        ),
+        render_kw={**_PLAIN, "inputmode": "url"},
+    )
+    is_back = BooleanField(N_("They are back: enter them all the same"))
+
+
+class ActivityForm(FlaskForm):  # type: ignore[misc]
+    """What an LMS calls an objective."""
+
+    activity_id = StringField(
+        N_("Activity ID in your LMS"),
+        description=N_(
+            "Optional, such as https://lms.example/courses/42. Empty: the one of the platform."
+        ),
+        render_kw={**_PLAIN, "inputmode": "url"},
+    )
+
+
+class UploadForm(FlaskForm):  # type: ignore[misc]
+    """A CSV file."""
+
+    file = FileField(N_("CSV file"), render_kw={"accept": ".csv,.txt,text/csv"})
+    skip_bad_lines = BooleanField(
+        N_("Save the good lines even if others can't be taken"),
+        description=N_("Else nothing is saved until every line is right."),
+    )
 
 
 def _no_or_yes(value: object) -> str:

@@ -103,6 +103,7 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
         for row in found.items
         if any(link.configuration_id == configuration_id for link in row.links)
     }
+    connector = pages.state().registry.get(configuration.type)
     return pages.render(
         "attach.html",
         configuration=configuration,
@@ -116,6 +117,13 @@ def of_configuration(configuration_id: uuid.UUID) -> ResponseReturnValue:
         form=form,
         forms=[form],
         problem=problem,
+        activity_ids={
+            link.objective_id: link.activity_id
+            for row in found.items
+            for link in row.links
+            if link.configuration_id == configuration_id
+        },
+        has_catalogue=bool(connector and connector.catalogue(())),
         under_way=tasks.under_way(configuration_id),
         can_backfill=objectives.can_backfill(),
         today=pages.now().date(),
@@ -269,7 +277,12 @@ def one(objective_id: str) -> ResponseReturnValue:
     if request.method == "POST" and form.validate_on_submit():
         if chosen := request.form.get("configuration_id"):
             try:
-                link = service.attach(chosen, objective_id, pages.administrator())
+                link = service.attach(
+                    chosen,
+                    objective_id,
+                    pages.administrator(),
+                    activity_id=clean_text(request.form.get("activity_id"), 2001) or None,
+                )
             except InvalidConfiguration as error:
                 problem = told(error)
             else:
@@ -291,6 +304,7 @@ def one(objective_id: str) -> ResponseReturnValue:
         row=row,
         attached=[one for one in everything if one.id in attached],
         others=[one for one in everything if one.id not in attached],
+        activity_ids={link.configuration_id: link.activity_id for link in row.links},
         previews=of and objectives.previews(of.id, objective_id),
         preview_of=of,
         form=form,

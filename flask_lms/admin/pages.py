@@ -37,6 +37,7 @@ from ..errors import NotFound
 from ..i18n import gettext
 from ..services.configurations import Configurations
 from ..services.deliveries import Deliveries
+from ..services.mappings import Participants
 from ..services.objectives import Objectives
 from ..values import Administrator
 from .forms import ActForm
@@ -121,6 +122,11 @@ def deliveries() -> Deliveries:
     return Deliveries(state(), organization_id())
 
 
+def participants() -> Participants:
+    """The mapped participants of this request's organization."""
+    return Participants(state(), organization_id())
+
+
 def now() -> datetime:
     """The time of this request, asked once."""
     if "lms_now" not in g:
@@ -161,6 +167,12 @@ def day(given: str | None) -> datetime | None:
     return datetime.combine(min(max(found, _FIRST_DAY), _LAST_DAY), time(), UTC)
 
 
+def utc_day(given: str | None) -> date | None:
+    """An ISO date, None when it isn't one."""
+    found = day(given)
+    return found and found.date()
+
+
 def end_of_day(given: str | None) -> datetime | None:
     """The midnight after an ISO date, None when it isn't one."""
     found = day(given)
@@ -177,6 +189,13 @@ class View:
 
     #: Asked for by every page; the host's Jinja may be strict about what is undefined.
     forms: Sequence[Any] = ()
+    #: What the template extends: the host's layout, or nothing around the parts that change.
+    base = "lms/base.html"
+    is_live = False
+    #: After how many seconds the script looks for changes; None: nothing on the page changes.
+    every: int | None = None
+    #: What the page shows in a few words; read out when it changes.
+    said = ""
     #: Where :func:`stream` puts its pieces.
     stream: Markup | None = None
 
@@ -184,11 +203,30 @@ class View:
         self.__dict__.update(values)
 
 
+#: Between two looks of the script at a page: while something waits or fails, and else.
+SOON, LATER = 2, 15
+
+
+def is_live() -> bool:
+    """Whether the script asks for the parts of this page that change, in place of all of it."""
+    return request.method == "GET" and "live" in request.args
+
+
 def render(template: str, *, code: int = 200, **values: Any) -> Response:
-    """``templates/lms/<template>`` with ``values`` as ``lms.…``. Never kept by a cache."""
+    """``templates/lms/<template>`` with ``values`` as ``lms.…``. Never kept by a cache.
+
+    With ``every=``, what its blocks ``lms_live`` and ``lms_live_more`` show is renewed by the
+    script so often. They hold no token, which would differ each time.
+    """
+    is_part = is_live() and "every" in values
+    if is_part:
+        values |= {"base": "lms/live.html", "is_live": True}
     response = make_response(render_template(f"lms/{template}", lms=View(values)), code)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if is_part:
+        response.add_etag()
+        response.make_conditional(request)
     return response
 
 

@@ -25,6 +25,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "send_again": N_("Sending results again"),
         "check_again": N_("Checking results again"),
         "cancel": N_("Cancelling results"),
+        "release": N_("Sending results of mapped participants"),
         "reconcile": N_("Checking in your LMS"),
     }
 )
@@ -58,12 +59,16 @@ def progress(task: Task) -> str:
     return gettext("%(n)s of %(total)s", n=done, total=number(task.total))
 
 
-def under_way(configuration_id: uuid.UUID | None = None) -> list[tuple[str, str, str]]:
-    """Address, title and progress of those that have not ended; of one configuration, or all."""
+def under_way(
+    configuration_id: uuid.UUID | None = None, act: str | None = None
+) -> list[tuple[str, str, str]]:
+    """Address, title and progress of those that have not ended; of one configuration or act, or
+    all.
+    """
     return [
         (pages.url("task", task_id=one.id), gettext(TITLES[one.act]), progress(one))
         for one in tasks.under_way(pages.state(), pages.organization_id())
-        if configuration_id in (None, one.configuration_id)
+        if configuration_id in (None, one.configuration_id) and act in (None, one.act)
     ]
 
 
@@ -80,6 +85,8 @@ def page(task_id: uuid.UUID) -> ResponseReturnValue:
         task=task,
         title=gettext(TITLES[task.act]),
         progress=progress(task),
+        every=pages.SOON if not task.ended_at else 0 if pages.is_live() else None,
+        said=gettext("Done.") if task.ended_at else gettext("Under way."),
         configuration=configuration,
         counts=[(field_label("", name), number(n)) for name, n in task.counts.items() if n],
         left_out=left_out,

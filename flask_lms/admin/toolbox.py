@@ -21,7 +21,7 @@ from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
 from ..connectors import base
-from ..database.models import Configuration, Delivery, DeliveryState, ReadBack
+from ..database.models import Configuration, Delivery, ReadBack
 from ..database.types import UTC
 from ..errors import NotFound
 from ..i18n import N_
@@ -74,6 +74,11 @@ _TABS = (
     ("index", N_("Configurations"), ("overview", "edit", "test", "new", "attach", "alerts")),
     ("objectives", N_("Objectives"), ("objective",)),
     ("deliveries", N_("Deliveries"), ("delivery",)),
+    (
+        "participants",
+        N_("Participants"),
+        ("participant", "new_participant", "remove_participant", "upload_participants"),
+    ),
     ("history", N_("History"), ()),
     ("help", N_("Help"), ()),
 )
@@ -107,6 +112,8 @@ class Toolbox:
     delivery_badge = staticmethod(wording.delivery_badge)
     read_back_badge = staticmethod(wording.read_back_badge)
     verdict_badge = staticmethod(wording.verdict_badge)
+    outcome_badge = staticmethod(wording.outcome_badge)
+    score_words = staticmethod(wording.score_words)
     mail_badge = staticmethod(wording.mail_badge)
     take_notice = staticmethod(pages.take_notice)
     number = staticmethod(i18n.number)
@@ -117,7 +124,7 @@ class Toolbox:
 
     def url_with(self, **values: Any) -> str:
         """This page with other filters; None takes one away."""
-        asked = {**request.args.to_dict(flat=False), **values}
+        asked = {**request.args.to_dict(flat=False), "live": None, **values}
         query = urlencode({key: value for key, value in asked.items() if value}, doseq=True)
         here = url_for(request.endpoint or "lms.index", **(request.view_args or {}))
         return f"{here}?{query}" if query else here
@@ -222,6 +229,10 @@ class Toolbox:
         """An ISO date."""
         return (day - timedelta(days=days)).isoformat()
 
+    def time(self, moment: datetime) -> Markup:
+        """``22 Nov 2026, 14:05 UTC``, which the script tells in the reader's zone."""
+        return wording.time_tag(moment, i18n.date_time(moment))
+
     def age(self, moment: datetime) -> str:
         """How long ago, as a span: ``3 minutes``."""
         return i18n.span(pages.now() - moment)
@@ -234,11 +245,6 @@ class Toolbox:
         if is_muted:
             return wording.Badge(tone="off", icon="minus", label=i18n.gettext("Muted"))
         return wording.Badge(tone="ok", icon="mail", label=i18n.gettext("Gets alerts"))
-
-    def state_choices(self) -> list[tuple[str, str]]:
-        """The status filter of deliveries."""
-        every = [(one.value, wording.delivery_badge(one).label) for one in DeliveryState]
-        return [("attention", i18n.gettext("Needs attention")), *every]
 
     def read_back_choices(self) -> list[tuple[str, str]]:
         """The filter of deliveries by what their LMS has."""

@@ -12,8 +12,12 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from markupsafe import Markup
+
+from ..connectors.base import TRANSPORT_CAUSES
 from ..connectors.registry import Registry
 from ..database.models import Configuration, Delivery, DeliveryState, ReadBack, Status
+from ..database.types import UTC
 from ..i18n import (
     N_,
     clock_time,
@@ -24,8 +28,10 @@ from ..i18n import (
     ngettext,
     number,
     short_date,
+    zone,
 )
-from ..services.overview import Summary
+from ..services.deliveries import ATTENTION, MOST_COUNTED, Segments
+from ..services.overview import Numbers, Summary
 
 _AGO = {
     "day": many("%(n)s day ago", "%(n)s days ago"),
@@ -64,6 +70,22 @@ def ahead(moment: datetime, now: datetime) -> str:
 def relative(moment: datetime, now: datetime) -> str:
     """The past as :func:`ago`, the future as :func:`ahead`."""
     return ahead(moment, now) if moment > now else ago(moment, now)
+
+
+def time_tag(moment: datetime, told: str, kind: str = "full") -> Markup:
+    """A moment that the script tells in the reader's zone, unless the host has chosen one.
+
+    :param told: as it is told without the script.
+    :param kind: ``full``, or ``clock`` for the time of day alone.
+    """
+    local = Markup(' data-flms-time="{}"').format(kind) if zone() is UTC else ""
+    iso = moment.isoformat(timespec="seconds")
+    return Markup('<time datetime="{}"{}>{}</time>').format(iso, local, told)
+
+
+def _joined(*parts: str | None) -> Markup:
+    """Sentences one after the other, some of them with times in them."""
+    return Markup(" ").join(part for part in parts if part)
 
 
 def milliseconds(ms: int) -> str:
@@ -198,10 +220,19 @@ def health_badge(status: Status) -> Badge:
     return Badge(tone=tone, icon=icon, label=gettext(status.label))
 
 
-def status_badge(configuration: Configuration) -> Badge:
-    """The badge of a configuration: Paused comes before its status."""
+def status_badge(configuration: Configuration, attention: int = 0) -> Badge:
+    """The badge of a configuration: Paused comes before its status.
+
+    :param attention: how many of its results were rejected or not sent. One that is connected
+        doesn't look well then.
+    """
     if configuration.is_paused:
         return Badge(tone="off", icon="pause", label=gettext("Paused"))
+    if attention and configuration.health.status is Status.CONNECTED:
+        words = ngettext(
+            "Connected, %(n)s needs attention", "Connected, %(n)s need attention", attention
+        )
+        return Badge(tone="warn", icon="alert", label=words)
     return health_badge(configuration.health.status)
 
 
@@ -301,6 +332,101 @@ def summary_words(summary: Summary) -> str:
     return ", ".join(parts)
 
 
+#: How a result went.
+_OUTCOMES = {
+    "passed": ("ok", "check", N_("passed")),
+    "failed": ("bad", "cross", N_("failed")),
+    "completed": ("ok", "check", N_("completed")),
+    "incomplete": ("off", "minus", N_("not completed")),
+}
+
+
+def outcome_badge(outcome: str | None) -> Badge | None:
+    """How a result went; None: an older version recorded it, which kept it in the statement."""
+    if outcome not in _OUTCOMES:
+        return None
+    # In small letters in the catalogue: a participant who failed is another thing than a request.
+    tone, icon, label = _OUTCOMES[outcome]
+    words = gettext(label)
+    return Badge(tone=tone, icon=icon, label=words[:1].upper() + words[1:])
+
+
+def score_words(score: Mapping[str, float] | None) -> str | None:
+    """``17 of 20``, ``85 %`` or ``17``."""
+    raw, most, scaled = ((score or {}).get(name) for name in ("raw", "max", "scaled"))
+    if raw is not None and most is not None:
+        return gettext("%(n)s of %(total)s", n=_short(raw), total=_short(most))
+    if scaled is not None:
+        return gettext("%(n)s %%", n=_short(scaled * 100))
+    return None if raw is None else _short(raw)
+
+
+def _short(n: float) -> str:
+    return number(int(n) if n == int(n) else round(n, 2))
+
+
+def up_to(n: int) -> str:
+    """A count that ended at its most: ``10,000+``."""
+    return f"{number(MOST_COUNTED)}+" if n > MOST_COUNTED else number(n)
+
+
+def segments(counted: Segments, state: str) -> list[tuple[str, str, str, bool]]:
+    """The parts of a list of deliveries: filter, words, how many, and whether it is shown."""
+    parts = [
+        ("attention", gettext("Needs attention"), counted.attention),
+        ("pending", gettext("Waiting"), counted.waiting),
+        ("delivered", gettext("Sent"), counted.sent),
+    ]
+    if counted.cancelled or state == "cancelled":
+        parts.append(("cancelled", gettext("Cancelled"), counted.cancelled))
+    parts.append(("", gettext("All"), counted.total))
+    here = "attention" if state in {one.value for one in ATTENTION} else state
+    return [(key, words, up_to(n), key == here) for key, words, n in parts]
+
+
+def reasons(
+    counted: Mapping[str, int], chosen: str | None, registry: Registry
+) -> list[tuple[str, str]]:
+    """The filter of reasons: those that there are, in a few words, with how many."""
+    causes = {**TRANSPORT_CAUSES}
+    for connector in registry:
+        causes.update(connector.causes)
+    codes = {**counted, **({chosen: 0} if chosen and chosen not in counted else {})}
+    found = []
+    for code, n in codes.items():
+        words = causes[code].in_short() if code in causes else code
+        found.append((code, f"{words} ({up_to(n)})" if n else words))
+    return found
+
+
+def waits_words(n: int) -> str:
+    """Whether anything waits, and not how many: what is read out when it changes."""
+    return gettext("Results are waiting.") if n else waiting_words(0)
+
+
+def attention_words(n: int) -> str:
+    """``4 need attention.``; empty for none."""
+    return ngettext("%(n)s needs attention.", "%(n)s need attention.", n) if n else ""
+
+
+def summary_said(summary: Summary) -> str:
+    """What of the list is read out when it changes: not each number."""
+    failing = summary.failing
+    text = ngettext("%(n)s doesn't work.", "%(n)s don't work.", failing) if failing else ""
+    return f"{text} {waits_words(summary.waiting)}".strip()
+
+
+def panel_said(panel: StatusPanel, numbers: Numbers) -> str:
+    """What of an overview is read out when it changes."""
+    return f"{panel.badge.label}. {waits_words(numbers.waiting)}"
+
+
+def is_moving(configuration: Configuration, numbers: Numbers) -> bool:
+    """Whether a look at it in two seconds may show something else."""
+    waits = numbers.waiting and not configuration.is_paused
+    return bool(waits or configuration.health.status.is_error)
+
+
 def waiting_words(n: int) -> str:
     """``37 results are waiting.``"""
     if n == 0:
@@ -318,11 +444,11 @@ def none_lost(n: int) -> str | None:
 
 
 def status_panel(
-    configuration: Configuration, waiting: int, registry: Registry, now: datetime
+    configuration: Configuration, numbers: Numbers, registry: Registry, now: datetime
 ) -> StatusPanel:
     """The whole status of a configuration by its newest evidence."""
-    health = configuration.health
-    badge = status_badge(configuration)
+    health, waiting = configuration.health, numbers.waiting
+    badge = status_badge(configuration, numbers.attention)
     if configuration.paused_at is not None:
         when, by = short_date(configuration.paused_at), configuration.paused_by
         lead = (
@@ -351,7 +477,7 @@ def status_panel(
         lead = gettext("Last result sent %(ago)s.", ago=ago(health.last_success_at, now))
         return StatusPanel(badge=badge, lead=f"{lead} {waiting_words(waiting)}")
 
-    since = date_time(health.since or now)
+    since = time_tag(health.since or now, date_time(health.since or now))
     connector = registry.get(configuration.type)
     more = gettext("This has been so since %(time)s.", time=since)
     if health.status is not Status.CANT_CONNECT:
@@ -367,7 +493,7 @@ def status_panel(
     sentence, remedies = registry.explain(configuration.type, health.cause, health.facts)
     at = health.next_attempt_at
     next_try = (
-        gettext("Next try at %(time)s.", time=clock_time(at))
+        gettext("Next try at %(time)s.", time=time_tag(at, clock_time(at), "clock"))
         if at is not None and at > now
         else gettext("Next try in a few seconds.")
     )
@@ -376,11 +502,11 @@ def status_panel(
     )
     return StatusPanel(
         badge=badge,
-        lead=f"{lead} {more}",
+        lead=_joined(lead, more),
         strong=none_lost(waiting),
         cause=sentence,
         remedies=(*remedies, gettext("Then test the connection.")) if remedies else (),
-        then=f"{next_try} {then}",
+        then=_joined(next_try, then),
     )
 
 
@@ -434,14 +560,14 @@ def delivery_sentence(
 ) -> str:
     """What happened to a delivery, in one sentence or two."""
     name = configuration.name
-    settled = date_time(delivery.settled_at or now)
+    settled = time_tag(delivery.settled_at or now, date_time(delivery.settled_at or now))
     if delivery.state is DeliveryState.DELIVERED:
         stored = gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
         reason = delivery_reason(delivery, configuration.type, registry, platform)
-        return f"{stored} {reason}" if reason else stored
+        return _joined(stored, reason)
     if delivery.state is DeliveryState.NOT_SENT:
         reason = delivery_reason(delivery, configuration.type, registry, platform)
-        return gettext("This result was not sent to %(lms)s.", lms=name) + f" {reason}"
+        return _joined(gettext("This result was not sent to %(lms)s.", lms=name), reason)
     if delivery.state is DeliveryState.CANCELLED:
         if by := delivery.settled_by:
             return gettext("Cancelled by %(name)s on %(time)s.", name=by, time=settled)
@@ -450,7 +576,7 @@ def delivery_sentence(
         if configuration.is_paused:
             return gettext("Waiting: %(lms)s is paused. It is sent when you resume.", lms=name)
         first = gettext("Waiting to be sent to %(lms)s.", lms=name)
-        return f"{first} {delivery_next(delivery, configuration, now)}"
+        return _joined(first, delivery_next(delivery, configuration, now))
 
     # Rejected: when, in whose words, and what to do.
     cause = registry.cause(configuration.type, delivery.reason)
@@ -466,7 +592,7 @@ def delivery_sentence(
     sentence, remedies = _refusal(delivery, configuration.type, registry)
     # One that quotes the LMS would say the same once more.
     also = None if cause is not None and "%(words)s" in cause.sentence else sentence
-    return " ".join(part for part in (first, also, *remedies) if part)
+    return _joined(first, also, *remedies)
 
 
 def delivery_next(delivery: Delivery, configuration: Configuration, now: datetime) -> str:
@@ -476,4 +602,5 @@ def delivery_next(delivery: Delivery, configuration: Configuration, now: datetim
     due = max(filter(None, (delivery.due_at, configuration.health.next_attempt_at)))
     if due <= now:
         return gettext("Next try in a few seconds.")
-    return gettext("Next try %(ahead)s (%(time)s).", ahead=ahead(due, now), time=clock_time(due))
+    at = time_tag(due, clock_time(due), "clock")
+    return gettext("Next try %(ahead)s (%(time)s).", ahead=ahead(due, now), time=at)

@@ -122,8 +122,13 @@ class Cause:
     :param remedy: what to do, one to three sentences, each a step.
     :param is_settings: only a change at either end can mend it: shown and mailed at the first
         failure, and tried every 30 minutes.
+    :param label: the same in a few words, for lists; default: the sentence.
+    :param fields: names, or kinds such as ``url``, of the connector's fields that are likely
+        wrong: they stand beside the cause, to be corrected there.
     :param is_local: may as well be the host's own network: when every destination fails so, the
         fault is the installation's.
+    :param is_unidentified: nobody can be told who it is about; sent by itself once the participant
+        is mapped.
     """
 
     code: str
@@ -132,6 +137,13 @@ class Cause:
     remedy: tuple[str, ...] = ()
     is_settings: bool = False
     is_local: bool = False
+    label: str = ""
+    fields: tuple[str, ...] = ()
+    is_unidentified: bool = False
+
+    def in_short(self) -> str:
+        """What is wrong in a few words, in the reader's language."""
+        return gettext(self.label) if self.label else self.sentence_for({}).rstrip(".")
 
     def sentence_for(self, facts: Mapping[str, Any]) -> str:
         """What is wrong, in the reader's language.
@@ -365,12 +377,14 @@ class BuildContext:
     :param platform_name: ``LMS_PLATFORM_NAME``.
     :param now: nothing is later than this (aware UTC).
     :param sent: what was sent of the result before, which a correction takes back.
+    :param activity_id: what the LMS calls the objective (absolute IRI); None: as its host does.
     """
 
     activity_base_url: str
     platform_name: str
     now: datetime
     sent: Sequence[Sent] = ()
+    activity_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -385,6 +399,18 @@ class Preview:
     label: str
     text: str
     meaning: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """An objective as an LMS is told of it.
+
+    :param objective: as the host says.
+    :param activity_id: by which id its results come.
+    """
+
+    objective: Objective
+    activity_id: str
 
 
 def example_result(
@@ -845,6 +871,22 @@ class Connector(ABC):
             found.append(Preview(label=label, text=text, meaning=self.meaning(settings, success)))
         return found
 
+    def activity_of(self, objective: Objective, context: BuildContext) -> str | None:
+        """By which id the LMS is told of an objective; None: by none that could be listed.
+
+        :param objective: as the host says.
+        :param context: what else there is to know, such as what the LMS itself calls it.
+        """
+        return None
+
+    def catalogue(self, entries: Sequence[CatalogueEntry]) -> tuple[str, str] | None:
+        """A file from which an LMS learns of the objectives: its name, and its text.
+
+        :param entries: those attached to one configuration.
+        :returns: None: there is none for this type.
+        """
+        return None
+
     def meaning(self, settings: Mapping[str, Any], success: bool) -> str:
         """What an LMS makes of a result (``Words``).
 
@@ -874,6 +916,7 @@ _TRANSPORT = (
         sentence=N_("The name[ %(host)s] was not found."),
         remedy=(N_("Check the URL for a typing error."),),
         is_local=True,
+        fields=("url",),
     ),
     Cause(
         code="refused",
@@ -882,6 +925,7 @@ _TRANSPORT = (
             "[%(host)s|Your LMS] refuses connections[ on port %(port)s]: it may be stopped."
         ),
         remedy=(N_("Ask your LMS administrator whether the LMS is running."),),
+        fields=("url",),
     ),
     Cause(
         code="unreachable",
@@ -923,6 +967,7 @@ _TRANSPORT = (
         status=Status.CANT_CONNECT,
         sentence=N_("The certificate of [%(host)s|your LMS] is for another name."),
         remedy=(N_("Check the URL."), N_("Ask your LMS administrator for the right address.")),
+        fields=("url",),
     ),
     Cause(
         code="tls_untrusted",
@@ -955,12 +1000,14 @@ _TRANSPORT = (
             ),
         ),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="not_http",
         status=Status.CANT_CONNECT,
         sentence=N_("What answers at [%(host)s|this address] does not speak HTTP."),
         remedy=(N_("Check the URL and its port."),),
+        fields=("url",),
     ),
     Cause(
         code="proxy",
@@ -980,6 +1027,7 @@ _TRANSPORT = (
             N_("Or ask your platform's operator to restore the previous encryption key."),
         ),
         is_settings=True,
+        fields=("secret",),
     ),
     Cause(
         code="unknown_type",
@@ -1005,6 +1053,7 @@ _TRANSPORT = (
             "Not verified: your LMS says that it has this result, but our key may not read it."
         ),
         remedy=(N_("Ask your LMS administrator to let the key read statements."),),
+        label=N_("Not verified"),
     ),
     Cause(
         code="may_not_read",
@@ -1026,6 +1075,7 @@ _TRANSPORT = (
         status=None,
         sentence=N_("This result is being recorded a second time at this moment."),
         remedy=(N_("There is nothing to do: within seconds it is sent, if it still has to be."),),
+        label=N_("Being recorded"),
     ),
 )
 

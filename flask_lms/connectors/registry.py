@@ -64,6 +64,17 @@ class Registry:
         own = connector.causes.get(code or "") if connector else None
         return own or TRANSPORT_CAUSES.get(code or "")
 
+    def unidentified(self) -> list[str]:
+        """The codes of the causes that a mapping of the participant may mend."""
+        return sorted(
+            {
+                cause.code
+                for connector in self
+                for cause in connector.causes.values()
+                if cause.is_unidentified
+            }
+        )
+
     def explain(
         self, type: str, code: str | None, facts: Mapping[str, Any]
     ) -> tuple[str | None, list[str]]:

@@ -7,6 +7,8 @@ Times are aware UTC. Host ids are strings without foreign keys. Every constraint
 from __future__ import annotations
 
 import enum
+import hashlib
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -239,6 +241,8 @@ class ObjectiveLink(Base):
     organization_id: Mapped[str] = mapped_column(_HOST_ID)
     configuration_id: Mapped[uuid.UUID] = mapped_column(_ID)
     objective_id: Mapped[str] = mapped_column(_HOST_ID)
+    #: What the LMS calls the activity (absolute IRI); NULL: as the host's objective says.
+    activity_id: Mapped[str | None] = mapped_column(sa.String(2000))
     attached_at: Mapped[datetime] = mapped_column(UtcDateTime)
     attached_by: Mapped[str | None] = mapped_column(sa.String(255))
 
@@ -277,6 +281,10 @@ class Delivery(Base):
     objective_name: Mapped[str | None] = mapped_column(sa.String(255))
     participant_id: Mapped[str] = mapped_column(_HOST_ID)
     participant_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: ``passed``, ``failed``, ``completed`` or ``incomplete``; NULL: recorded by an older version.
+    outcome: Mapped[str | None] = mapped_column(sa.String(20))
+    #: The points: ``scaled``, ``raw``, ``min`` and ``max``, those that there are.
+    score: Mapped[dict[str, float] | None] = mapped_column(sa.JSON(none_as_null=True))
     result_id: Mapped[str] = mapped_column(_HOST_ID)
     revision: Mapped[int] = mapped_column(sa.Integer, default=0)
     #: ``result``, ``completed``, ``step``, ``void`` or ``test``.
@@ -443,6 +451,44 @@ class Audit(Base):
     changes: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
 
 
+class ParticipantMapping(Base):
+    """Who a participant of the host is in the LMSs of their organization."""
+
+    __tablename__ = "lms_participant"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("id", name="pk_lms_participant"),
+        sa.UniqueConstraint("participant_key", name="uq_lms_participant_key"),
+        sa.Index("ix_lms_participant_page", "organization_id", "participant_id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
+    organization_id: Mapped[str] = mapped_column(_HOST_ID)
+    participant_id: Mapped[str] = mapped_column(_HOST_ID)
+    #: Digest of organization and participant: unique to the letter on every database.
+    participant_key: Mapped[str] = mapped_column(sa.String(64))
+    #: Where a configuration identifies by e-mail address.
+    email: Mapped[str | None] = mapped_column(sa.String(320))
+    #: Where a configuration identifies by account.
+    account_name: Mapped[str | None] = mapped_column(sa.String(255))
+    #: The system in which ``account_name`` is unique.
+    account_home_page: Mapped[str | None] = mapped_column(sa.String(2000))
+    #: As the LMS knows them; NULL: the host's.
+    name: Mapped[str | None] = mapped_column(sa.String(255))
+    mapped_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    mapped_by: Mapped[str | None] = mapped_column(sa.String(255))
+    #: Set: the row stands for somebody who was forgotten; ``participant_id`` is a keyed hash.
+    forgotten_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @staticmethod
+    def key_of(organization_id: str, participant_id: str) -> str:
+        """What :attr:`participant_key` is for these."""
+        both = json.dumps([organization_id, participant_id])
+        return hashlib.sha256(both.encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return _repr(self)
+
+
 class Task(Base):
     """An act on many rows that a worker carries out step by step: what was asked, and how far it
     is.
@@ -458,8 +504,8 @@ class Task(Base):
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)
     organization_id: Mapped[str] = mapped_column(_HOST_ID)
     configuration_id: Mapped[uuid.UUID | None] = mapped_column(_ID)
-    #: ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again``, ``cancel`` or
-    #: ``reconcile``.
+    #: ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again``, ``cancel``,
+    #: ``release`` or ``reconcile``.
     act: Mapped[str] = mapped_column(sa.String(20))
     #: To which rows, as its steps read it: ids or filters.
     asked: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)

@@ -205,6 +205,23 @@ def _same_bytes(element: _same_letters, compiler: Any, **kw: Any) -> str:
     return f"({one} = {other})"
 
 
+class to_the_letter(FunctionElement[str]):
+    """A text by which rows are grouped or sorted to the letter."""
+
+    type = sa.String(255)
+    inherit_cache = True
+
+
+@compiles(to_the_letter)
+def _text(element: to_the_letter, compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(element.clauses, **kw))
+
+
+@compiles(to_the_letter, "mysql", "mariadb")
+def _binary_text(element: to_the_letter, compiler: Any, **kw: Any) -> str:
+    return f"CONVERT({compiler.process(element.clauses, **kw)} USING utf8mb4) COLLATE utf8mb4_bin"
+
+
 def exactly(column: InstrumentedAttribute[str], value: str) -> ColumnElement[bool]:
     """``column = value``, to the letter; an index on the column is used."""
     return sa.and_(column == value, _same_letters(column, sa.literal(value, sa.String(255))))

@@ -142,6 +142,8 @@ def purge(
         sa.update(Delivery).values(
             participant_id=SKELETON,
             participant_name=None,
+            outcome=None,
+            score=None,
             objective_name=None,
             statement=None,
             size=0,

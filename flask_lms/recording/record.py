@@ -11,7 +11,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,11 +23,17 @@ from sqlalchemy.orm import Session, scoped_session
 
 from ..app_state import AppState
 from ..connectors.base import Built, NotSendable, Sent, Statement
-from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
+from ..database.models import (
+    Configuration,
+    Delivery,
+    DeliveryState,
+    ObjectiveLink,
+    ParticipantMapping,
+)
 from ..database.types import new_id, update
 from ..errors import InvalidValue
 from ..events import ResultRecorded
-from ..values import Objective, ObjectiveResult, Participant, from_json, to_json
+from ..values import Objective, ObjectiveResult, Participant, Score, from_json, to_json
 from . import after_commit
 
 #: Reason of a row that stands for a result which another transaction is recording (see ``_write``).
@@ -71,11 +77,31 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class _Target:
-    """A configuration attached to an objective."""
+    """A configuration attached to an objective; what its LMS calls that."""
 
     id: uuid.UUID
     type: str
     settings: Mapping[str, Any]
+    activity_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Person:
+    """Who a participant is in the LMSs of their organization."""
+
+    email: str | None
+    name: str | None
+    account_name: str | None
+    account_home_page: str | None
+
+
+#: The columns that make a :class:`_Person`.
+_OF_PERSON = (
+    ParticipantMapping.email,
+    ParticipantMapping.name,
+    ParticipantMapping.account_name,
+    ParticipantMapping.account_home_page,
+)
 
 
 @dataclass(kw_only=True)
@@ -91,6 +117,8 @@ class _Targets:
     held: set[tuple[str, str]] = field(default_factory=set)
     #: (configuration, result id) of participants who were forgotten since.
     forgotten: set[tuple[uuid.UUID, str]] = field(default_factory=set)
+    #: ``ParticipantMapping.key_of`` → who they are in the LMSs.
+    people: dict[str, _Person] = field(default_factory=dict)
 
     def note(self, key: tuple[uuid.UUID, str], revision: int, *sent: Sent) -> None:
         self.revisions[key] = max(revision, self.revisions.get(key, -1))
@@ -188,42 +216,80 @@ def record_parked(state: AppState, limit: int = 200) -> int:
     return len(parked)
 
 
-def rebuild(state: AppState, delivery: Delivery) -> Built:
-    """What a delivery that was not sent would be now, with the participant as known now; nothing
-    when a correction of it was recorded meanwhile.
+def rebuild(state: AppState, deliveries: Sequence[Delivery]) -> dict[uuid.UUID, Built | None]:
+    """What deliveries that were not sent would be now, with the participants as known now.
 
-    :raises InvalidValue: its result is no longer kept.
+    Nothing to send when a correction was recorded meanwhile; None: the result is no longer kept.
+    Five SELECTs, however many they are.
+
+    :param deliveries: at most some hundred.
     """
-    configuration = state.session.get(Configuration, delivery.configuration_id)
-    if delivery.result is None or configuration is None:
-        raise InvalidValue("Delivery.result", delivery.result, "must still be kept")
-    # Compared here again, as MariaDB takes "r1" and "R1" for the same.
-    rows = [
-        row
-        for row in state.session.execute(
+    session = state.session()
+    kept = {one.id: from_json(one.result) for one in deliveries if one.result is not None}
+    owners = {one.configuration_id for one in deliveries}
+    rows: dict[tuple[uuid.UUID, str], list[Any]] = {}
+    for row in session.execute(
+        sa.select(
+            Delivery.configuration_id,
+            Delivery.result_id,
+            Delivery.revision,
+            Delivery.state,
+            Delivery.statement_id,
+            Delivery.kind,
+            Delivery.attempts,
+        ).where(
+            Delivery.organization_id.in_({one.organization_id for one in deliveries}),
+            Delivery.result_id.in_({one.result_id for one in deliveries}),
+        )
+    ):
+        rows.setdefault((row.configuration_id, row.result_id), []).append(row)
+    known = {
+        one.id: one
+        for one in session.scalars(sa.select(Configuration).where(Configuration.id.in_(owners)))
+    }
+    own_ids = {
+        (row.configuration_id, row.objective_id): row.activity_id
+        for row in session.execute(
             sa.select(
-                Delivery.result_id,
-                Delivery.revision,
-                Delivery.state,
-                Delivery.statement_id,
-                Delivery.kind,
-                Delivery.attempts,
+                ObjectiveLink.configuration_id,
+                ObjectiveLink.objective_id,
+                ObjectiveLink.activity_id,
             ).where(
-                Delivery.configuration_id == delivery.configuration_id,
-                Delivery.organization_id == delivery.organization_id,
-                Delivery.result_id == delivery.result_id,
+                ObjectiveLink.configuration_id.in_(owners),
+                ObjectiveLink.objective_id.in_({one.objective_id for one in deliveries}),
+                ObjectiveLink.activity_id.is_not(None),
             )
         )
-        if row.result_id == delivery.result_id
-    ]
-    if any(row.revision > delivery.revision for row in rows):
-        return Built()
-    sent = [one for row in rows for one in _sent(row)]
-    kept = from_json(delivery.result)
-    known = state.callbacks.participant(kept.organization_id, delivery.participant_id)
-    result = kept if known is None else replace(kept, participant=known)
-    target = _Target(id=configuration.id, type=configuration.type, settings=configuration.settings)
-    return _build(state, target, result, state.clock.now(state.session()), sent)
+    }
+    people = {
+        row.participant_key: _person(row)
+        for row in session.execute(_people(map(_person_key, kept.values())))
+    }
+    now = state.clock.now(session)
+    found: dict[uuid.UUID, Built | None] = {}
+    for one in deliveries:
+        configuration = known.get(one.configuration_id)
+        if one.id not in kept or configuration is None:
+            found[one.id] = None
+            continue
+        # By the letter, as MariaDB takes "r1" and "R1" for the same.
+        of_result = rows.get((one.configuration_id, one.result_id), ())
+        if any(row.revision > one.revision for row in of_result):
+            found[one.id] = Built()
+            continue
+        result = kept[one.id]
+        person = people.get(_person_key(result))
+        loaded = state.callbacks.participant(result.organization_id, one.participant_id)
+        result = _mapped(replace(result, participant=loaded) if loaded else result, person)
+        target = _Target(
+            id=configuration.id,
+            type=configuration.type,
+            settings=configuration.settings,
+            activity_id=own_ids.get((one.configuration_id, one.objective_id)),
+        )
+        sent = [each for row in of_result for each in _sent(row)]
+        found[one.id] = _build(state, target, result, now, sent)
+    return found
 
 
 def _sent(row: Any) -> list[Sent]:
@@ -267,7 +333,9 @@ def _write(
                     duplicates += 1
                     continue
                 assert targets.now is not None
-                built = _build(state, target, whole, targets.now, targets.sent.get(key, ()))
+                person = targets.people.get(_person_key(result))
+                sent = targets.sent.get(key, ())
+                built = _build(state, target, _mapped(whole, person), targets.now, sent)
                 now_sent = (
                     Sent(id=one.id, kind=one.kind, revision=result.revision)
                     for one in built.statements
@@ -344,6 +412,8 @@ def _find_targets(
             Delivery.attempts,
             state.clock.column().label("now"),
             (_try_locks(keys) if is_postgresql else sa.null()).label("locks"),
+            ObjectiveLink.activity_id,
+            *(sa.null().label(column.key) for column in _OF_PERSON),
         )
         .select_from(ObjectiveLink)
         .join(Configuration, Configuration.id == ObjectiveLink.configuration_id)
@@ -363,14 +433,29 @@ def _find_targets(
     )
     if only is not None:
         query = query.where(Configuration.id == only)
+    # In the same SELECT who these people are in the LMSs: rows without a configuration.
+    people = _people(map(_person_key, results))
+    empty = len(query.selected_columns) - 2 - len(_OF_PERSON)
+    people = people.with_only_columns(
+        ParticipantMapping.organization_id,
+        ParticipantMapping.participant_key,
+        *(sa.null() for _ in range(empty)),
+        *_OF_PERSON,
+    )
     found = _Targets()
-    for row in session.execute(query):
+    both = sa.union_all(query, people)
+    for row in session.execute(both, bind_arguments={"mapper": sa.inspect(Delivery)}):
+        if row.id is None:
+            found.people[row.objective_id] = _person(row)
+            continue
         found.now = row.now
         if row.locks is not None and not found.held:
             found.held.update(
                 key for key, is_ours in zip(keys, row.locks, strict=True) if not is_ours
             )
-        target = _Target(id=row.id, type=row.type, settings=row.settings)
+        target = _Target(
+            id=row.id, type=row.type, settings=row.settings, activity_id=row.activity_id
+        )
         attached = found.by_objective.setdefault((row.organization_id, row.objective_id), {})
         attached[row.id] = target
         if row.result_id in hashed:
@@ -382,6 +467,43 @@ def _find_targets(
 
 def _objective_id(result: ObjectiveResult) -> str:
     return result.objective if isinstance(result.objective, str) else result.objective.id
+
+
+def _person_key(result: ObjectiveResult) -> str:
+    of = result.participant
+    return ParticipantMapping.key_of(result.organization_id, of if isinstance(of, str) else of.id)
+
+
+def _people(keys: Iterable[str]) -> Any:
+    """The mappings of these, of whom nobody was forgotten."""
+    return sa.select(ParticipantMapping.participant_key, *_OF_PERSON).where(
+        ParticipantMapping.participant_key.in_(sorted(set(keys))),
+        ParticipantMapping.forgotten_at.is_(None),
+    )
+
+
+def _person(row: Any) -> _Person:
+    return _Person(**{column.key: getattr(row, column.key) for column in _OF_PERSON})
+
+
+def _mapped(result: ObjectiveResult, person: _Person | None) -> ObjectiveResult:
+    """The result with what an administrator entered about its participant in place of what the
+    host says.
+    """
+    known = result.participant
+    if person is None or not isinstance(known, Participant):
+        return result
+    account = person if person.account_name else known
+    return replace(
+        result,
+        participant=replace(
+            known,
+            email=person.email or known.email,
+            name=person.name or known.name,
+            account_name=account.account_name,
+            account_home_page=account.account_home_page,
+        ),
+    )
 
 
 def _try_locks(keys: Iterable[tuple[str, str]]) -> sa.ColumnElement[Any]:
@@ -429,7 +551,7 @@ def _build(
             reason="unknown_type", id=uuid.uuid5(_PLACEHOLDER, key), facts={"type": target.type}
         )
         return Built(not_sendable=waiting)
-    context = state.build_context(now, sent)
+    context = state.build_context(now, sent, target.activity_id)
     return connector.build(result, target.settings, context)
 
 
@@ -446,6 +568,8 @@ def _rows(
         "objective_name": objective.name,
         "participant_id": participant.id,
         "participant_name": participant.name,
+        "outcome": outcome_of(result),
+        "score": points(result.score),
         "result_id": result.id,
         "revision": result.revision,
         "recorded_at": now,
@@ -478,8 +602,24 @@ def _rows(
 #: What all rows of a result have in common.
 OF_THE_RESULT = (
     "organization_id", "configuration_id", "objective_id", "objective_name", "participant_id",
-    "participant_name", "result_id", "revision", "recorded_at",
+    "participant_name", "outcome", "score", "result_id", "revision", "recorded_at",
 )  # fmt: skip
+
+
+def outcome_of(result: ObjectiveResult) -> str:
+    """How it went, in a word that lists show: ``passed``, ``failed``, ``completed`` or
+    ``incomplete``.
+    """
+    if result.success is not None:
+        return "passed" if result.success else "failed"
+    return "completed" if result.completed else "incomplete"
+
+
+def points(score: Score | None) -> dict[str, float] | None:
+    """A score as JSON, without what it doesn't say."""
+    if score is None:
+        return None
+    return {name: value for name, value in asdict(score).items() if value is not None}
 
 
 def waiting(statement: Statement, now: datetime) -> dict[str, Any]:

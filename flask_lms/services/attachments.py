@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -12,13 +15,22 @@ from sqlalchemy.orm import joinedload
 
 from ..app_state import AppState
 from ..audit import By, Change, change
-from ..checks import Errors
+from ..checks import Errors, absolute_iri
 from ..database.models import Configuration, Delivery, DeliveryState, ObjectiveLink
 from ..database.types import exactly, update
-from ..errors import NotFound
+from ..errors import InvalidConfiguration, NotFound
 from ..i18n import Words
+from . import csv_lines
+from .csv_lines import BadLine
 from .steps import STEP, TaskStep, Work
 
+#: Column of a file → what else it may be called, in the languages of the pages.
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "objective_id": ("objective", "id", "Lernziel-ID"),
+    "name": (),
+    "activity_id": ("activity", "activity id in your lms", "iri", "Aktivitäts-ID",
+                    "Aktivitäts-ID in Ihrem LMS"),
+}  # fmt: skip
 #: Up to so many are looked up one by one; for more the host's list is walked.
 _FEW = 20
 _WALK = 500
@@ -28,23 +40,111 @@ _DETACHED_AT_ONCE = 50
 MOST_NAMED = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class ActivityIdsReport:
+    """What came of a file with activity IDs.
+
+    :param changed: how many objectives the LMS calls otherwise now.
+    :param bad_lines: those that can't be taken, by number: then nothing was saved.
+    """
+
+    changed: int = 0
+    bad_lines: tuple[BadLine, ...] = ()
+
+
 def attach(
-    state: AppState, configuration: Configuration, objective_id: str, by: By
+    state: AppState,
+    configuration: Configuration,
+    objective_id: str,
+    by: By,
+    activity_id: str | None = None,
 ) -> ObjectiveLink:
     """One link; the existing one when there is one.
 
+    :param activity_id: what the LMS calls it; empty: as the host does; None: as it is.
     :raises NotFound: the organization has no such objective.
-    :raises InvalidConfiguration: field ``objective``: it has as many as it may have.
+    :raises InvalidConfiguration: field ``objective``: it has as many as it may have; field
+        ``activity_id``: it is no absolute IRI.
     """
+    errors = Errors()
+    wanted = errors.take("activity_id", absolute_iri, activity_id)
+    errors.check()
     configuration_id = configuration.id
     found = _find(state, configuration_id, [objective_id]).get(objective_id)
     if found is not None:
+        if activity_id is not None:
+            change_activity_ids(state, configuration, {objective_id: wanted or ""}, by)
         return found
     if not _known(state, configuration.organization_id, [objective_id]):
         raise NotFound("There is no such objective.")
     _check_quota(state, configuration.organization_id, [objective_id])
-    _add(state, configuration, [objective_id], by)
-    return _find(state, configuration_id, [objective_id])[objective_id]
+    _add(state, configuration, [objective_id], by, wanted or None)
+    link = _find(state, configuration_id, [objective_id])[objective_id]
+    if wanted and link.activity_id != wanted:  # somebody attached it at the same time
+        change_activity_ids(state, configuration, {objective_id: wanted}, by)
+    return link
+
+
+def change_activity_ids(
+    state: AppState, configuration: Configuration, ids: Mapping[str, str], by: By
+) -> int:
+    """What the LMS calls attached objectives, from now on; returns how many are changed.
+
+    :param ids: objective → absolute IRI, checked; empty: as the host calls it.
+    """
+    changed: dict[str, list[str | None]] = {}
+    with change(state, by) as made:
+        for objective_id, link in _find(state, configuration.id, list(ids)).items():
+            new = ids[objective_id] or None
+            if link.activity_id != new:
+                changed[objective_id] = [link.activity_id, new]
+                link.activity_id = new
+        if len(changed) == 1:
+            [(objective_id, pair)] = changed.items()
+            named = _named(state, configuration.organization_id, objective_id)
+            facts: dict[str, Any] = {"objective": named, "activity_id": pair}
+            made.note("activity_ids_changed", configuration, facts)
+        elif changed:
+            made.note("activity_ids_changed", configuration, {"objectives": len(changed)})
+    return len(changed)
+
+
+def import_activity_ids(
+    state: AppState, configuration: Configuration, file: bytes | str, by: By
+) -> ActivityIdsReport:
+    """:func:`change_activity_ids` from a CSV file.
+
+    :raises InvalidConfiguration: field ``file``: it is no such file.
+    """
+    table = csv_lines.read(file, COLUMNS, ["objective_id", "activity_id"])
+    bad = {one.number: one for one in table.bad}
+    named = [values["objective_id"] for _, values in table.rows if values.get("objective_id")]
+    attached = _find(state, configuration.id, named)
+    lines: dict[str, tuple[int, str]] = {}
+    for number, values in table.rows:
+        objective_id, errors = values.get("objective_id", ""), Errors()
+        given = errors.take("activity_id", absolute_iri, values.get("activity_id")) or ""
+        if objective_id not in attached:
+            errors.add(
+                "objective_id", Words("This objective is not attached to this LMS configuration.")
+            )
+        first, before = lines.setdefault(objective_id, (number, given))
+        if before != given:
+            errors.add("activity_id", Words("Line %(number)s says something else.", number=first))
+        try:
+            errors.check()
+        except InvalidConfiguration as error:
+            bad[number] = BadLine(number=number, errors=error.errors)
+    if bad:
+        return ActivityIdsReport(bad_lines=tuple(bad[number] for number in sorted(bad)))
+    ids = {objective_id: given for objective_id, (_, given) in lines.items()}
+    return ActivityIdsReport(changed=change_activity_ids(state, configuration, ids, by))
+
+
+def doubled_activity_ids(state: AppState, configuration: Configuration) -> list[str]:
+    """What an LMS is to call several of the objectives attached: it can't tell them apart."""
+    counts = Counter(link.activity_id for link in of_configuration(state, configuration))
+    return sorted(one for one, count in counts.items() if one and count > 1)
 
 
 def attach_many(
@@ -261,17 +361,24 @@ def _named(state: AppState, organization_id: str, objective_id: str) -> str:
 
 
 def _add(
-    state: AppState, configuration: Configuration, objective_ids: Sequence[str], by: By
+    state: AppState,
+    configuration: Configuration,
+    objective_ids: Sequence[str],
+    by: By,
+    activity_id: str | None = None,
 ) -> int:
     if not objective_ids:
         return 0
     configuration_id = configuration.id
     try:
         with change(state, by) as made:
-            _link(configuration.organization_id, configuration_id, objective_ids, made)
+            _link(configuration.organization_id, configuration_id, objective_ids, made, activity_id)
             if len(objective_ids) == 1:
                 named = _named(state, configuration.organization_id, objective_ids[0])
-                made.note("attached", configuration, {"objective": named})
+                facts = {"objective": named}
+                if activity_id:
+                    facts["activity_id"] = activity_id
+                made.note("attached", configuration, facts)
             else:
                 made.note("attached", configuration, {"objectives": len(objective_ids)})
     except IntegrityError:
@@ -285,13 +392,18 @@ def _add(
 
 
 def _link(
-    organization_id: str, configuration_id: uuid.UUID, objective_ids: Iterable[str], made: Change
+    organization_id: str,
+    configuration_id: uuid.UUID,
+    objective_ids: Iterable[str],
+    made: Change,
+    activity_id: str | None = None,
 ) -> None:
     made.session.add_all(
         ObjectiveLink(
             organization_id=organization_id,
             configuration_id=configuration_id,
             objective_id=objective_id,
+            activity_id=activity_id,
             attached_at=made.now,
             attached_by=made.by_name,
         )

@@ -33,6 +33,7 @@ from ..encryption import Secret, binding
 from ..errors import EditConflict, InvalidConfiguration, NotFound, SecretUnreadable
 from ..i18n import Words
 from . import attachments, connection_test
+from .attachments import ActivityIdsReport
 
 
 def connector_of(state: AppState, type: str, errors: Errors) -> Connector | None:
@@ -603,13 +604,21 @@ class Configurations:
     # -- objectives ----------------------------------------------------------------------------
 
     def attach(
-        self, configuration_id: uuid.UUID | str, objective_id: str, by: By = None
+        self,
+        configuration_id: uuid.UUID | str,
+        objective_id: str,
+        by: By = None,
+        *,
+        activity_id: str | None = None,
     ) -> ObjectiveLink:
         """From now on send an objective's results there. Twice is once.
 
+        :param activity_id: what the LMS calls the activity, an absolute IRI, from the next result
+            on; empty: as your objective says; None: that, or what was said before.
         :raises NotFound: the organization has no such objective.
         """
-        return attachments.attach(self._state, self.get(configuration_id), objective_id, by)
+        configuration = self.get(configuration_id)
+        return attachments.attach(self._state, configuration, objective_id, by, activity_id)
 
     def attach_many(
         self, configuration_id: uuid.UUID | str, objective_ids: Sequence[str], by: By = None
@@ -635,6 +644,24 @@ class Configurations:
         """
         configuration = self.get(configuration_id)
         return attachments.detach(self._state, configuration, objective_id, cancel_waiting, by)
+
+    def import_activity_ids(
+        self, configuration_id: uuid.UUID | str, file: bytes | str, by: By = None
+    ) -> ActivityIdsReport:
+        """What the LMS calls the objectives attached, from a CSV file with the columns
+        ``objective_id`` and ``activity_id``. A line without an activity ID: as the host calls it;
+        objectives that the file doesn't name stay as they are.
+
+        :param file: its content; commas, semicolons or tabs, UTF-8, UTF-16 or Windows' letters.
+        :raises InvalidConfiguration: field ``file``: it is no such file.
+        """
+        return attachments.import_activity_ids(self._state, self.get(configuration_id), file, by)
+
+    def doubled_activity_ids(self, configuration_id: uuid.UUID | str) -> Sequence[str]:
+        """Activity IDs that several of the attached objectives have: the LMS can't tell them
+        apart.
+        """
+        return attachments.doubled_activity_ids(self._state, self.get(configuration_id))
 
     def links(self, configuration_id: uuid.UUID | str) -> Sequence[ObjectiveLink]:
         """The objectives attached to a configuration, oldest link first."""

@@ -12,8 +12,9 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypedDict, cast
@@ -33,9 +34,9 @@ from ..database.models import (
     DeliveryState,
     ReadBack,
 )
-from ..database.types import by_id, exactly, new_id, update
+from ..database.types import UTC, by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
-from ..errors import InvalidValue, NotFound
+from ..errors import NotFound
 from ..recording import record
 from . import participants
 from .participants import Forgotten
@@ -52,7 +53,7 @@ Progress = Callable[[int], None]
 #: Rows in memory while all are walked, and changed in one transaction.
 CHUNK = 1000
 #: Results built anew in one transaction.
-_FEW = 100
+_FEW = 200
 #: Rows that a search looks at for its first slice, and for further ones.
 _FIRST_WINDOW = 30_000
 _NEXT_WINDOW = 300_000
@@ -63,6 +64,10 @@ _MOST_ATTEMPTS = 200
 _SKEW = timedelta(hours=1)
 #: Of these a skeleton may stay.
 _FORGOTTEN = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+#: What waits for somebody.
+ATTENTION = (DeliveryState.REJECTED, DeliveryState.NOT_SENT)
+#: Counted up to so many while somebody waits.
+MOST_COUNTED = 10_000
 _WITH_REASON = (DeliveryState.REJECTED, DeliveryState.NOT_SENT, DeliveryState.CANCELLED)
 
 
@@ -83,7 +88,7 @@ class DeliveryFilter(TypedDict, total=False):
     objective_id: str | None
     #: Of this participant.
     participant_id: str | None
-    #: A participant's id, or a part of an id or name.
+    #: A participant's id, or a part of an id or name; or the id of a result or statement.
     search: str | None
     #: A code, such as ``no_email``.
     reason: str | None
@@ -93,6 +98,8 @@ class DeliveryFilter(TypedDict, total=False):
     since: datetime | None
     #: Recorded before this time, aware.
     until: datetime | None
+    #: Settled on this UTC day, or recorded on it and still waiting: a bar of the chart.
+    day: date | None
 
 
 def _said(which: Mapping[str, Any], *, needed: bool = False) -> DeliveryFilter:
@@ -131,6 +138,27 @@ class Conditions:
     @property
     def all(self) -> Sequence[ColumnElement[bool]]:
         return [*self.indexed, *self.scanned]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """How many are in each part of a list, each counted up to :data:`MOST_COUNTED`; one more stands
+    for more.
+
+    :param attention: rejected and not sent.
+    :param waiting: to be sent.
+    :param sent: delivered.
+    :param cancelled: by somebody, or with their configuration.
+    :param total: all of them.
+    :param reasons: of those that need attention, by code, the most frequent first.
+    """
+
+    attention: int
+    waiting: int
+    sent: int
+    cancelled: int
+    total: int
+    reasons: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +387,48 @@ class Deliveries:
         found = {state: count for state, count in self._state.session.execute(query)}
         return {state: found.get(state, 0) for state in DeliveryState}
 
+    def segments(
+        self, configuration_ids: Sequence[uuid.UUID], **which: Unpack[DeliveryFilter]
+    ) -> Segments:
+        """What there is of each state, and why; two queries, quick however many there are.
+
+        :param configuration_ids: those of the organization: with them an index knows the states.
+        :param which: ``state``, ``states`` and ``reason`` are left out of account.
+        """
+        said = _said({**which, "state": None, "states": None, "reason": None})
+        mine = Delivery.configuration_id.in_(configuration_ids)
+
+        def some(*columns: Any, states: Sequence[DeliveryState] | None) -> sa.Subquery:
+            where = self._conditions(said, states).all
+            query = sa.select(*columns).where(mine, *where).limit(MOST_COUNTED + 1)
+            return query.subquery()
+
+        parts: dict[str, Sequence[DeliveryState] | None] = {
+            "attention": ATTENTION,
+            "waiting": (DeliveryState.PENDING,),
+            "sent": (DeliveryState.DELIVERED,),
+            "cancelled": (DeliveryState.CANCELLED,),
+            "total": None,
+        }
+        counts = [
+            sa.select(sa.func.count())
+            .select_from(some(Delivery.id, states=states))
+            .scalar_subquery()
+            .label(name)
+            for name, states in parts.items()
+        ]
+        found = self._state.session.execute(sa.select(*counts)).one()._asdict()
+        reasons: dict[str, int] = {}
+        if found["attention"]:
+            why = some(Delivery.reason.label("reason"), states=ATTENTION)
+            rows = self._state.session.execute(
+                sa.select(why.c.reason, sa.func.count().label("n"))
+                .group_by(why.c.reason)
+                .order_by(sa.desc("n"), why.c.reason)
+            )
+            reasons = {reason: n for reason, n in rows if reason}
+        return Segments(**found, reasons=reasons)
+
     # -- changing ------------------------------------------------------------------------------
 
     def send_again(
@@ -414,7 +484,7 @@ class Deliveries:
             here = CheckedAgain()
             for ids in self._chunks(owner, act, said, _FEW):
                 with change(self._state) as made:
-                    here += self._build_anew(ids, made)
+                    here += build_anew(self._state, ids, made)
                 if on_progress:
                     on_progress((total + here).checked)
             if here.checked:
@@ -467,12 +537,20 @@ class Deliveries:
         if states is None or not set(states).isdisjoint(_FORGOTTEN):
             found.append(Delivery.participant_id != SKELETON)
         if part := (said.get("search") or "").strip():
-            # Somebody's very id: then an index finds the rows.
-            one = sa.select(Delivery.id).where(exactly(Delivery.participant_id, part)).limit(1)
-            if owner is not None:
-                one = one.where(exactly(Delivery.organization_id, owner))
-            if self._state.session.scalar(one) is not None:
-                found.append(exactly(Delivery.participant_id, part))
+            # The very id of somebody or something: then an index finds the rows.
+            mine = [] if owner is None else [exactly(Delivery.organization_id, owner)]
+            very = [exactly(Delivery.participant_id, part), exactly(Delivery.result_id, part)]
+            with suppress(ValueError):
+                of_owner = sa.select(Configuration.id)
+                if owner is not None:
+                    of_owner = of_owner.where(exactly(Configuration.organization_id, owner))
+                known = Delivery.statement_id == uuid.UUID(part)
+                very.append(sa.and_(Delivery.configuration_id.in_(of_owner), known))
+            for one in very:
+                query = sa.select(Delivery.id).where(one, *mine).limit(1)
+                if self._state.session.scalar(query) is not None:
+                    found.append(one)
+                    break
             else:
                 scanned.append(
                     sa.or_(
@@ -482,6 +560,20 @@ class Deliveries:
                 )
         if since := said.get("since"):
             found += [Delivery.recorded_at >= since, Delivery.id >= _first_id(since)]
+        if day := said.get("day"):
+            start = datetime.combine(day, time(), UTC)
+            end = start + timedelta(days=1)
+            settled = sa.and_(
+                Delivery.settled_at >= start,
+                Delivery.settled_at < end,
+                Delivery.state.in_((DeliveryState.DELIVERED, *ATTENTION)),
+            )
+            waits = sa.and_(
+                Delivery.state == DeliveryState.PENDING,
+                Delivery.recorded_at >= start,
+                Delivery.recorded_at < end,
+            )
+            found += [sa.or_(settled, waits), Delivery.id < _first_id(end + 2 * _SKEW)]
         if until := said.get("until"):
             last = _first_id(until + 2 * _SKEW)
             found += [Delivery.recorded_at < until, Delivery.id < last]
@@ -571,39 +663,55 @@ class Deliveries:
             total += changed
         return total
 
-    def _build_anew(self, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
-        """Build these anew; those settled meanwhile stay as they are."""
-        queued = still = not_wanted = 0
-        rows = made.session.scalars(
-            sa.select(Delivery)
-            .join(Configuration, Configuration.id == Delivery.configuration_id)
-            .where(
-                Delivery.id.in_(ids),
-                Delivery.state == DeliveryState.NOT_SENT,
-                Configuration.deleted_at.is_(None),
-            )
-            .order_by(Delivery.id)
-        ).all()
-        for delivery in rows:
-            try:
-                built = record.rebuild(self._state, delivery)
-            except InvalidValue:
-                still += 1
-                continue
-            if built.statements:
-                queued += 1
-                _queue(delivery, built.statements, made)
-                made.to_wake.add(delivery.configuration_id)
-            elif built.not_sendable:
-                still += 1
-                delivery.reason = built.not_sendable.reason
-                delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
-            else:  # the configuration doesn't want such results any more
-                not_wanted += 1
-                delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
-                delivery.reason, delivery.reason_words = "not_wanted", None
-                delivery.result = None
-        return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
+
+#: (configuration, statement) → the delivery that has it.
+_Holders = dict[tuple[uuid.UUID, uuid.UUID], uuid.UUID]
+
+
+def build_anew(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> CheckedAgain:
+    """Build these anew, in the transaction of the change; those settled meanwhile stay as they
+    are. The same few statements, however many they are.
+    """
+    queued = still = not_wanted = 0
+    rows = made.session.scalars(
+        sa.select(Delivery)
+        .join(Configuration, Configuration.id == Delivery.configuration_id)
+        .where(
+            Delivery.id.in_(ids),
+            Delivery.state == DeliveryState.NOT_SENT,
+            Configuration.deleted_at.is_(None),
+        )
+        .order_by(Delivery.id)
+    ).all()
+    if not rows:
+        return CheckedAgain()
+    now_built = record.rebuild(state, rows)
+    statements = [one.id for built in now_built.values() if built for one in built.statements]
+    holders: _Holders = {}
+    for start in range(0, len(statements), CHUNK):
+        taken = sa.select(Delivery.configuration_id, Delivery.statement_id, Delivery.id).where(
+            Delivery.configuration_id.in_({one.configuration_id for one in rows}),
+            Delivery.statement_id.in_(statements[start : start + CHUNK]),
+        )
+        holders |= {(row[0], row[1]): row[2] for row in made.session.execute(taken)}
+    for delivery in rows:
+        built = now_built[delivery.id]
+        if built is None:
+            still += 1
+        elif built.statements:
+            queued += 1
+            _queue(delivery, built.statements, holders, made)
+            made.to_wake.add(delivery.configuration_id)
+        elif built.not_sendable:
+            still += 1
+            delivery.reason = built.not_sendable.reason
+            delivery.reason_words = json.dumps(dict(built.not_sendable.facts))
+        else:  # the configuration doesn't want such results any more
+            not_wanted += 1
+            delivery.state, delivery.settled_at = DeliveryState.CANCELLED, made.now
+            delivery.reason, delivery.reason_words = "not_wanted", None
+            delivery.result = None
+    return CheckedAgain(queued=queued, still_not_sent=still, not_wanted=not_wanted)
 
 
 def _do(act: Act, ids: Sequence[uuid.UUID], made: Change) -> int:
@@ -678,6 +786,8 @@ def _said_by(work: Work) -> DeliveryFilter:
     for name in ("since", "until"):
         if name in said:
             said[name] = datetime.fromisoformat(said[name])
+    if "day" in said:
+        said["day"] = date.fromisoformat(said["day"])
     return _said(said)
 
 
@@ -690,7 +800,7 @@ def steps_of_act(state: AppState, work: Work) -> Iterator[TaskStep]:
 
     def do(ids: Sequence[uuid.UUID], made: Change) -> dict[str, int]:
         if act is CHECK_AGAIN:
-            return asdict(service._build_anew(ids, made))
+            return asdict(build_anew(state, ids, made))
         return {"deliveries": _do(act, ids, made)}
 
     after, done = work.position.get("after"), work.done
@@ -717,25 +827,21 @@ def _first_id(moment: datetime) -> uuid.UUID:
     return uuid.UUID(int=(milliseconds & (2**48 - 1)) << 80)
 
 
-def _queue(delivery: Delivery, statements: Sequence[Statement], made: Change) -> None:
+def _queue(
+    delivery: Delivery, statements: Sequence[Statement], holders: _Holders, made: Change
+) -> None:
     """The row becomes the first statement; its further ones get rows of their own."""
-    present = set(
-        made.session.scalars(
-            sa.select(Delivery.statement_id).where(
-                Delivery.configuration_id == delivery.configuration_id,
-                Delivery.statement_id.in_([one.id for one in statements]),
-                Delivery.id != delivery.id,
-            )
-        )
-    )
-    main = next((one for one in statements if one.id == delivery.statement_id), None)
-    main = main or next((one for one in statements if one.id not in present), None)
-    for statement in statements:
+    owner = delivery.configuration_id
+    own = [one for one in statements if holders.get((owner, one.id), delivery.id) == delivery.id]
+    main = next((one for one in own if one.id == delivery.statement_id), None)
+    main = main or next(iter(own), None)
+    for statement in own:
         values = record.waiting(statement, made.now)
+        holders[owner, statement.id] = delivery.id
         if statement is main:
             for name, value in values.items():
                 setattr(delivery, name, value)
-        elif statement.id not in present:
+        else:
             of = {name: getattr(delivery, name) for name in record.OF_THE_RESULT}
             made.session.add(Delivery(id=new_id(), **of, **values))
     if main is None:  # all of them are there already, recorded meanwhile

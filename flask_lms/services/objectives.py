@@ -13,7 +13,7 @@ from functools import partial
 
 from ..app_state import AppState
 from ..audit import By, Change, change
-from ..connectors.base import Preview
+from ..connectors.base import CatalogueEntry, Preview
 from ..database.models import ObjectiveLink
 from ..errors import NotFound
 from ..recording import record
@@ -98,12 +98,37 @@ class Objectives:
         :raises NotFound: no such configuration or objective here.
         """
         configuration = Configurations(self._state, self._organization_id).get(configuration_id)
-        objective = self.get(objective_id).objective
+        row = self.get(objective_id)
         connector = self._state.registry.get(configuration.type)
         if connector is None:
             return ()
-        context = self._state.build_context(self._state.clock.now(self._state.session()))
-        return connector.previews(configuration.settings, context, objective)
+        link = next((one for one in row.links if one.configuration_id == configuration.id), None)
+        context = self._state.build_context(
+            self._state.clock.now(self._state.session()),
+            activity_id=link.activity_id if link else None,
+        )
+        return connector.previews(configuration.settings, context, row.objective)
+
+    def catalogue(self, configuration_id: uuid.UUID | str) -> Sequence[CatalogueEntry]:
+        """The objectives attached to a configuration with the activity IDs by which its LMS is told
+        of them, oldest first; without those that the host has no more.
+
+        :raises NotFound: no such configuration here.
+        """
+        configuration = Configurations(self._state, self._organization_id).get(configuration_id)
+        connector = self._state.registry.get(configuration.type)
+        links = attachments.of_configuration(self._state, configuration)
+        if connector is None or not links:
+            return ()
+        known = self._known([link.objective_id for link in links])
+        now = self._state.clock.now(self._state.session())
+        found = []
+        for link in links:
+            objective = known[link.objective_id]
+            context = self._state.build_context(now, activity_id=link.activity_id)
+            if objective and (id := connector.activity_of(objective, context)):
+                found.append(CatalogueEntry(objective=objective, activity_id=id))
+        return found
 
     def count_past_of(self, objective_ids: Iterable[str], since: datetime | None, most: int) -> int:
         """:meth:`count_past` of several.
@@ -214,7 +239,8 @@ class Objectives:
         less than asking for each; of a very long list the rest is asked for one by one.
         """
         listed = itertools.islice(self._walk(None), _WALK * 4) if len(ids) > 2 else iter(())
-        found = {one.id: one for one in listed if one.id in ids}
+        wanted = set(ids)
+        found = {one.id: one for one in listed if one.id in wanted}
         ask, owner = self._state.callbacks.objective, self._organization_id
         return {one: found.get(one) or ask(owner, one) for one in ids}
 

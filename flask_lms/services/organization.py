@@ -8,6 +8,7 @@ from ..errors import InvalidValue
 from ..values import identifier
 from .configurations import Configurations
 from .deliveries import Deliveries
+from .mappings import Participants
 from .objectives import Objectives
 from .overview import Health, health
 
@@ -39,6 +40,11 @@ class OrganizationServices:
     def objectives(self) -> Objectives:
         """The host's objectives with the configurations attached to them; back-fill."""
         return Objectives(self._state, self._organization_id)
+
+    @property
+    def participants(self) -> Participants:
+        """Who participants are in the LMSs: map them, one by one or from a file."""
+        return Participants(self._state, self._organization_id)
 
     def health(self) -> Health:
         """How the configurations are doing, in counts and ages."""

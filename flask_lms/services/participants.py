@@ -20,6 +20,7 @@ from ..database.models import (
     DeliveryState,
     Incident,
     Mail,
+    ParticipantMapping,
     ReadBack,
 )
 from ..database.types import by_id, exactly, update
@@ -62,8 +63,36 @@ def forget(state: AppState, organization_id: str, participant_id: str, by: By = 
         exactly(Delivery.participant_id, participant_id),
     )
     now = state.clock.now(session())
-    [digest, *_] = state.encryption.digests(f"participant {participant_id}")
+    [digest, *older] = state.encryption.digests(f"participant {participant_id}")
     needles, ids = {participant_id}, set[str]()
+    # What they are mapped to goes; what stands for them keeps an upload from mapping them again.
+    keys = {
+        one: ParticipantMapping.key_of(organization_id, one)
+        for one in (participant_id, digest, *older)
+    }
+    here = {
+        row.participant_key: row
+        for row in session.scalars(
+            sa.select(ParticipantMapping).where(
+                ParticipantMapping.participant_key.in_(keys.values())
+            )
+        )
+    }
+    if mapping := here.pop(keys[participant_id], None):
+        named = (mapping.email, mapping.name, mapping.account_name)
+        needles |= {one for one in named if one and len(one) >= _SHORTEST}
+        session.delete(mapping)
+    if not here:
+        session.add(
+            ParticipantMapping(
+                organization_id=organization_id,
+                participant_id=digest,
+                participant_key=keys[digest],
+                mapped_at=now,
+                forgotten_at=now,
+            )
+        )
+    session.commit()
     copies: dict[Any, str] = {}
     cancelled = 0
     query: Any = sa.select(Delivery, Configuration.name).join(
@@ -79,6 +108,8 @@ def forget(state: AppState, organization_id: str, participant_id: str, by: By = 
             values: dict[str, Any] = {
                 "participant_id": digest,
                 "participant_name": None,
+                "outcome": None,
+                "score": None,
                 "result_id": state.encryption.digests(f"result {row.result_id}")[0],
                 "statement": None,
                 "result": None,
@@ -165,10 +196,25 @@ def export(state: AppState, organization_id: str, participant_id: str) -> dict[s
         .where(Attempt.configuration_id.in_({row.configuration_id for row in deliveries}))
         .order_by(Attempt.id)
     )
+    mapping = session.scalar(
+        sa.select(ParticipantMapping).where(
+            ParticipantMapping.participant_key
+            == ParticipantMapping.key_of(organization_id, participant_id)
+        )
+    )
     told = [one for one in attempts if ids & set(one.delivery_ids.split(","))]
     return {
         "organization_id": organization_id,
         "participant_id": participant_id,
+        "mapping": mapping
+        and {
+            "email": mapping.email,
+            "name": mapping.name,
+            "account_name": mapping.account_name,
+            "account_home_page": mapping.account_home_page,
+            "mapped_at": mapping.mapped_at.isoformat(),
+            "mapped_by": mapping.mapped_by,
+        },
         "deliveries": [
             {
                 **_plain(row),

@@ -26,7 +26,7 @@ from ..database.models import Configuration, Task
 from ..database.types import exactly, update
 from ..errors import LMSError, NotFound
 from ..values import Administrator
-from . import attachments, deliveries, objectives, reconcile
+from . import attachments, deliveries, objectives, reconcile, release
 from .steps import TaskStep, Work
 
 #: The worker that has a task shows that it lives at least so often.
@@ -69,6 +69,7 @@ _ACTS: Mapping[str, _Act] = MappingProxyType(
             act: _Act(steps=deliveries.steps_of_act, note=deliveries.note_of_act)
             for act in deliveries.ACTS
         },
+        "release": _Act(steps=release.steps_of_release, note=_note("released")),
     }
 )
 
@@ -93,7 +94,7 @@ def ask(
     """Let a worker do it.
 
     :param act: one of ``attach``, ``detach``, ``backfill``, ``send_again``, ``check_again``,
-        ``cancel`` and ``reconcile``.
+        ``cancel``, ``release`` and ``reconcile``.
     :param asked: JSON; what its steps read.
     :param total: how many rows it is about; None: the worker counts them first.
     """

@@ -119,7 +119,8 @@ def test_what_is_wrong_is_said_in_the_dialog_and_nothing_typed_is_lost(
     dialog.get_by_text("There is a problem").wait_for()
     assert not faults_of(page, "step 2 with errors", [])
     assert dialog.get_by_label("xAPI Key", exact=True).input_value() == "my key"
-    assert dialog.get_by_label("xAPI Key Secret").input_value() == ""
+    # The server never sends it back: this browser kept it.
+    assert dialog.get_by_label("xAPI Key Secret").input_value() == SECRET
     dialog.get_by_role("button", name="Back").click()
     dialog.get_by_label("Configuration Name").wait_for()
     assert dialog.get_by_label("Configuration Name").input_value() == "Half made"
@@ -169,10 +170,14 @@ def test_comforts_of_the_lists(place: Place, page: Any) -> None:
     page.goto(f"{place.url}/deliveries?state=rejected")
     page.get_by_label("Select these").check()
     assert page.locator("input[name=ids]:not(:checked)").count() == 0
-    page.get_by_role("link", name="Fire Safety").first.click()
-    page.get_by_role("button", name="Copy").click()
+    page.locator("th a").first.click()
+    page.get_by_text("What was sent").click()
+    page.get_by_role("button", name="Copy: Statement", exact=True).click()
     page.get_by_text("Copied").wait_for()
     assert '"verb"' in page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="Copy: Result ID").click()
+    page.get_by_text("Copied").nth(1).wait_for()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("result-")
 
 
 def test_an_edit_with_errors_and_one_with_a_conflict(place: Place, page: Any) -> None:

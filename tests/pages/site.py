@@ -117,6 +117,8 @@ def make_delivery(
         "objective_name": _TITLES[number % len(_TITLES)],
         "participant_id": f"{person.split()[0].lower()}@example.com",
         "participant_name": person,
+        "outcome": ("passed", "passed", "failed", "completed")[number % 4],
+        "score": ({"raw": 17.0, "max": 20.0}, None, {"scaled": 0.4}, None)[number % 4],
         "result_id": f"result-{id.hex[:12]}",
         "statement": None if state is DeliveryState.NOT_SENT else statement,
         "size": len(statement),

@@ -100,4 +100,5 @@ def title_of(page: TestResponse) -> str:
 
 def text_of(page: TestResponse) -> str:
     """What a reader sees, spaces made single."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+    text = re.sub(r"</?(time|strong|b)\b[^>]*>", "", page.text)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())

@@ -7,15 +7,8 @@ import json
 import re
 from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
-
+from ...checks import mail_address
 from ...values import Participant
-
-# What would need escaping in an IRI (RFC 6068) is refused: real LRSs compare the raw text.
-_ATOM = r"[A-Za-z0-9!$&'*+/=_~-]+"
-_LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_DOMAIN = re.compile(rf"({_LABEL}\.)+(?!\d+$){_LABEL}")
 
 
 class Unidentified(ValueError):
@@ -27,28 +20,6 @@ class Unidentified(ValueError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
-
-
-def mail_address(text: str) -> str | None:
-    """The address as every LRS takes it, or None: ASCII local part and a dotted domain.
-
-    The domain becomes lower-case and an international one its ASCII form; the local part stays.
-    """
-    local, at, domain = text.strip().rpartition("@")
-    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local):
-        return None
-    if not domain.isascii():
-        try:
-            checked = validate_email(f"x@{domain}", check_deliverability=False)
-        except (EmailNotValidError, ValueError):
-            return None
-        domain = checked.ascii_domain
-    # Not by email-validator: names such as corp.local, which it refuses, identify people inside
-    # a company very well.
-    domain = domain.lower()
-    if len(domain) > 253 or not _DOMAIN.fullmatch(domain):
-        return None
-    return f"{local}@{domain}"
 
 
 def agent(
@@ -107,5 +78,5 @@ def _address(participant: Participant) -> str:
         return address
     address = mail_address(participant.id)
     if address is None:
-        raise Unidentified("no_email")
+        raise Unidentified("account_only" if participant.account_name else "no_email")
     return address

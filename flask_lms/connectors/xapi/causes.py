@@ -11,6 +11,8 @@ from ...i18n import N_
 from ..base import TRANSPORT_CAUSES, Cause
 
 _TELL = N_("Tell your LMS administrator.")
+_CORRECT = N_("Correct it in [%(platform)s|the platform], then Check again.")
+_MAP = N_("Or enter the address under Participants.")
 
 _DESTINATION = (
     Cause(
@@ -22,6 +24,7 @@ _DESTINATION = (
             N_("The key must be allowed to write statements: ask your LMS administrator."),
         ),
         is_settings=True,
+        fields=("key", "secret"),
     ),
     Cause(
         code="address",
@@ -29,6 +32,7 @@ _DESTINATION = (
         sentence=N_("There is no xAPI service at this address[ (%(http_status)s)]."),
         remedy=(N_("Check the xAPI URL: it often ends in /xapi/."),),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="redirect",
@@ -36,6 +40,7 @@ _DESTINATION = (
         sentence=N_("Your LMS redirects to [%(target)s|another address]."),
         remedy=(N_("Use that address as the xAPI URL, if it is your LMS's."),),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="not_lrs",
@@ -46,6 +51,7 @@ _DESTINATION = (
             N_("Ask your LMS administrator for the address of its xAPI service."),
         ),
         is_settings=True,
+        fields=("url",),
     ),
     Cause(
         code="settings",
@@ -263,6 +269,7 @@ _DELIVERY = (
         status=None,
         sentence=N_("Your LMS rejected this result[: “%(words)s”]."),
         remedy=(N_("Show these words to your LMS administrator, then use Send again."),),
+        label=N_("Rejected by the LMS"),
     ),
     Cause(
         code="address_refused",
@@ -278,30 +285,49 @@ _DELIVERY = (
                 "platform”: results are then sent without addresses from now on."
             ),
         ),
+        label=N_("E-mail address refused"),
     ),
     Cause(
         code="conflict",
         status=None,
         sentence=N_("Your LMS holds another result under the same id and keeps that one."),
         remedy=(N_("Ask your LMS administrator which of the two is right."),),
+        label=N_("Another result under this id"),
     ),
     Cause(
         code="too_large",
         status=None,
         sentence=N_("This result is larger than your LMS accepts."),
         remedy=(N_("Ask your LMS administrator to allow larger requests, then use Send again."),),
+        label=N_("Too large for the LMS"),
     ),
     Cause(
         code="foreign_ids",
         status=None,
         sentence=N_("Your LMS took the results but named other ids than those we sent."),
         remedy=(N_("If results are missing in your LMS, tell its administrator."),),
+        label=N_("Other ids in the answer"),
     ),
     Cause(
         code="no_email",
         status=None,
         sentence=N_("The participant ID[ '%(participant)s'] is not an e-mail address."),
-        remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
+        remedy=(_CORRECT, _MAP),
+        is_unidentified=True,
+        label=N_("No e-mail address"),
+    ),
+    Cause(
+        code="account_only",
+        status=None,
+        sentence=N_(
+            "Of [participant '%(participant)s'|the participant] only an account is known, but "
+            "this LMS is told e-mail addresses."
+        ),
+        remedy=(
+            N_("Enter the e-mail address under Participants: the result is then sent by itself."),
+        ),
+        is_unidentified=True,
+        label=N_("Only an account known"),
     ),
     Cause(
         code="bad_email",
@@ -310,7 +336,9 @@ _DELIVERY = (
             "The e-mail address[ '%(email)s'] of [participant '%(participant)s'|the participant] "
             "can't be sent: LMSs take plain addresses such as jane.doe@example.com."
         ),
-        remedy=(N_("Correct it in [%(platform)s|the platform], then Check again."),),
+        remedy=(_CORRECT, _MAP),
+        is_unidentified=True,
+        label=N_("Odd e-mail address"),
     ),
     Cause(
         code="too_long",
@@ -321,6 +349,7 @@ _DELIVERY = (
             "sent."
         ),
         remedy=(N_("Shorten its steps or extensions in the platform, then Check again."),),
+        label=N_("Too long"),
     ),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...i18n import N_
 from ..base import Cleaned, Connector
-from . import actor, client, fields, probe, reading, statement
+from . import actor, catalogue, client, fields, probe, reading, statement
 from .causes import CAUSES
 from .fields import FIELDS
 
@@ -33,6 +33,8 @@ class XapiConnector(Connector):
     causes = CAUSES
 
     build = staticmethod(statement.build)
+    activity_of = staticmethod(statement.activity_of)
+    catalogue = staticmethod(catalogue.tincan)
     meaning = staticmethod(statement.meaning)
     changes = staticmethod(statement.changes)
     send = staticmethod(client.send)

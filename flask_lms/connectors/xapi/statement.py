@@ -52,6 +52,16 @@ def registration_id(organization_id: str, participant_id: str, session_id: str) 
     return uuid.uuid5(vocabulary.NAMESPACE, name)
 
 
+def activity_iri(objective: Objective, base: str) -> str:
+    """What the host calls an objective: its own IRI, or one below ``LMS_ACTIVITY_BASE_URL``."""
+    return objective.activity_id or f"{base}/objectives/{quote(objective.id, safe='')}"
+
+
+def activity_of(objective: Objective, context: BuildContext) -> str:
+    """The ``object.id`` of its results: what the LMS calls it, if that was entered."""
+    return context.activity_id or activity_iri(objective, context.activity_base_url)
+
+
 def build(result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext) -> Built:
     """All statements of a result: the main one first, voids of an older revision last.
 
@@ -266,7 +276,8 @@ class _Builder:
         }
         target = {
             "objectType": "Activity",
-            "id": f"{self._objective_iri()}/steps/{step.number}",
+            # Below the host's: the LMS's catalogue knows no steps.
+            "id": f"{self._own_iri()}/steps/{step.number}",
             "definition": definition,
         }
         outcome: dict[str, Any] = {"success": step.outcome == "succeeded"}
@@ -298,9 +309,12 @@ class _Builder:
             is_single=True,
         )
 
+    def _own_iri(self) -> str:
+        """What the host calls the objective."""
+        return activity_iri(self.objective, self.base)
+
     def _objective_iri(self) -> str:
-        own = self.objective.activity_id
-        return own or f"{self.base}/objectives/{quote(self.objective.id, safe='')}"
+        return activity_of(self.objective, self.context)
 
     def _object(self) -> dict[str, Any]:
         objective = self.objective
@@ -361,6 +375,8 @@ class _Builder:
                 "definition": {"type": vocabulary.PROFILE, "name": {"en": "Objective result"}},
             }
         ]
+        if self._objective_iri() != self._own_iri():  # so that both names lead to it
+            around["other"] = [{"objectType": "Activity", "id": self._own_iri()}]
         context["contextActivities"] = around
         extensions: dict[str, Any] = {}
         if result.session_name:

@@ -24,6 +24,7 @@ CANARIES = (
     "Harbor Main LMS", "Contractor Academy", "Port Authority LMS", "Old Cornerstone",
     "Pilot Site Rotterdam", "Gone for Good", "Janet Canary", "jane@example.com", "ana.ruiz@harbor",
     "harbor-key", "harbor-1", "Spill Response", "Ana Ruiz", "lrs.example.org", "s3cret-canary",
+    "HR-Canary", "mapped@harbor-canary",
 )  # fmt: skip
 #: No sign-in: they bring their own token, or hold nothing of anybody.
 PUBLIC = frozenset({"static", "health", "mute", "profile"})
@@ -44,6 +45,7 @@ class Ids:
     objectives: tuple[str, ...]
     emails: tuple[str, ...]
     tasks: tuple[uuid.UUID, ...] = ()
+    mappings: tuple[uuid.UUID, ...] = ()
 
 
 def seed(world: World) -> tuple[Ids, Ids]:
@@ -72,9 +74,18 @@ def seed(world: World) -> tuple[Ids, Ids]:
             world.state, "harbor", "attach", {"ids": ["harbor-1"]}, by=ANA,
             configuration_id=made["connected"],
         )  # fmt: skip
+        people = world.lms.for_organization("harbor").participants
+        people.map("HR-Canary", email="mapped@harbor-canary.example", by=ANA)
+        mapping = people.list().items[0]
         all_of_them = (*made.values(), gone.id)
         victim = Ids(
-            "harbor", all_of_them, tuple(per_state), ("harbor-1",), (str(ANA.email),), (task.id,)
+            "harbor",
+            all_of_them,
+            tuple(per_state),
+            ("harbor-1",),
+            (str(ANA.email),),
+            (task.id,),
+            (mapping.id,),
         )
         mine = Ids("dock", (own.id,), (), ("dock-0",), (str(BEN.email),))
         session.commit()
@@ -109,6 +120,7 @@ def addresses(world: World, rule: Rule, path: Ids) -> Iterator[str]:
         "objective_id": path.objectives,
         "type": ("xapi", "nonsense"),
         "act": ("send-again", "check-again", "cancel"),
+        "mapping_id": path.mappings or (uuid.uuid4(),),
         "task_id": path.tasks or (uuid.uuid4(),),
         "filename": ("lms.css",),
         "token": (_token(world, path), "forged"),
@@ -150,6 +162,12 @@ def fields(named: Ids, act: str, **more: Any) -> dict[str, Any]:
         "url": "https://evil.example/xapi",
         "key": "evil",
         "secret": "evil",
+        "objective": named.objectives[0],
+        "activity_id": "https://evil.example/1",
+        "participant_id": "HR-Canary",
+        "participant": "HR-Canary",
+        "account_name": "",
+        "account_home_page": "",
         **more,
     }
 

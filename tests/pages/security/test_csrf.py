@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -113,6 +114,34 @@ def _task(world: World, client: FlaskClient) -> Post:
         return f"/lms/tasks/{task.id}/stop", {"confirmed": "1"}
 
 
+def _mapped(path: str, **form: Any) -> Callable[[World, FlaskClient], Post]:
+    def prepare(world: World, client: FlaskClient) -> Post:
+        with world.app.app_context():
+            people = world.lms.for_organization("harbor").participants
+            people.map("E001", email="jane@corp.example")
+            id = people.list().items[0].id
+        return f"/lms/participants/{id}{path}", {"participant_id": "E001", **form}
+
+    return prepare
+
+
+class _Again(io.BytesIO):
+    """A file that is posted several times."""
+
+    def close(self) -> None:
+        self.seek(0)
+
+
+def _upload(world: World, client: FlaskClient) -> Post:
+    file = _Again(b"participant_id,email\nE001,jane@corp.example\n")
+    return "/lms/participants/upload", {"file": (file, "people.csv")}
+
+
+def _activity_ids(world: World, client: FlaskClient) -> Post:
+    path, _ = _attached("/objectives/activities")(world, client)
+    return path, {"file": (_Again(b"objective_id,activity_id\nharbor-1,https://a.b/1\n"), "a.csv")}
+
+
 _EDITED = {
     "name": "Renamed", "contact_emails": "a@harbor.example", "language": "en", "lms_version": "1",
 }  # fmt: skip
@@ -134,6 +163,17 @@ POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "delivery_act": _delivery("send-again", DeliveryState.REJECTED),
     "delivery_act cancel": _delivery("cancel", DeliveryState.PENDING),
     "stop_task": _task,
+    "new_participant": lambda world, client: (
+        "/lms/participants/new",
+        {"participant_id": "E001", "email": "jane@corp.example"},
+    ),
+    "participant": _mapped("", email="other@corp.example"),
+    "remove_participant": _mapped("/remove", confirmed="1"),
+    "upload_participants": _upload,
+    "activity_id": _attached(
+        "/objectives/activity", objective="harbor-1", activity_id="https://lms.example/1"
+    ),
+    "upload_activity_ids": _activity_ids,
     "alerts": _configuration("/alerts", act="mute", email="ana.ruiz@harbor.example"),
     "alerts test": _configuration("/alerts", act="test"),
 }

@@ -33,6 +33,11 @@ EXPECTED = {
     "static": OPEN, "health": OPEN, "mute": OPEN, "profile": OPEN,
     "index": OWN, "new": OWN, "new_connection": OWN, "objectives": OWN, "deliveries": OWN,
     "deliveries_csv": OWN, "delivery_act": OWN, "history": OWN, "history_csv": OWN, "help": OWN,
+    "participants": OWN, "new_participant": OWN, "upload_participants": OWN,
+    "participants_csv": OWN, "unmatched_csv": OWN,
+    "activity_id": NOT_FOUND, "upload_activity_ids": NOT_FOUND, "activity_ids_csv": NOT_FOUND,
+    "catalogue_csv": NOT_FOUND, "catalogue_file": NOT_FOUND,
+    "participant": NOT_FOUND, "remove_participant": NOT_FOUND,
     "overview": NOT_FOUND, "test": NOT_FOUND, "sample": NOT_FOUND, "edit": NOT_FOUND,
     "send_waiting": NOT_FOUND, "reconcile": NOT_FOUND,
     "pause": NOT_FOUND, "resume": NOT_FOUND, "delete": NOT_FOUND, "restore": NOT_FOUND,
@@ -57,6 +62,10 @@ def world(seeded: tuple[World, Ids, Ids], monkeypatch: pytest.MonkeyPatch) -> Wo
     found = seeded[0]
     found.who = BEN
     monkeypatch.setattr("flask_lms.services.connection_test.MOST_A_MINUTE", 10**6)
+    with found.app.app_context():  # what a test before entered for the dock
+        people = found.lms.for_organization("dock").participants
+        for one in people.list().items:
+            people.remove(one.participant_id)
     return found
 
 

@@ -4,13 +4,8 @@ import hashlib
 
 import pytest
 
-from flask_lms.connectors.xapi.actor import (
-    Unidentified,
-    address_shape,
-    agent,
-    blames_address,
-    mail_address,
-)
+from flask_lms.checks import mail_address
+from flask_lms.connectors.xapi.actor import Unidentified, address_shape, agent, blames_address
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.values import Participant
 from tests.xapi_support import connector

@@ -99,6 +99,7 @@ def test_causes_of_the_destination_show_as_server_error_and_those_of_a_delivery_
         "too_large",
         "foreign_ids",
         "no_email",
+        "account_only",
         "bad_email",
         "too_long",
     }
@@ -121,3 +122,8 @@ def test_what_only_a_person_can_mend_is_marked_so() -> None:
     }  # fmt: skip
     passing = {"rate", "internal", "cut_off", "dns", "refused", "timeout", "reset", "tls_expired"}
     assert not {f"token_{code}" for code in passing} & marked
+
+
+def test_what_a_mapping_of_the_participant_may_mend_is_marked_so() -> None:
+    marked = {code for code, cause in CAUSES.items() if cause.is_unidentified}
+    assert marked == {"no_email", "account_only", "bad_email"}

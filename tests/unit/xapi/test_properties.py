@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from flask_lms.checks import mail_address
 from flask_lms.connectors.base import Answer, Sent, Verdict
-from flask_lms.connectors.xapi.actor import mail_address
 from flask_lms.connectors.xapi.answers import Received, read_answer, retry_after
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.connectors.xapi.comparison import is_same
