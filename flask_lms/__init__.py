@@ -10,23 +10,20 @@ from .connectors.base import (
     BuildContext,
     Built,
     CatalogueEntry,
-    Cause,
-    Cleaned,
     Connector,
-    Field,
     Found,
     NotSendable,
     Preview,
     Reader,
     Sent,
-    Stage,
-    StageState,
     Statement,
     Stored,
     StoredPage,
-    TestReport,
     Verdict,
 )
+from .connectors.causes import Cause
+from .connectors.fields import Cleaned, Field
+from .connectors.stages import Stage, StageState, TestReport
 from .database.models import (
     Attempt,
     Configuration,

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.node_support import RealLRS, stopped_in_the_end
@@ -44,12 +45,23 @@ def ralph() -> Path:
     return installed_once("ralph", WANTED, pip, 240) / "packages"
 
 
+@dataclass(frozen=True)
+class Ralph(RealLRS):
+    """:param file: in which its statements are."""
+
+    file: Path = Path()
+
+    def empty(self) -> None:
+        self.file.write_text("")
+
+
 @contextmanager
-def ralph_lrs() -> Iterator[RealLRS]:
+def ralph_lrs() -> Iterator[Ralph]:
     """Start it on a free loopback port, empty; it ends with the block."""
     packages = ralph()
     with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "statements.jsonl").touch()
+        file = Path(place) / "statements.jsonl"
+        file.touch()
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(packages),
@@ -57,7 +69,7 @@ def ralph_lrs() -> Iterator[RealLRS]:
             "RALPH_AUTH_FILE": f"{place}/auth.json",
             "RALPH_RUNSERVER_BACKEND": "fs",
             "RALPH_BACKENDS__LRS__FS__DEFAULT_DIRECTORY_PATH": place,
-            "RALPH_BACKENDS__LRS__FS__DEFAULT_LRS_FILE": "statements.jsonl",
+            "RALPH_BACKENDS__LRS__FS__DEFAULT_LRS_FILE": file.name,
         }
         user = ["-u", _KEY, "-p", _SECRET, "-s", "all", "-M", "mailto:lrs@example.org", "-N", "us"]
         subprocess.run(
@@ -69,4 +81,4 @@ def ralph_lrs() -> Iterator[RealLRS]:
             check=True,
         )
         with stopped_in_the_end([sys.executable, "-c", _START], place, environment) as port:
-            yield RealLRS(url=f"http://127.0.0.1:{port}/xAPI", key=_KEY, secret=_SECRET)
+            yield Ralph(f"http://127.0.0.1:{port}/xAPI", _KEY, _SECRET, file=file)

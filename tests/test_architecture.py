@@ -17,7 +17,8 @@ ORDER = """
 errors.py events.py database/types.py i18n.py checks.py values.py settings.py encryption.py
 database/models.py database/attach.py callbacks.py store.py
 transport/faults.py transport/policy.py transport/http.py transport/__init__.py
-connectors/base.py connectors/registry.py
+connectors/causes.py connectors/fields.py connectors/stages.py connectors/base.py
+connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
 connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
 connectors/xapi/causes.py connectors/xapi/sign_in.py connectors/xapi/fields.py

@@ -17,7 +17,8 @@ from flask_wtf import FlaskForm
 
 from .. import checks
 from ..checks import Errors
-from ..connectors.base import Connector, Preview, Stage, TestReport
+from ..connectors.base import Connector, Preview
+from ..connectors.stages import Stage, TestReport
 from ..errors import EditConflict, InvalidConfiguration, TooManyTests
 from ..i18n import date, date_time, gettext, language, translate
 from ..services import configurations

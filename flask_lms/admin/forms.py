@@ -22,7 +22,8 @@ from wtforms import (
 from wtforms.csrf.core import CSRFTokenField
 from wtforms.validators import Optional
 
-from ..connectors.base import Connector, Field
+from ..connectors.base import Connector
+from ..connectors.fields import Field
 from ..connectors.registry import Registry
 from ..encryption import Secret
 from ..errors import InvalidConfiguration

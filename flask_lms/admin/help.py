@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import TRANSPORT_CAUSES, Cause
+from ..connectors.causes import TRANSPORT_CAUSES, Cause
 from ..database.models import DeliveryState, ReadBack, Status
 from . import pages, wording
 

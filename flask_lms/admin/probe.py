@@ -10,7 +10,8 @@ from typing import Any
 from flask import get_template_attribute, request
 from flask.typing import ResponseReturnValue
 
-from ..connectors.base import Connector, Stage, StageState, TestReport
+from ..connectors.base import Connector
+from ..connectors.stages import Stage, StageState, TestReport
 from ..errors import InvalidConfiguration, NotFound, TooManyTests
 from ..i18n import gettext, translate
 from ..services.configurations import Configurations

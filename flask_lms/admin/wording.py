@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..connectors.base import TRANSPORT_CAUSES
+from ..connectors.causes import TRANSPORT_CAUSES
 from ..connectors.registry import Registry
 from ..database.models import Configuration, Delivery, DeliveryState, ReadBack, Status
 from ..database.types import UTC

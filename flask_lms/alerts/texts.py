@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .. import i18n
 from ..app_state import AppState
-from ..connectors.base import Cause
+from ..connectors.causes import Cause
 from ..database.models import Mail, Status
 from ..i18n import N_, date_time, gettext, ngettext
 from . import unsubscribe

@@ -13,7 +13,7 @@ import click
 from flask.cli import AppGroup, ScriptInfo
 
 from ..audit import as_id
-from ..connectors.base import StageState
+from ..connectors.stages import StageState
 from ..database.models import DeliveryState, ReadBack, Task
 from ..delivery import retention
 from ..delivery.worker import run

@@ -11,24 +11,24 @@ import enum
 import functools
 import hashlib
 import json
-import re
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-from .. import checks
 from ..checks import Errors, Refused
-from ..database.models import ReadBack, Status
+from ..database.models import ReadBack
 from ..encryption import Secret
-from ..i18n import N_, Words, gettext
+from ..i18n import N_, Words
 from ..transport import Transport
 from ..transport.faults import Unreachable
 from ..values import Activity, Objective, ObjectiveResult, Participant, Step, StepResult
+from .causes import Cause, place
+from .fields import Cleaned, Field, hidden, spaces_removed
+from .stages import STAGES, Stage, StageState, TestReport, connection_stages
 
 
 class Verdict(str, enum.Enum):
@@ -90,76 +90,6 @@ class Answer:
     note: str | None = None
 
 
-_FACT = re.compile(r"%\((\w+)\)s")
-_CLAUSE = re.compile(r"\[([^\]|]*)\|?([^\]]*)\]")
-
-
-def _told(message: str, facts: Mapping[str, Any]) -> str | None:
-    """A message of a cause in the reader's language; None: it needs a fact that is missing."""
-    known = {name: value for name, value in facts.items() if value not in (None, "")}
-    if "words" in known:
-        known["words"] = str(known["words"]).strip().rstrip(".")
-    text = _CLAUSE.sub(
-        lambda clause: clause[1] if {*_FACT.findall(clause[1])} <= known.keys() else clause[2],
-        gettext(message),
-    )
-    if not {*_FACT.findall(text)} <= known.keys():
-        return None
-    return _FACT.sub(lambda fact: str(known[fact[1]]), text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cause:
-    """Why something is wrong, for people.
-
-    ``sentence`` and ``remedy`` are message ids with ``%(name)s`` of the facts. A clause in square
-    brackets is left out when one of its facts is missing, or gives way to what stands after ``|``:
-    ``[%(host)s|Your LMS] refuses connections[ on port %(port)s].``
-
-    :param code: what ``Answer.cause`` and ``NotSendable.reason`` name; stored, never changes.
-    :param status: what the configuration shows; None: it concerns deliveries only.
-    :param sentence: what is wrong, one sentence.
-    :param remedy: what to do, one to three sentences, each a step.
-    :param is_settings: only a change at either end can mend it: shown and mailed at the first
-        failure, and tried every 30 minutes.
-    :param label: the same in a few words, for lists; default: the sentence.
-    :param fields: names, or kinds such as ``url``, of the connector's fields that are likely
-        wrong: they stand beside the cause, to be corrected there.
-    :param is_local: may as well be the host's own network: when every destination fails so, the
-        fault is the installation's.
-    :param is_unidentified: nobody can be told who it is about; sent by itself once the participant
-        is mapped.
-    """
-
-    code: str
-    status: Status | None
-    sentence: str
-    remedy: tuple[str, ...] = ()
-    is_settings: bool = False
-    is_local: bool = False
-    label: str = ""
-    fields: tuple[str, ...] = ()
-    is_unidentified: bool = False
-
-    def in_short(self) -> str:
-        """What is wrong in a few words, in the reader's language."""
-        return gettext(self.label) if self.label else self.sentence_for({}).rstrip(".")
-
-    def sentence_for(self, facts: Mapping[str, Any]) -> str:
-        """What is wrong, in the reader's language.
-
-        :param facts: name → value; no others are told.
-        """
-        return _told(self.sentence, facts) or gettext("Reason: %(code)s.", code=self.code)
-
-    def remedies_for(self, facts: Mapping[str, Any]) -> list[str]:
-        """What to do, in the reader's language.
-
-        :param facts: name → value; a step that lacks one of its facts is left out.
-        """
-        return [step for message in self.remedy if (step := _told(message, facts))]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Statement:
     """One statement, ready to be stored; from then on its id and text never change.
@@ -200,159 +130,6 @@ class Built:
 
     statements: Sequence[Statement] = ()
     not_sendable: NotSendable | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """One field of an LMS type's form, and the setting that it becomes; all of it is said here.
-
-    :param name: of the setting; stored, never changes.
-    :param label: what people call it (a message id, as are ``hint``, ``required`` and the labels of
-        ``choices``).
-    :param hint: one line below the field.
-    :param kind: how it is entered. A ``url`` is an absolute http(s) one; ``long_text`` has lines.
-    :param default: what an empty one means.
-    :param required: what is said when it is empty; None: it may be.
-    :param choices: value → label; of a flag, if it is to be chosen from a list: "" is no, "y" yes.
-    :param least: of a number.
-    :param most: of a number; of a text, its characters.
-    :param check: a value of this kind → the clean one.
-        :raises Refused: with the sentence for the administrator.
-    :param notes: what was entered → sentences on what the check changed.
-    :param is_advanced: shown closed.
-    :param is_secret: stored encrypted, never shown again; empty means the stored one.
-    :param when: it applies only while the field of this name, which stands before it, has one of
-        these values (none: any but an empty one). Otherwise it isn't asked for, and a secret is
-        forgotten.
-    """
-
-    name: str
-    label: str
-    kind: Literal["text", "url", "long_text", "number", "flag", "choice"] = "text"
-    hint: str = ""
-    default: Any = None
-    required: str | None = None
-    choices: Mapping[str, str] = field(default_factory=dict)
-    least: int = 0
-    most: int = 1000
-    check: Callable[[Any], Any] | None = None
-    notes: Callable[[str], Iterable[str]] | None = None
-    is_advanced: bool = False
-    is_secret: bool = False
-    when: tuple[str, tuple[str, ...]] | None = None
-
-    def applies(self, settings: Mapping[str, Any]) -> bool:
-        """Whether it belongs to these settings.
-
-        :param settings: those of the fields before it, cleaned.
-        """
-        if self.when is None:
-            return True
-        name, values = self.when
-        return settings.get(name) in values if values else bool(settings.get(name))
-
-    def clean(self, value: Any, *, may_be_empty: bool = False) -> Any:
-        """What was entered, as it is stored.
-
-        :param value: what was entered.
-        :param may_be_empty: even if it is required.
-        :raises Refused: with the sentence for the administrator.
-        """
-        if self.kind in ("text", "url", "long_text"):
-            value = checks.text(self.most, has_lines=self.kind == "long_text")(value)
-        if value is None or value == "":
-            if self.required and not may_be_empty:
-                raise Refused(Words(self.required))
-            return self.default
-        if self.kind == "url":
-            value = checks.url(value)
-        elif self.kind == "number":
-            value = checks.whole(self.least, self.most)(value)
-        elif self.kind == "flag":
-            value = checks.flag(True if self.choices and value == "y" else value)
-        elif self.kind == "choice":
-            value = checks.choice(*self.choices)(value)
-        return self.check(value) if self.check else value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cleaned:
-    """Checked settings.
-
-    :param settings: without secrets, JSON values.
-    :param secrets: name → secret; empty when none was given (keep the stored ones).
-    :param hints: sentences (``Words``) on what was changed or is unwise.
-    """
-
-    settings: Mapping[str, Any]
-    secrets: Mapping[str, Secret] = field(repr=False)
-    hints: Sequence[str] = ()
-
-
-def hidden(values: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
-    """The values, with those of these names as secrets."""
-    return {
-        name: Secret(value) if name in names and isinstance(value, str) else value
-        for name, value in values.items()
-    }
-
-
-def _spaces_removed(field: Field) -> Words:
-    return Words("Spaces around “%(field)s” were removed.", field=Words(field.label))
-
-
-class StageState(str, enum.Enum):
-    """How a stage of a connection test ended."""
-
-    #: It works.
-    OK = "ok"
-    #: It doesn't; the stages after it are skipped.
-    FAILED = "failed"
-    #: It was not tried, or does not apply.
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One stage of a connection test.
-
-    :param name: message id, such as "Address".
-    :param state: how it ended.
-    :param duration_ms: milliseconds; None: not measured.
-    :param http_status: None when no status line came back.
-    :param words: what was found (``Words``) or what the LMS said, redacted.
-    """
-
-    name: str
-    state: StageState
-    duration_ms: int | None = None
-    http_status: int | None = None
-    words: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestReport:
-    """A connection test from end to end.
-
-    :param stages: in the order in which they were tried.
-    :param cause: a code in the connector's ``causes``; None: connected.
-    :param facts: what fills the cause's sentence.
-    :param words: a sentence for people (``Words``), or what the LMS said, redacted.
-    :param stored: a sample result as the LMS stored it, redacted.
-    """
-
-    __test__ = False  # not a pytest class
-
-    stages: Sequence[Stage]
-    cause: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    words: str | None = None
-    stored: str | None = None
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether results would arrive."""
-        return self.cause is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -445,52 +222,6 @@ def example_result(
         session_id="sample",
         language="en",
     )
-
-
-def place(url: str) -> dict[str, Any]:
-    """Host and port of a URL, as facts; of what is no URL: none."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (80 if parts.scheme == "http" else 443)
-    except ValueError:  # somebody wrote it into the database past :meth:`Connector.clean`
-        return {}
-    return {"host": parts.hostname, "port": port} if parts.hostname else {}
-
-
-#: The stages of opening a connection with what people call them.
-STAGES = {
-    "address": N_("Address"),
-    "dns": N_("Name look-up"),
-    "connect": N_("Connection"),
-    "tls": N_("Encryption"),
-}
-
-
-def connection_stages(url: str, transport: Transport, ca_pem: str | None = None) -> Iterator[Stage]:
-    """Each stage of opening a connection as it ends.
-
-    :raises Unreachable: after the stage that failed.
-    """
-    waiting = [name for name in STAGES if name != "tls" or url.startswith("https:")]
-    try:
-        for name, duration_ms in transport.connect_stages(url, ca_pem=ca_pem):
-            waiting.remove(name)
-            yield Stage(name=STAGES[name], state=StageState.OK, duration_ms=duration_ms)
-    except Unreachable as error:
-        # A literal address has no look-up and a proxy shows less, so the cause decides.
-        failed = "connect" if "connect" in waiting else "tls"
-        if error.cause.startswith("tls"):
-            failed = "tls"
-        elif error.cause in ("dns", "blocked"):
-            failed = "address" if "address" in waiting else "dns"
-        yield Stage(name=STAGES[failed], state=StageState.FAILED)
-        raise
-    if not url.startswith("https:"):
-        yield Stage(
-            name=STAGES["tls"],
-            state=StageState.SKIPPED,
-            words=Words("This address is not encrypted."),
-        )
 
 
 _NOT_ENCRYPTED = N_("This address is not encrypted: others may read the key and the results.")
@@ -640,7 +371,7 @@ class Connector(ABC):
                     if cleaned:
                         secrets[one.name] = cleaned
                         if cleaned != given:
-                            hints.append(_spaces_removed(one))
+                            hints.append(spaces_removed(one))
                     continue
                 value = one.clean(given)
                 if one.kind == "url" and value and value.startswith("http:"):
@@ -657,7 +388,7 @@ class Connector(ABC):
             settings[one.name] = value
             if isinstance(given, str) and one.kind != "long_text":
                 if given != given.strip() and given.strip():
-                    hints.append(_spaces_removed(one))
+                    hints.append(spaces_removed(one))
                 hints.extend(one.notes(given) if one.notes else ())
         errors.check()
         return Cleaned(settings=settings, secrets=secrets, hints=hints)
@@ -907,179 +638,3 @@ def pretty(text: str) -> str:
         return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     except ValueError:
         return text
-
-
-_TRANSPORT = (
-    Cause(
-        code="dns",
-        status=Status.CANT_CONNECT,
-        sentence=N_("The name[ %(host)s] was not found."),
-        remedy=(N_("Check the URL for a typing error."),),
-        is_local=True,
-        fields=("url",),
-    ),
-    Cause(
-        code="refused",
-        status=Status.CANT_CONNECT,
-        sentence=N_(
-            "[%(host)s|Your LMS] refuses connections[ on port %(port)s]: it may be stopped."
-        ),
-        remedy=(N_("Ask your LMS administrator whether the LMS is running."),),
-        fields=("url",),
-    ),
-    Cause(
-        code="unreachable",
-        status=Status.CANT_CONNECT,
-        sentence=N_("There is no network route to [%(host)s|your LMS]."),
-        remedy=(N_("Ask your LMS administrator whether the LMS is reachable from the internet."),),
-        is_local=True,
-    ),
-    Cause(
-        code="connect_timeout",
-        status=Status.CANT_CONNECT,
-        sentence=N_("[%(host)s|Your LMS] did not answer[ within %(seconds)s seconds| in time]."),
-        remedy=(N_("Ask your LMS administrator whether it is running and lets us in."),),
-        is_local=True,
-    ),
-    Cause(
-        code="timeout",
-        status=Status.CANT_CONNECT,
-        sentence=N_(
-            "[%(host)s|Your LMS] took the connection but sent no answer"
-            "[ within %(seconds)s seconds| in time]."
-        ),
-        remedy=(N_("Ask your LMS administrator whether it is overloaded."),),
-    ),
-    Cause(
-        code="reset",
-        status=Status.CANT_CONNECT,
-        sentence=N_("[%(host)s|Your LMS] closed the connection without an answer."),
-        remedy=(N_("Ask your LMS administrator whether it is running."),),
-    ),
-    Cause(
-        code="tls_expired",
-        status=Status.CANT_CONNECT,
-        sentence=N_("The certificate of [%(host)s|your LMS] has expired."),
-        remedy=(N_("Ask your LMS administrator to renew the certificate."),),
-    ),
-    Cause(
-        code="tls_name",
-        status=Status.CANT_CONNECT,
-        sentence=N_("The certificate of [%(host)s|your LMS] is for another name."),
-        remedy=(N_("Check the URL."), N_("Ask your LMS administrator for the right address.")),
-        fields=("url",),
-    ),
-    Cause(
-        code="tls_untrusted",
-        status=Status.CANT_CONNECT,
-        sentence=N_(
-            "The certificate of [%(host)s|your LMS] is not signed by an authority that we trust."
-        ),
-        remedy=(
-            N_("Ask your LMS administrator to install a complete, publicly trusted certificate."),
-            N_("If your organization has its own authority, enter its certificate under Advanced."),
-        ),
-    ),
-    Cause(
-        code="tls",
-        status=Status.CANT_CONNECT,
-        sentence=N_("No secure connection to [%(host)s|your LMS] could be made."),
-        remedy=(N_("Ask your LMS administrator whether it offers TLS 1.2 or newer."),),
-    ),
-    Cause(
-        code="blocked",
-        status=Status.CANT_CONNECT,
-        sentence=N_(
-            "[%(host)s is|This address leads to] a private network address, which this platform "
-            "doesn't call."
-        ),
-        remedy=(
-            N_("Check the URL."),
-            N_(
-                "If your LMS is inside a private network, ask your platform's operator to allow it."
-            ),
-        ),
-        is_settings=True,
-        fields=("url",),
-    ),
-    Cause(
-        code="not_http",
-        status=Status.CANT_CONNECT,
-        sentence=N_("What answers at [%(host)s|this address] does not speak HTTP."),
-        remedy=(N_("Check the URL and its port."),),
-        fields=("url",),
-    ),
-    Cause(
-        code="proxy",
-        status=Status.CANT_CONNECT,
-        sentence=N_(
-            "The outbound proxy of this platform doesn't let us through to [%(host)s|your LMS]."
-        ),
-        remedy=(N_("Ask your platform's operator to look at the proxy."),),
-        is_local=True,
-    ),
-    Cause(
-        code="secret_unreadable",
-        status=Status.CANT_CONNECT,
-        sentence=N_("The stored secret can't be read any more, so nothing is sent."),
-        remedy=(
-            N_("Enter the secret again."),
-            N_("Or ask your platform's operator to restore the previous encryption key."),
-        ),
-        is_settings=True,
-        fields=("secret",),
-    ),
-    Cause(
-        code="unknown_type",
-        status=Status.CANT_CONNECT,
-        sentence=N_(
-            "This platform has no connector for [LMS type “%(type)s”|this LMS type] any more."
-        ),
-        remedy=(N_("Ask your platform's operator to install it again."),),
-        is_settings=True,
-    ),
-    Cause(
-        code="interrupted",
-        status=None,
-        sentence=N_(
-            "A worker of this platform stopped in the middle of a request that may have carried it."
-        ),
-        remedy=(N_("There is nothing to do: sending goes on by itself."),),
-    ),
-    Cause(
-        code="not_verified",
-        status=None,
-        sentence=N_(
-            "Not verified: your LMS says that it has this result, but our key may not read it."
-        ),
-        remedy=(N_("Ask your LMS administrator to let the key read statements."),),
-        label=N_("Not verified"),
-    ),
-    Cause(
-        code="may_not_read",
-        status=None,
-        sentence=N_("Our key may not read what your LMS has."),
-        remedy=(
-            N_("Ask your LMS administrator for a key that may read statements, and enter it here."),
-        ),
-        is_settings=True,
-    ),
-    Cause(
-        code="connector_failed",
-        status=Status.CANT_CONNECT,
-        sentence=N_("This platform's connector for [LMS type “%(type)s”|this LMS type] failed."),
-        remedy=(N_("Ask your platform's operator: the worker's log tells what happened."),),
-    ),
-    Cause(
-        code="recording",
-        status=None,
-        sentence=N_("This result is being recorded a second time at this moment."),
-        remedy=(N_("There is nothing to do: within seconds it is sent, if it still has to be."),),
-        label=N_("Being recorded"),
-    ),
-)
-
-#: Causes that every connector shares: what happens before an LMS answers, or before it is asked.
-TRANSPORT_CAUSES: Mapping[str, Cause] = MappingProxyType(
-    {cause.code: cause for cause in _TRANSPORT}
-)

@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ..errors import SetupError
-from .base import TRANSPORT_CAUSES, Cause, Connector
+from .base import Connector
+from .causes import TRANSPORT_CAUSES, Cause
 
 #: What step 1 and the buttons are called in the forms in which a connector's fields stand too, and
 #: what every form has.

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..connectors.base import Answer, Cause, Stored, TestReport, Verdict
+from ..connectors.base import Answer, Stored, Verdict
+from ..connectors.causes import Cause
+from ..connectors.stages import TestReport
 from ..database.models import ConfigurationHealth, Status
 
 #: Seconds after which a statement that was refused alone is tried again; then it is rejected.

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from .. import audit, status
 from ..alerts import operators
 from ..app_state import AppState
-from ..connectors.base import Answer, Cause, Verdict
+from ..connectors.base import Answer, Verdict
+from ..connectors.causes import Cause
 from ..database.models import (
     Attempt,
     Configuration,

@@ -16,7 +16,9 @@ from .. import checks, status
 from ..app_state import AppState
 from ..audit import By, Change, as_id, change
 from ..checks import Errors, name_key, name_taken
-from ..connectors.base import Connector, Stage, TestReport, hidden
+from ..connectors.base import Connector
+from ..connectors.fields import hidden
+from ..connectors.stages import Stage, TestReport
 from ..database.models import (
     Audit,
     Configuration,

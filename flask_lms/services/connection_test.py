@@ -24,7 +24,9 @@ from .. import audit
 from ..alerts import incidents
 from ..app_state import AppState
 from ..audit import By, Change, change
-from ..connectors.base import TRANSPORT_CAUSES, BuildContext, Stage, StageState, TestReport
+from ..connectors.base import BuildContext
+from ..connectors.causes import TRANSPORT_CAUSES
+from ..connectors.stages import Stage, StageState, TestReport
 from ..database.models import Audit, Configuration, Incident
 from ..database.types import exactly, update
 from ..encryption import Secret, binding

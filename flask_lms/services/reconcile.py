@@ -36,6 +36,7 @@ GRACE = timedelta(minutes=5)
 #: So much may its clock differ.
 _SKEW = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
+_MOMENT = timedelta(milliseconds=1)
 #: Requests one by one until they are noted.
 _FEW = 25
 #: Faults in a row until it is given up, and the longest wait between them, in seconds.
@@ -191,7 +192,7 @@ class _Check:
             since = self.since - _SKEW
             if listed_to := self.position.get("listed_to"):
                 # Others of the same moment may have been on the next page.
-                since = max(since, datetime.fromisoformat(listed_to) - _SECOND)
+                since = max(since, datetime.fromisoformat(listed_to) - _MOMENT)
             answer: Answer | None = None
             self._free()
             for page in self.reader.pages(since):

@@ -26,7 +26,7 @@ _NOT_YET_VALID = 9
 class Unreachable(LMSError):
     """No HTTP status line came back.
 
-    :param cause: a code of ``connectors.base.TRANSPORT_CAUSES``.
+    :param cause: a code of ``connectors.causes.TRANSPORT_CAUSES``.
     :param facts: ``host``, ``port`` and what else is known; plain JSON values.
     :param was_sent: the request may have reached the LMS.
     """

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from flask_lms import Participant
-from flask_lms.connectors.base import Cleaned
+from flask_lms.connectors.fields import Cleaned
 from flask_lms.delivery.deliver import Deliverer
 from flask_lms.settings import Settings
 from flask_lms.testing import FakeAnswer, FakeLRS

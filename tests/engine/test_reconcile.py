@@ -167,6 +167,20 @@ def refuse(lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch, answer: FakeAnswer, ti
     monkeypatch.setattr(lrs, "_own_answer", answered)
 
 
+def test_a_void_that_just_went_out_may_not_be_known_there_yet(world: World, lrs: FakeLRS) -> None:
+    planted = plant(world, lrs.settings, 1)
+    world.clock.advance(minutes=20)
+    world.lms.record(corrected(0))
+    while world.states()["pending"]:
+        world.deliver(planted.configuration)
+    for one in lrs.statements:
+        if one["verb"]["id"].endswith("voided"):
+            del lrs._statements[one["id"]]
+    world.clock.advance(minutes=-7)
+    assert planted.check() == {"confirmed": 1, "too_new": 2}
+    assert planted.check()["different"] == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "cause", "asked"),
     [
@@ -210,6 +224,48 @@ def test_a_fault_now_and_then_changes_nothing(
     monkeypatch.setattr(lrs, "_own_answer", sometimes)
     assert planted.check() == {"confirmed": 12, **SPOILT}
     assert planted.found == planted.by
+
+
+def test_faults_between_pages_are_not_faults_in_a_row(
+    world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_lms.connectors.xapi.reading._MOST_STATEMENTS", 10)
+    planted = plant(world, {**lrs.settings, "batch_statements": 5}, 60)
+    own, n = lrs._own_answer, iter(range(1000))
+
+    def every_second(method: str, *rest: Any) -> FakeAnswer:
+        return FakeAnswer(503) if method == "GET" and next(n) % 2 == 0 else own(method, *rest)
+
+    monkeypatch.setattr(lrs, "_own_answer", every_second)
+    before = lrs.requests
+    assert planted.check() == {"confirmed": 60}
+    assert lrs.requests - before < 60  # by the list
+
+
+@pytest.mark.parametrize("is_lrs", [True, False])
+def test_nothing_is_missing_by_the_word_of_what_is_no_lrs(
+    world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch, is_lrs: bool
+) -> None:
+    """Also when a list was read before a kill, and by an LRS that leaves out its version."""
+    planted = plant(world, lrs.settings, 3, missing=1)
+    own = lrs._own_answer
+
+    def bare(method: str, target: str, *rest: Any) -> FakeAnswer:
+        answer = own(method, target, *rest)
+        is_list = "tatementId=" not in target
+        if method == "GET" and not is_lrs:
+            return FakeAnswer(400 if is_list else 404, {}, b"{}")
+        return FakeAnswer(answer.status, {}, answer.body)
+
+    monkeypatch.setattr(lrs, "_own_answer", bare)
+    id = ask(world, planted.configuration)
+    task = tasks.get(world.state, "acme", id)
+    task.position = {"is_listed": True, "pages": 1, "others": {}}
+    world.session.commit()
+    work_off(world)
+    world.session.rollback()
+    wanted = {"confirmed": 2, "missing": 1} if is_lrs else {"unreadable": 3}
+    assert tasks.get(world.state, "acme", id).counts == wanted
 
 
 def test_an_lms_without_lists_is_asked_one_by_one(

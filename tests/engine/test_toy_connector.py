@@ -14,16 +14,9 @@ from typing import Any
 import pytest
 
 from flask_lms import LMS, Administrator
-from flask_lms.connectors.base import (
-    Answer,
-    BuildContext,
-    Built,
-    Cause,
-    Connector,
-    Field,
-    Statement,
-    Verdict,
-)
+from flask_lms.connectors.base import Answer, BuildContext, Built, Connector, Statement, Verdict
+from flask_lms.connectors.causes import Cause
+from flask_lms.connectors.fields import Field
 from flask_lms.connectors.registry import Registry
 from flask_lms.database.models import Configuration, Status
 from flask_lms.errors import SetupError

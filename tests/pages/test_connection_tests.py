@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from flask import Flask, Response, request
 
 from flask_lms import Administrator, StageState, TooManyTests
-from flask_lms.connectors.base import Stage, TestReport
+from flask_lms.connectors.stages import Stage, TestReport
 from flask_lms.database.models import Incident
 from flask_lms.services import connection_test
 from flask_lms.testing import FakeLRS

@@ -18,7 +18,7 @@ import flask_lms
 from flask_lms import ObjectiveResult, Participant
 from flask_lms.admin import charts, history
 from flask_lms.alerts import sending, unsubscribe
-from flask_lms.connectors.base import Stage, StageState, TestReport
+from flask_lms.connectors.stages import Stage, StageState, TestReport
 from flask_lms.database.models import Configuration, Delivery, DeliveryState, Status, Worker
 from flask_lms.i18n import using
 from flask_lms.services import connection_test

@@ -56,7 +56,7 @@ def blames_address(text: str, words: str | None) -> bool:
     Real ones differ in what they take: some refuse ``!`` in the local part, some ``.local``.
     """
     said = words or ""
-    is_named = re.search(r"\bmbox\b|\bmailto:", said)
+    is_named = re.search(r"\bmbox\b|\bmailto:|\bvalid e-?mail address\b", said)
     # Who names other parts too quotes the statement, or blames something else.
     names_others = re.search(r"\b(verb|object|result|context|timestamp)\b", said)
     return bool(is_named and not names_others and address_shape(text))

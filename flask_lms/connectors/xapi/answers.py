@@ -17,7 +17,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from ..base import Answer, Stored, Verdict, place
+from ..base import Answer, Stored, Verdict
+from ..causes import place
 from .comparison import moment
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER

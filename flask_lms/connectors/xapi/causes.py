@@ -8,7 +8,7 @@ from typing import Any
 
 from ...database.models import Status
 from ...i18n import N_
-from ..base import TRANSPORT_CAUSES, Cause
+from ..causes import TRANSPORT_CAUSES, Cause
 
 _TELL = N_("Tell your LMS administrator.")
 _CORRECT = N_("Correct it in [%(platform)s|the platform], then Check again.")

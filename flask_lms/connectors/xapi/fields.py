@@ -11,7 +11,7 @@ from cryptography import x509
 
 from ...checks import Errors, Refused
 from ...i18n import N_, Words
-from ..base import Field
+from ..fields import Field
 from .sign_in import MOST_HEADERS, more_headers
 from .vocabulary import VERSION_HEADER, VERSIONS
 

@@ -19,19 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ...encryption import Secret
 from ...i18n import N_, Words
 from ...transport import Unreachable
-from ..base import (
-    STAGES,
-    Answer,
-    BuildContext,
-    Sent,
-    Stage,
-    StageState,
-    TestReport,
-    Verdict,
-    connection_stages,
-    example_result,
-    pretty,
-)
+from ..base import Answer, BuildContext, Sent, Verdict, example_result, pretty
+from ..stages import STAGES, Stage, StageState, TestReport, connection_stages
 from . import answers, client, comparison, sign_in, statement
 from .sign_in import NotSignedIn
 
@@ -214,6 +203,8 @@ def send_sample(
     [void] = statement.build(gone, plain, replace(context, sent=[was])).statements
     answer = client.send([void], settings, secrets, transport)
     is_gone = answer.verdict is Verdict.ACCEPTED
+    if is_gone and is_read:  # some take a void and go on to show what it voids
+        is_gone = not isinstance(client.read(sample.id, settings, secrets, transport), dict)
     words = None
     if not is_gone:
         words = Words("Your LMS doesn't take results back. Delete that of Jane Doe there.")

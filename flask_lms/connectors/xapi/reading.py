@@ -17,7 +17,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from ...database.models import ReadBack
 from ...encryption import Secret
 from ...transport import Unreachable
-from ..base import Answer, Found, Reader, Sent, Stored, StoredPage, Verdict, place
+from ..base import Answer, Found, Reader, Sent, Stored, StoredPage, Verdict
+from ..causes import place
 from . import client, comparison
 from .answers import Received, lag_seconds, read_answer, read_list, read_stored
 from .statement import void_id
@@ -45,7 +46,7 @@ class XapiReader(Reader):
         self._redactor = client.redactor(settings, secrets)
         self._url = f"{settings['url']}/statements"
         self._is_private = self._is_lrs = False
-        self._since = datetime.min.replace(tzinfo=timezone.utc)
+        self._since = datetime(2000, 1, 1, tzinfo=timezone.utc)
         #: Id of a voided statement → who voided it, and when.
         self._voids: dict[str, dict[str, str]] | None = None
 
@@ -144,7 +145,9 @@ class XapiReader(Reader):
         if found is Stored.UNREADABLE:
             return Answer(verdict=Verdict.FAILED, cause="may_not_read", facts=place(self._url))
         if found is Stored.ABSENT and not self._is_lrs:
-            return read_answer(received, self._redactor)
+            page = next(self._list(self._since, {}), None)
+            if not self._is_lrs:
+                return page or read_answer(received, self._redactor)
         return found
 
     def _list(

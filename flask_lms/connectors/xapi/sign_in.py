@@ -17,7 +17,8 @@ from urllib.parse import quote, urlencode
 from ...encryption import Secret
 from ...store import Kept
 from ...transport import Unreachable
-from ..base import Answer, Verdict, place
+from ..base import Answer, Verdict
+from ..causes import place
 from .answers import Received, redirect_target, retry_after
 from .redaction import Redactor
 

@@ -28,7 +28,7 @@ from redis import Redis
 from demo.valkey import Valkey
 from flask_lms import Administrator
 from flask_lms.alerts import outages, sending
-from flask_lms.connectors.base import TestReport
+from flask_lms.connectors.stages import TestReport
 from flask_lms.database.models import Delivery
 from flask_lms.delivery import deliver
 from flask_lms.delivery.worker import make_rq_worker, work_off

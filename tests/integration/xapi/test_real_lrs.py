@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import Answer, StageState, Statement, Stored, TestReport, Verdict
+from flask_lms.connectors.base import Answer, Statement, Stored, Verdict
+from flask_lms.connectors.stages import StageState, TestReport
 from flask_lms.transport import Transport
 from tests.node_support import RealLRS
 from tests.transport_support import transport as make_transport

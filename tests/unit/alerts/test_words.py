@@ -6,7 +6,7 @@ import pytest
 
 from flask_lms.alerts.rules import Kind
 from flask_lms.alerts.texts import Facts, error, subject, wrap
-from flask_lms.connectors.base import Cause
+from flask_lms.connectors.causes import Cause
 
 FACTS = {
     "name": "Corporate LMS", "status": "cant_connect", "waiting": 37, "duration_seconds": 260_000,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import TRANSPORT_CAUSES, Cause, TestReport
+from flask_lms.connectors.causes import TRANSPORT_CAUSES, Cause
+from flask_lms.connectors.stages import TestReport
 from flask_lms.database.models import ConfigurationHealth, Status
 from flask_lms.delivery import decide
 from flask_lms.delivery.decide import Vitals

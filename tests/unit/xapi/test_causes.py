@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import TRANSPORT_CAUSES, Cause
+from flask_lms.connectors.causes import TRANSPORT_CAUSES, Cause
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.database.models import Status
 from flask_lms.i18n import using

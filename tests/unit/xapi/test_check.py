@@ -7,17 +7,10 @@ from typing import Any
 
 import pytest
 
-from flask_lms.connectors.base import (
-    TRANSPORT_CAUSES,
-    Answer,
-    Built,
-    Connector,
-    Field,
-    Stage,
-    StageState,
-    TestReport,
-    Verdict,
-)
+from flask_lms.connectors.base import Answer, Built, Connector, Verdict
+from flask_lms.connectors.causes import TRANSPORT_CAUSES
+from flask_lms.connectors.fields import Field
+from flask_lms.connectors.stages import Stage, StageState, TestReport
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.transport import Transport
 from tests.transport_support import transport as make_transport

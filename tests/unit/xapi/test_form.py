@@ -11,7 +11,8 @@ from flask_wtf import FlaskForm
 from werkzeug.datastructures import MultiDict
 
 from flask_lms.admin.forms import BasicsForm, carried, connector_form, typed
-from flask_lms.connectors.base import Answer, Built, Connector, Field, Verdict
+from flask_lms.connectors.base import Answer, Built, Connector, Verdict
+from flask_lms.connectors.fields import Field
 from flask_lms.connectors.registry import RESERVED
 from flask_lms.connectors.xapi.connector import XapiConnector
 from flask_lms.connectors.xapi.fields import FIELDS

@@ -6,7 +6,7 @@ import pytest
 import trustme
 from cryptography import x509
 
-from flask_lms.connectors.base import Cleaned
+from flask_lms.connectors.fields import Cleaned
 from flask_lms.errors import InvalidConfiguration
 from flask_lms.i18n import Words
 from tests.xapi_support import clean_url, connector
