@@ -20,7 +20,7 @@ from wtforms import Field
 from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
-from ..connectors import base
+from ..connectors.fields import Field as SettingField
 from ..database.models import Configuration, Delivery, ReadBack
 from ..database.types import UTC
 from ..errors import NotFound
@@ -143,7 +143,7 @@ class Toolbox:
             f"{ICONS[name]}</svg>"
         )
 
-    def groups(self, fields: Sequence[base.Field]) -> list[tuple[Any, list[base.Field]]]:
+    def groups(self, fields: Sequence[SettingField]) -> list[tuple[Any, list[SettingField]]]:
         """Neighbours that belong to the same choices, with these."""
         return [(when, list(some)) for when, some in groupby(fields, lambda one: one.when)]
 

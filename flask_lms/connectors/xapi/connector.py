@@ -9,7 +9,8 @@ from importlib import resources
 from typing import Any
 
 from ...i18n import N_
-from ..base import Cleaned, Connector
+from ..base import Connector
+from ..fields import Cleaned
 from . import actor, catalogue, client, fields, probe, reading, statement
 from .causes import CAUSES
 from .fields import FIELDS
