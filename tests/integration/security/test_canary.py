@@ -29,7 +29,7 @@ from demo.valkey import Valkey
 from flask_lms import Administrator
 from flask_lms.alerts import outages, sending
 from flask_lms.connectors.stages import TestReport
-from flask_lms.database.models import Delivery
+from flask_lms.database.models import Delivery, ParticipantMapping
 from flask_lms.delivery import deliver
 from flask_lms.delivery.worker import make_rq_worker, work_off
 from flask_lms.encryption import Encryption
@@ -454,11 +454,15 @@ def _pages(run: Run) -> Iterator[tuple[str, str]]:
         deliveries = world.db.session.scalars(sa.select(Delivery.id).limit(20)).all()
         task = tasks.ask(world.state, "acme", "cancel", {}, by=None, configuration_id=run.ids[0])
         task_ids = [task.id]
+        scoped = world.lms.for_organization("acme")
+        scoped.participants.map("E001", email="jane@corp.example")
+        mappings = world.db.session.scalars(sa.select(ParticipantMapping.id)).all()
         world.db.session.rollback()
     choices: dict[str, Sequence[object]] = {
         "configuration_id": run.ids,
         "delivery_id": deliveries,
         "task_id": task_ids,
+        "mapping_id": mappings,
         "objective_id": ["ppe"],
         "type": ["xapi"],
         "act": ["send-again"],
