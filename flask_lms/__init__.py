@@ -22,7 +22,8 @@ from .connectors.base import (
     Verdict,
 )
 from .connectors.causes import Cause
-from .connectors.fields import Cleaned, Field
+from .connectors.fields import Cleaned, Field, GeneratedSecret, valid
+from .connectors.routes import Call, Route
 from .connectors.stages import Stage, StageState, TestReport
 from .database.models import (
     Attempt,
@@ -102,6 +103,7 @@ __all__ = [
     "BadLine",
     "BuildContext",
     "Built",
+    "Call",
     "CatalogueEntry",
     "Cause",
     "CheckedAgain",
@@ -120,6 +122,7 @@ __all__ = [
     "Field",
     "Forgotten",
     "Found",
+    "GeneratedSecret",
     "Health",
     "InvalidConfiguration",
     "InvalidResult",
@@ -148,6 +151,7 @@ __all__ = [
     "Refused",
     "Reply",
     "ResultRecorded",
+    "Route",
     "Score",
     "Secret",
     "SecretUnreadable",
@@ -181,4 +185,5 @@ __all__ = [
     "objective_completed",
     "result_recorded",
     "statement_delivered",
+    "valid",
 ]

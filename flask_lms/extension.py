@@ -107,7 +107,7 @@ class LMS(CallbackDecorators):
         app.extensions["lms"] = self
         app.extensions["lms_state"] = state
         after_commit.listen(db)
-        app.register_blueprint(make_blueprint(), url_prefix=settings.url_prefix)
+        app.register_blueprint(make_blueprint(state.registry), url_prefix=settings.url_prefix)
         app.cli.add_command(make_cli())
         request_finished.connect(pages.forbid_frames, app)
 

@@ -17,7 +17,8 @@ ORDER = """
 errors.py events.py database/types.py i18n.py checks.py values.py settings.py encryption.py
 database/models.py database/attach.py callbacks.py store.py
 transport/faults.py transport/policy.py transport/http.py transport/__init__.py
-connectors/causes.py connectors/fields.py connectors/stages.py connectors/base.py
+connectors/causes.py connectors/fields.py connectors/stages.py connectors/routes.py
+connectors/base.py
 connectors/registry.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
 connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
@@ -34,15 +35,16 @@ delivery/lease.py delivery/decide.py delivery/settle.py delivery/deliver.py deli
 delivery/streams.py
 services/steps.py services/csv_lines.py services/attachments.py services/connection_test.py
 services/configurations.py services/objectives.py services/participants.py
-services/deliveries.py services/release.py services/reconcile.py services/tasks.py
-services/mappings.py
+services/waiting.py services/deliveries.py services/release.py services/reconcile.py
+services/tasks.py services/mappings.py
 services/overview.py
 services/organization.py delivery/ticker.py delivery/worker.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
 admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
 admin/probe.py admin/history.py admin/tasks.py admin/participants.py admin/reconcile.py
 admin/deliveries.py admin/configurations.py admin/editing.py admin/objectives.py
-admin/catalogue.py admin/alerts.py admin/toolbox.py admin/__init__.py extension.py __init__.py
+admin/catalogue.py admin/alerts.py admin/secrets.py admin/routes.py
+admin/toolbox.py admin/__init__.py extension.py __init__.py
 testing.py
 """.split()  # noqa: SIM905
 #: Packages that hold nothing but a sentence.

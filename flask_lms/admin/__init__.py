@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
+from ..connectors.base import Connector
 from ..errors import NotFound
 from . import (
     alerts,
@@ -22,6 +23,8 @@ from . import (
     participants,
     probe,
     reconcile,
+    routes,
+    secrets,
     tasks,
     toolbox,
 )
@@ -66,11 +69,12 @@ PAGES = (
           deliveries.confirm_act, "GET POST"),
     _Page("/deliveries/<uuid:delivery_id>", "delivery", deliveries.one),
     _Page(f"{_ONE}/deliveries", "configuration_deliveries", deliveries.of_configuration),
+    _Page(f"{_ONE}/secrets", "secrets", secrets.page, "GET POST"),
     _Page(f"{_ONE}/alerts", "alerts", alerts.page, "GET POST"),
     _Page("/tasks/<uuid:task_id>", "task", tasks.page),
     _Page("/tasks/<uuid:task_id>/stop", "stop_task", tasks.stop, "GET POST"),
     _Page("/participants", "participants", participants.index),
-    _Page("/participants/new", "new_participant", participants.new, "GET POST"),
+    _Page("/participants/new", "add_participant", participants.new, "GET POST"),
     _Page("/participants/<uuid:mapping_id>", "participant", participants.one, "GET POST"),
     _Page("/participants/<uuid:mapping_id>/remove", "remove_participant", participants.remove,
           "GET POST"),
@@ -86,8 +90,12 @@ PAGES = (
 )  # fmt: skip
 
 
-def make_blueprint() -> Blueprint:
-    """The blueprint ``lms``. Deny by default: every page of it is guarded."""
+def make_blueprint(connectors: Iterable[Connector] = ()) -> Blueprint:
+    """The blueprint ``lms``. Deny by default: every page of it is guarded, and every route of an
+    LMS type that doesn't say that it is public.
+
+    :param connectors: whose routes stand beside the pages.
+    """
     blueprint = Blueprint("lms", "flask_lms", template_folder="templates", static_folder="static")
     for page in PAGES:
         blueprint.add_url_rule(
@@ -96,6 +104,9 @@ def make_blueprint() -> Blueprint:
             pages.transactional(page.view),
             methods=page.methods.split(),
         )
+    for connector in connectors:
+        for rule, name, view, route in routes.views(connector):
+            blueprint.add_url_rule(rule, name, view, methods=route.methods)
     blueprint.before_request(pages.only_administrators)
     blueprint.url_value_preprocessor(pages.exempt_signed_pages)
     blueprint.register_error_handler(NotFound, pages.not_found)

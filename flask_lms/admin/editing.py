@@ -116,7 +116,8 @@ def connection(type: str) -> ResponseReturnValue:
     ]
     done = gettext("“%(name)s” was created.", name=configuration.name)
     pages.notice(" ".join([done, *odd]), "warn" if odd else "ok")
-    return go("overview", configuration_id=configuration.id)
+    is_shown = any(one.hint for one in connector.generated)
+    return go("secrets" if is_shown else "overview", configuration_id=configuration.id)
 
 
 def _show_basics(first: BasicsForm, second: FlaskForm | None = None) -> Response:

@@ -48,6 +48,8 @@ ACTIONS = {
     "released": N_("Results of mapped participants sent"),
     "participant_forgotten": N_("Participant forgotten"),
     "rekeyed": N_("Secrets encrypted anew"),
+    "secret_shown": N_("Secret shown"),
+    "secret_renewed": N_("Secret renewed"),
     "test_alert_sent": N_("Test alert sent"),
 }
 _FIELDS = {
@@ -55,6 +57,7 @@ _FIELDS = {
     "type": N_("LMS type"),
     "contact_emails": N_("Contact Email"),
     "language": N_("Language of the alerts"),
+    "secret": N_("Secret"),
     "status": N_("Status"),
     "cause": N_("Cause"),
     "outcome": N_("Outcome"),

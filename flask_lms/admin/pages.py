@@ -32,6 +32,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from ..app_state import AppState
+from ..connectors.routes import Route
 from ..database.types import UTC
 from ..errors import NotFound
 from ..i18n import gettext
@@ -53,6 +54,17 @@ _NOTICE = "lms_notice"
 _PUBLIC = frozenset({"lms.static", "lms.health", "lms.mute", "lms.profile"})
 #: Called by programs that can't have a CSRF token; their own signed token stands for it.
 _SIGNED = ("lms.mute",)
+_FRAMES = "flask_lms.frames"
+
+
+def route_of(endpoint: str | None) -> Route | None:
+    """The route of an LMS type behind an endpoint; None: it is a page."""
+    return getattr(current_app.view_functions.get(endpoint or ""), "lms_route", None)
+
+
+def _is_public(endpoint: str | None) -> bool:
+    route = route_of(endpoint)
+    return endpoint in _PUBLIC if route is None else route.is_public
 
 
 def state() -> AppState:
@@ -80,7 +92,7 @@ def current_administrator() -> Administrator | None:
 
 def only_administrators() -> ResponseReturnValue | None:
     """Before each request of the blueprint: who is it?"""
-    if request.endpoint in _PUBLIC:
+    if _is_public(request.endpoint):
         return None
     found = state().callbacks.administrator()
     if isinstance(found, Administrator):
@@ -98,7 +110,9 @@ def only_administrators() -> ResponseReturnValue | None:
 def exempt_signed_pages(endpoint: str | None, values: object) -> None:
     """Tell the host's ``CSRFProtect``, whenever it was made, before it looks at the request."""
     protect = current_app.extensions.get("csrf")
-    if endpoint in _SIGNED and isinstance(protect, CSRFProtect):
+    route = route_of(endpoint)
+    is_exempt = endpoint in _SIGNED if route is None else route.is_public
+    if endpoint and is_exempt and isinstance(protect, CSRFProtect):
         protect.exempt(current_app.view_functions[endpoint])
 
 
@@ -261,7 +275,10 @@ def forbid_frames(app: Flask, response: Response) -> None:
         return
     policies = response.headers.getlist("Content-Security-Policy")
     own = state().settings.frame_ancestors
-    if request.endpoint in _SIGNED:
+    if opened := request.environ.get(_FRAMES):
+        _open_frames(response)
+        ancestors = " ".join(opened)
+    elif request.endpoint in _SIGNED:
         ancestors = "'none'"
     elif any("frame-ancestors" in policy.lower() for policy in policies):
         return
@@ -272,6 +289,28 @@ def forbid_frames(app: Flask, response: Response) -> None:
     else:
         ancestors = "'self'"
     response.headers.add("Content-Security-Policy", f"frame-ancestors {ancestors}")
+
+
+def _open_frames(response: Response) -> None:
+    """Take away what the host says of frames; all else that it says stays."""
+    response.headers.pop("X-Frame-Options", None)
+    policies = response.headers.getlist("Content-Security-Policy")
+    response.headers.pop("Content-Security-Policy", None)
+    for policy in policies:
+        kept = [
+            part
+            for part in policy.split(";")
+            if part.strip() and not part.strip().lower().startswith("frame-ancestors")
+        ]
+        if kept:
+            response.headers.add("Content-Security-Policy", ";".join(kept))
+
+
+def let_be_framed(origins: Sequence[str]) -> None:
+    """These may show this page in a frame, whatever the host says of its other pages."""
+    request.environ[_FRAMES] = [
+        one for one in origins if not {" ", ";", ",", "\r", "\n"}.intersection(one)
+    ]
 
 
 def message(title: str, text: str, *, status: int) -> Response:

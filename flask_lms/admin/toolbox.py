@@ -77,7 +77,7 @@ _TABS = (
     (
         "participants",
         N_("Participants"),
-        ("participant", "new_participant", "remove_participant", "upload_participants"),
+        ("participant", "add_participant", "remove_participant", "upload_participants"),
     ),
     ("history", N_("History"), ()),
     ("help", N_("Help"), ()),
@@ -87,6 +87,7 @@ _OF_ONE = (
     ("attach", N_("Objectives")),
     ("configuration_deliveries", N_("Deliveries")),
     ("alerts", N_("Alerts")),
+    ("secrets", N_("Secrets")),
     ("edit", N_("Settings")),
 )
 
@@ -173,7 +174,11 @@ class Toolbox:
         """The pages of one configuration."""
         here = (request.endpoint or "").removeprefix("lms.")
         here = {"detach": "attach", "backfill": "attach"}.get(here, here)
+        connector = pages.state().registry.get(configuration.type)
+        has_secrets = connector is not None and bool(connector.generated)
         for endpoint, label in _OF_ONE:
+            if endpoint == "secrets" and not has_secrets:
+                continue
             url = self.url(endpoint, configuration_id=configuration.id)
             yield Tab(url, i18n.gettext(label), here == endpoint)
 

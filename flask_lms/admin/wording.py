@@ -128,6 +128,7 @@ _STATUS = {
 _DELIVERY = {
     DeliveryState.PENDING: ("info", "clock", N_("Waiting")),
     DeliveryState.DELIVERED: ("ok", "check", N_("Sent")),
+    DeliveryState.SUPERSEDED: ("off", "check", N_("Superseded")),
     DeliveryState.REJECTED: ("bad", "cross", N_("Rejected")),
     DeliveryState.NOT_SENT: ("warn", "alert", N_("Not sent")),
     DeliveryState.CANCELLED: ("off", "minus", N_("Cancelled")),
@@ -377,6 +378,8 @@ def segments(counted: Segments, state: str) -> list[tuple[str, str, str, bool]]:
         ("pending", gettext("Waiting"), counted.waiting),
         ("delivered", gettext("Sent"), counted.sent),
     ]
+    if counted.superseded or state == "superseded":
+        parts.append(("superseded", gettext("Superseded"), counted.superseded))
     if counted.cancelled or state == "cancelled":
         parts.append(("cancelled", gettext("Cancelled"), counted.cancelled))
     parts.append(("", gettext("All"), counted.total))
@@ -565,6 +568,13 @@ def delivery_sentence(
         stored = gettext("%(lms)s stored this result on %(time)s.", lms=name, time=settled)
         reason = delivery_reason(delivery, configuration.type, registry, platform)
         return _joined(stored, reason)
+    if delivery.state is DeliveryState.SUPERSEDED:
+        return gettext(
+            "%(lms)s has a newer result in place of this one and didn't store it. It said so on "
+            "%(time)s.",
+            lms=name,
+            time=settled,
+        )
     if delivery.state is DeliveryState.NOT_SENT:
         reason = delivery_reason(delivery, configuration.type, registry, platform)
         return _joined(gettext("This result was not sent to %(lms)s.", lms=name), reason)

@@ -277,7 +277,7 @@ def tick(state: AppState, now: datetime) -> None:
         session.commit()
     window = incidents.take_scan(session, now)
     if window is not None:
-        summaries.look_for_results(session, window, now)
+        summaries.look_for_results(state, session, window, now)
         summaries.look_for_digests(state, session, now)
         operators.look(state, session, window, now)
     session.commit()

@@ -22,7 +22,17 @@ _OLDEST = timedelta(days=8)
 _MOST_ITEMS = 40
 
 
-def look_for_results(session: Session, window: incidents.Window, now: datetime) -> None:
+def _is_news(state: AppState) -> sa.ColumnElement[bool]:
+    """What waits for an event is in order, and nobody is mailed about it."""
+    is_in_order = Delivery.reason.in_(state.registry.waiting())
+    return sa.and_(
+        Delivery.state.in_(_NEWS), sa.or_(Delivery.reason.is_(None), sa.not_(is_in_order))
+    )
+
+
+def look_for_results(
+    state: AppState, session: Session, window: incidents.Window, now: datetime
+) -> None:
     """Open an incident for each configuration with news; what it tells is collected for a while."""
     news = session.execute(
         sa.select(Delivery.configuration_id, sa.func.min(Delivery.settled_at))
@@ -31,7 +41,7 @@ def look_for_results(session: Session, window: incidents.Window, now: datetime) 
             Configuration.deleted_at.is_(None),
             Delivery.settled_at > window.since,
             Delivery.settled_at <= window.until,
-            Delivery.state.in_(_NEWS),
+            _is_news(state),
         )
         .group_by(Delivery.configuration_id)
     ).all()
@@ -67,7 +77,7 @@ def decide(
             Delivery.configuration_id == configuration.id,
             Delivery.settled_at > since,
             Delivery.settled_at <= until,
-            Delivery.state.in_(_NEWS),
+            _is_news(state),
         )
         .group_by(Delivery.state, Delivery.reason)
     ).all()

@@ -27,7 +27,8 @@ from ..transport import Transport
 from ..transport.faults import Unreachable
 from ..values import Activity, Objective, ObjectiveResult, Participant, Step, StepResult
 from .causes import Cause, place
-from .fields import Cleaned, Field, hidden, spaces_removed
+from .fields import Cleaned, Field, GeneratedSecret, hidden, spaces_removed
+from .routes import Route
 from .stages import STAGES, Stage, StageState, TestReport, connection_stages
 
 
@@ -41,8 +42,13 @@ class Verdict(str, enum.Enum):
     #: The content of the request was refused (400, 422). With ``Answer.rejected``: only those were
     #: to blame, and nothing was stored.
     REFUSED = "refused"
-    #: An id in it is already stored (409).
+    #: An id in it is already stored: a 409, or whatever status the LMS says it with.
     CONFLICT = "conflict"
+    #: The LMS has something newer in its place and keeps that: done, and not called sent.
+    SUPERSEDED = "superseded"
+    #: Nothing was asked of the LMS: it can't be sent before an event of which the connector tells
+    #: by ``Call.release``. The cause is one that ``is_waiting``.
+    WAITS = "waits"
     #: The request is too big (413).
     TOO_LARGE = "too_large"
     #: The LMS asks for a pause (429, 503 with Retry-After); no failure.
@@ -323,6 +329,10 @@ class Connector(ABC):
     fields: Sequence[Field] = ()
     #: Every cause it can name, by code; those of ``TRANSPORT_CAUSES`` are known anyway.
     causes: Mapping[str, Cause] = MappingProxyType({})
+    #: Secrets that are made here and not entered.
+    generated: Sequence[GeneratedSecret] = ()
+    #: Addresses of its own, at ``/lms/types/<type>/<configuration>/<path>``.
+    routes: Sequence[Route] = ()
 
     @property
     def secret_fields(self) -> list[str]:
@@ -453,8 +463,17 @@ class Connector(ABC):
         """
         return None
 
+    def destination_key(self, statement: Statement, settings: Mapping[str, Any]) -> str | None:
+        """What all statements of one request have in common, such as an address of their own.
+
+        :param statement: one that waits.
+        :returns: None: it goes with any other.
+        """
+        return None
+
     def order_key(self, statement: Statement, settings: Mapping[str, Any]) -> str | None:
-        """Two statements of one key are never under way in two requests at a time.
+        """Two statements of one key are never under way in two requests at a time; the older one
+        goes first, and holds back those of its key while it is refused.
 
         :param statement: one that waits.
         :returns: None: it has no key. Those of one result are kept apart in any case.

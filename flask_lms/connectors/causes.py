@@ -51,6 +51,8 @@ class Cause:
         fault is the installation's.
     :param is_unidentified: nobody can be told who it is about; sent by itself once the participant
         is mapped.
+    :param is_waiting: of ``Verdict.WAITS``: nothing is wrong, something must happen first; sent by
+        itself once the connector says that it did (``Call.release``).
     """
 
     code: str
@@ -62,6 +64,7 @@ class Cause:
     label: str = ""
     fields: tuple[str, ...] = ()
     is_unidentified: bool = False
+    is_waiting: bool = False
 
     def in_short(self) -> str:
         """What is wrong in a few words, in the reader's language."""

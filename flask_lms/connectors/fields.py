@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from .. import checks
@@ -97,6 +98,42 @@ class Cleaned:
     settings: Mapping[str, Any]
     secrets: Mapping[str, Secret] = field(repr=False)
     hints: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedSecret:
+    """A secret that is made here, such as a key that signs: stored encrypted like those entered,
+    and renewed by an act on the configuration's page.
+
+    ``send`` and the routes find it among the secrets by its name, and for ``overlap_hours`` after a
+    renewal what it was before as ``<name>.previous``, so that both ends can change one by one.
+
+    :param name: stored, never changes; no field has it.
+    :param label: what people call it (a message id, as is ``hint``).
+    :param make: a new one.
+    :param hint: where it is to be entered; empty: the page doesn't show it, as a private key.
+    :param overlap_hours: how long the previous one is good besides the new one.
+    """
+
+    name: str
+    label: str
+    make: Callable[[], str | Secret]
+    hint: str = ""
+    overlap_hours: int = 24
+
+
+def valid(secrets: Mapping[str, Secret], name: str, now: datetime) -> list[Secret]:
+    """A generated secret, and while they overlap the one before it: the newest first.
+
+    :param secrets: as a connector is given them.
+    :param name: of the generated one.
+    :param now: aware UTC.
+    """
+    found = [secrets[name]] if name in secrets else []
+    until = secrets.get(f"{name}.until")
+    if until is not None and now < datetime.fromisoformat(until.reveal()):
+        found.append(secrets[f"{name}.previous"])
+    return found
 
 
 def hidden(values: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:

@@ -47,6 +47,19 @@ class Registry:
                         f"{name}.fields has {field.name!r}: write a-z, 0-9 and _, and none of "
                         f"{', '.join(RESERVED)}, which the pages need for themselves."
                     )
+            for one in connector.generated:
+                taken = one.name in [field.name for field in connector.fields]
+                if taken or not re.fullmatch(r"[a-z][a-z0-9_]*", one.name):
+                    raise SetupError(
+                        f"{name}.generated has {one.name!r}: write a-z, 0-9 and _, and no field's "
+                        "name."
+                    )
+            for route in connector.routes:
+                if not re.fullmatch(r"[a-z0-9-]+(/[a-z0-9-]+)*(\.json)?", route.path):
+                    raise SetupError(
+                        f"{name}.routes has {route.path!r}: write a path such as launch or "
+                        "keys.json: a-z, 0-9, - and /."
+                    )
             self._connectors[connector.type] = connector
 
     def __iter__(self) -> Iterator[Connector]:
@@ -73,6 +86,17 @@ class Registry:
                 for connector in self
                 for cause in connector.causes.values()
                 if cause.is_unidentified
+            }
+        )
+
+    def waiting(self) -> list[str]:
+        """The codes of the causes of what waits for an event."""
+        return sorted(
+            {
+                cause.code
+                for connector in self
+                for cause in connector.causes.values()
+                if cause.is_waiting
             }
         )
 

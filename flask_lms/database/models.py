@@ -58,6 +58,8 @@ class DeliveryState(str, enum.Enum):
     PENDING = "pending"
     #: The LMS stored it.
     DELIVERED = "delivered"
+    #: The LMS has a newer one in its place and didn't store it: done.
+    SUPERSEDED = "superseded"
     #: The LMS refused it for good.
     REJECTED = "rejected"
     #: It can't be sent as it is; ``Delivery.reason`` says why.
@@ -212,12 +214,28 @@ class ConfigurationHealth(Base):
     #: Different statements refused alone since one was last accepted, the newest last, at most 20:
     #: "<digest of the answer> <end of the delivery's id>", and "vouched" once a witness was taken.
     singles: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
+    #: Counts the events for which something waited; NULL: none. What was read before one isn't
+    #: put aside as waiting for it.
+    releases: Mapped[int | None] = mapped_column(sa.Integer)
     #: The lease: a fencing token that only grows, its holder and its end.
     lease_token: Mapped[int] = mapped_column(sa.Integer, default=0)
     lease_holder: Mapped[str | None] = mapped_column(sa.String(100))
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     configuration: Mapped[Configuration] = relationship(back_populates="health")
+
+
+class OrderHold(Base):
+    """A delivery that was refused alone and goes before others of its connector's key."""
+
+    __tablename__ = "lms_order_hold"
+    __table_args__ = (
+        sa.PrimaryKeyConstraint("delivery_id", name="pk_lms_order_hold"),
+        sa.Index("ix_lms_order_hold_configuration", "configuration_id"),
+    )
+
+    delivery_id: Mapped[uuid.UUID] = mapped_column(_ID)
+    configuration_id: Mapped[uuid.UUID] = mapped_column(_ID)
 
 
 class ObjectiveLink(Base):
@@ -310,8 +328,9 @@ class Delivery(Base):
     attempts: Mapped[int] = mapped_column(sa.Integer, default=0)
     refusals: Mapped[int] = mapped_column(sa.Integer, default=0)
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Not sent before this; of one that can't be sent, when it was last built.
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    #: When it became delivered, rejected, not sent or cancelled.
+    #: When it became delivered, superseded, rejected, not sent or cancelled.
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     settled_by: Mapped[str | None] = mapped_column(sa.String(255))
     #: What the LMS had of it when it was last asked, and when that was; NULL: never since it was
@@ -346,8 +365,8 @@ class Attempt(Base):
     statements: Mapped[int] = mapped_column(sa.Integer)
     delivery_ids: Mapped[str] = mapped_column(sa.Text)
     size: Mapped[int] = mapped_column(sa.Integer)
-    #: The ``Verdict``: ``accepted``, ``partial``, ``refused``, ``conflict``, ``too_large``,
-    #: ``slow_down`` or ``failed``.
+    #: The ``Verdict``: ``accepted``, ``partial``, ``refused``, ``conflict``, ``superseded``,
+    #: ``too_large``, ``slow_down`` or ``failed``.
     verdict: Mapped[str] = mapped_column(sa.String(20))
     http_status: Mapped[int | None] = mapped_column(sa.Integer)
     cause: Mapped[str | None] = mapped_column(sa.String(40))
@@ -459,6 +478,7 @@ class ParticipantMapping(Base):
         sa.PrimaryKeyConstraint("id", name="pk_lms_participant"),
         sa.UniqueConstraint("participant_key", name="uq_lms_participant_key"),
         sa.Index("ix_lms_participant_page", "organization_id", "participant_id"),
+        sa.Index("ix_lms_participant_mapped", "mapped_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)

@@ -51,6 +51,8 @@ class Plan:
     :param compare: ask the LMS whether what it has stored under this id is the same.
     :param too_large: the request's size was the trouble: remember that.
     :param is_unverified: those delivered are so by the LMS's word alone.
+    :param superseded: the LMS has newer ones in their place.
+    :param waits: nothing was asked: they wait for an event.
     """
 
     delivered: tuple[int, ...] = ()
@@ -59,11 +61,13 @@ class Plan:
     compare: int | None = None
     too_large: bool = False
     is_unverified: bool = False
+    superseded: tuple[int, ...] = ()
+    waits: tuple[int, ...] = ()
 
     @property
     def is_taken(self) -> bool:
-        """Whether the LMS certainly took something, so that it is well."""
-        return bool(self.delivered) and not self.is_unverified
+        """Whether the LMS certainly took something, or has newer than it, so that it is well."""
+        return bool(self.superseded or self.delivered) and not self.is_unverified
 
 
 def plan(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
@@ -76,8 +80,12 @@ def plan(answer: Answer, refusals: Sequence[int], jitter: float) -> Plan:
     everyone = tuple(range(n))
     if answer.verdict is Verdict.ACCEPTED:
         return Plan(delivered=everyone)
-    if answer.verdict is Verdict.CONFLICT:
-        return Plan(compare=0) if n == 1 else Plan(again=tuple((i,) for i in everyone))
+    if answer.verdict in (Verdict.CONFLICT, Verdict.SUPERSEDED, Verdict.WAITS):
+        if n > 1:  # it can't be true of all: one by one
+            return Plan(again=tuple((i,) for i in everyone))
+        if answer.verdict is Verdict.CONFLICT:
+            return Plan(compare=0)
+        return Plan(superseded=(0,)) if answer.verdict is Verdict.SUPERSEDED else Plan(waits=(0,))
     is_too_large = answer.verdict is Verdict.TOO_LARGE
     if not is_too_large and answer.verdict not in (Verdict.PARTIAL, Verdict.REFUSED):
         return Plan()  # slow down, failed: all stay as they are
@@ -529,7 +537,9 @@ class Pace:
         """What the next requests may be: larger after quick and full ones that were accepted, one
         at a time and small again after any other.
         """
-        if verdict is not Verdict.ACCEPTED:
+        if verdict is Verdict.WAITS:  # says nothing of the destination
+            return self
+        if verdict not in (Verdict.ACCEPTED, Verdict.SUPERSEDED):
             return replace(
                 self,
                 at_once=1,

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from rq.timeouts import BaseTimeoutException
 
 from ..app_state import AppState
 from ..connectors.base import Answer, Connector, Statement, Stored, Verdict
-from ..database.models import Configuration, Delivery, DeliveryState
+from ..database.models import Configuration, Delivery, DeliveryState, OrderHold
 from ..encryption import Secret, binding
 from ..errors import SecretUnreadable
 from ..transport import Transport
@@ -41,6 +42,8 @@ FAIR_STATEMENTS = 1000
 _RENEW_SECONDS = 5.0
 #: An answer that the database turned back is written down so often again.
 _SETTLE_AGAIN = 3
+#: So many more that are due are looked at, again and again, behind those that wait for others.
+_LOOKED_AT = 200
 #: Causes of ours, which no LMS has to do with.
 _OURS = ("unknown_type", "secret_unreadable", "connector_failed")
 #: For destinations that did not answer of late: connecting, between two bytes, in all.
@@ -71,6 +74,8 @@ class Load:
     :param version: of the configuration, when its settings were read.
     :param has_more: there is probably enough for another request.
     :param is_patient: the limits of time are the full ones.
+    :param releases: of the health row, when the rows were read.
+    :param is_ordered: the connector has keys of order.
     """
 
     configuration_id: uuid.UUID
@@ -87,6 +92,8 @@ class Load:
     has_more: bool
     is_patient: bool
     is_witness: bool
+    releases: int | None
+    is_ordered: bool
 
 
 @dataclass(kw_only=True)
@@ -112,6 +119,8 @@ class Walk:
     is_broken: bool = False
     #: Requests up to this number began before a failure was known, and fail with it.
     failed_with: int = 0
+    #: Nothing goes out before, as what was refused is to be sent first.
+    held_until: datetime | None = None
     requests: int = 0
     delivered: int = 0
     rejected: int = 0
@@ -202,6 +211,8 @@ class Deliverer:
                 Configuration, walk.configuration_id, populate_existing=True
             )
             at = lease.next_due_at(session(), walk.configuration_id) if configuration else None
+            if walk.held_until is not None and at:
+                at = max(at, walk.held_until)
             if configuration is not None and configuration.health.next_attempt_at and at:
                 at = max(at, configuration.health.next_attempt_at)
             is_open = configuration is not None and not (
@@ -261,6 +272,7 @@ class Deliverer:
             n for n in (state.settings.batch_bytes, own[1], health.learnt_bytes) if n is not None
         )
 
+        is_ordered = connector is not None and type(connector).order_key is not Connector.order_key
         # First what was left of a request that was divided, without what was cancelled meanwhile.
         found: Sequence[Any] = []
         if walk.witness is not None:
@@ -298,12 +310,30 @@ class Deliverer:
             )
             if taken:
                 due = due.where(Delivery.id.not_in(taken))
-            found = session.execute(due.order_by(*order).limit(most)).all()
-        keys = [_keys(row, connector, settings) for row in found]
+            due = due.order_by(*order)
+            found = session.execute(due.limit(most)).all()
         busy = {key for load in walk.under_way.values() for key in load.keys}
+        if connector is not None and is_ordered and not is_witness:
+            # There may be others behind those that wait for one of their key.
+            free: Sequence[Any] = ()
+            first = self._first_refused(walk, connector, settings, now)
+            behind, looked_at = set[str](), 0
+            while found:
+                looked_at += len(found)
+                keys = [_keys(row, connector, settings) for row in found]
+                if (free := in_turn(found, keys, busy, first, behind)) or is_again:
+                    break
+                found = session.execute(due.offset(looked_at).limit(_LOOKED_AT)).all()
+            if found := free:
+                walk.held_until = None
+        keys = [_keys(row, connector, settings) for row in found]
         if is_again:  # it was cut already
             most, most_bytes = len(found), sum(row.size + 1 for row in found) + 2
-        chosen = fitting(found, keys, busy, most, most_bytes)
+        places = [
+            connector.destination_key(_statement(row), settings) if connector else None
+            for row in found
+        ]
+        chosen = fitting(found, keys, busy, most, most_bytes, places)
         if is_again and len(chosen) < len(found):
             left = set(range(len(found))) - set(chosen)
             walk.again.appendleft([found[index] for index in sorted(left)])
@@ -338,6 +368,8 @@ class Deliverer:
             has_more=bool(walk.again) or len(chosen) < len(found) or len(found) >= most,
             is_patient=walk.is_well or decide.is_patient(health.failures),
             is_witness=is_witness,
+            releases=health.releases,
+            is_ordered=is_ordered,
         )
         session.commit()
         if not chosen:
@@ -345,6 +377,21 @@ class Deliverer:
         walk.requests += 1
         walk.under_way[load.number] = load
         return load
+
+    def _first_refused(
+        self, walk: Walk, connector: Connector, settings: Mapping[str, Any], now: datetime
+    ) -> dict[str, uuid.UUID]:
+        """Key of order → the first one that was refused, which goes before all others of it."""
+        refused = self.state.session.execute(
+            _ROWS.join(OrderHold, OrderHold.delivery_id == Delivery.id)
+            .where(
+                OrderHold.configuration_id == walk.configuration_id,
+                Delivery.state == DeliveryState.PENDING,
+            )
+            .order_by(Delivery.id.desc())
+        ).all()
+        walk.held_until = min((one.due_at for one in refused if one.due_at > now), default=None)
+        return {key: one.id for one in refused for key in _keys(one, connector, settings)[1:]}
 
     def send(self, walk: Walk, load: Load) -> bool | None:
         """Send one request and settle its answer, whatever it is.
@@ -410,6 +457,8 @@ class Deliverer:
             worker=self.holder,
             is_witness=load.is_witness,
             is_echo=is_echo,
+            releases=load.releases,
+            is_ordered=load.is_ordered,
         )
         with self.database:
             for tries_left in range(_SETTLE_AGAIN, -1, -1):
@@ -482,6 +531,7 @@ _ROWS = sa.select(
     Delivery.result_id,
     Delivery.state,
     Delivery.recorded_at,
+    Delivery.due_at,
 )
 
 
@@ -507,23 +557,50 @@ def _keys(row: Any, connector: Connector | None, settings: Mapping[str, Any]) ->
     return (result,) if own is None else (result, f"own {own}")
 
 
+def in_turn(
+    rows: Sequence[Any],
+    keys: Sequence[Sequence[str]],
+    busy: set[str],
+    first: Mapping[str, uuid.UUID],
+    behind: set[str],
+) -> list[Any]:
+    """The rows that wait for no other one of a key of theirs. Pure, but for ``behind``.
+
+    :param busy: keys for which something is under way.
+    :param first: key → the row that was refused and goes before all others of it.
+    :param behind: keys of what waits; more are added.
+    """
+    free = []
+    for row, of_it in zip(rows, keys, strict=True):
+        is_first = row.id in first.values()
+        waits = not busy.isdisjoint(of_it) or any(first.get(one, row.id) < row.id for one in of_it)
+        if waits or not (is_first or behind.isdisjoint(of_it)):
+            behind.update(of_it)
+        else:
+            free.append(row)
+    return free
+
+
 def fitting(
     rows: Sequence[Any],
     keys: Sequence[Sequence[str]],
     busy: set[str],
     most: int,
     most_bytes: int,
+    places: Sequence[str | None] = (),
 ) -> list[int]:
     """The indices of the first rows that go together in one request: at least one that is not
     kept back; a single one, and one that was refused alone, alone. Pure.
 
     :param keys: of each row; a row whose key is busy waits, and so do later ones with a key of it.
+    :param places: where each row goes; those of one request go to one place.
     """
     chosen: list[int] = []
     size = 2  # the brackets
     held = set(busy)
     for index, row in enumerate(rows):
-        if held.intersection(keys[index]):
+        is_elsewhere = bool(chosen and places and places[index] != places[chosen[0]])
+        if is_elsewhere or held.intersection(keys[index]):
             held.update(keys[index])
             continue
         size += row.size + 1

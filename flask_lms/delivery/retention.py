@@ -24,6 +24,7 @@ from ..database.models import (
     DeliveryState,
     Incident,
     Mail,
+    OrderHold,
     StoreEntry,
     Task,
     Worker,
@@ -33,7 +34,7 @@ from ..database.types import update
 _CHUNK = 1000
 #: A deleted configuration can be restored for so long.
 DELETED_DAYS = 30
-_DONE = (DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+_DONE = (DeliveryState.DELIVERED, DeliveryState.SUPERSEDED, DeliveryState.CANCELLED)
 _UNDELIVERED = (DeliveryState.NOT_SENT, DeliveryState.REJECTED, DeliveryState.CANCELLED)
 
 
@@ -134,7 +135,10 @@ def purge(
         state,
         sa.select(Delivery.id).where(
             sa.or_(
-                sa.and_(Delivery.state == DeliveryState.DELIVERED, Delivery.settled_at < old),
+                sa.and_(
+                    Delivery.state.in_((DeliveryState.DELIVERED, DeliveryState.SUPERSEDED)),
+                    Delivery.settled_at < old,
+                ),
                 sa.and_(may_be_there, Delivery.settled_at < old_undelivered),
             ),
             ~names_nobody,
@@ -188,6 +192,13 @@ def purge(
         sa.delete(Mail),
         Mail,
         report,
+    )
+    state.session.execute(
+        sa.delete(OrderHold).where(
+            ~sa.exists().where(
+                Delivery.id == OrderHold.delivery_id, Delivery.state == DeliveryState.PENDING
+            )
+        )
     )
     _in_chunks(state, sa.select(Task.id).where(Task.ended_at < old), sa.delete(Task), Task, report)
     yesterday = now - timedelta(days=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from ..database.models import (
     ConfigurationHealth,
     Delivery,
     DeliveryState,
+    OrderHold,
     Status,
 )
 from ..database.types import update
@@ -61,6 +63,8 @@ class Request:
     :param is_witness: sent to find out whether the LMS refuses everything; one that is delivered
         already only bears witness.
     :param is_echo: it was under way when another one failed: if it fails too, that is one failure.
+    :param releases: of the health row, when its deliveries were read.
+    :param is_ordered: its connector keeps an order, so that one that is refused goes first.
     """
 
     configuration_id: uuid.UUID
@@ -74,6 +78,8 @@ class Request:
     worker: str
     is_witness: bool = False
     is_echo: bool = False
+    releases: int | None = None
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +133,14 @@ def settle(state: AppState, request: Request, token: int) -> Settled | None:
         request = replace(request, plan=Plan(refused={0: alone}))
     if is_outdated:  # what the LMS said is true of what was sent, not of what was saved since
         request = replace(request, plan=replace(request.plan, refused={}, again=()))
-    _write_attempt(change, request)
-    delivered = _write_delivered(change, request)
-    after, witness = before, None
-    is_noted = request.is_echo and request.answer.verdict is Verdict.FAILED
+    after, witness, delivered = before, None, 0
+    if request.answer.verdict is Verdict.WAITS:  # no request was made, so nothing was learnt
+        is_noted = True
+        _write_waiting(change, request)
+    else:
+        is_noted = request.is_echo and request.answer.verdict is Verdict.FAILED
+        _write_attempt(change, request)
+        delivered = _write_delivered(change, request)
     if not is_outdated and not is_noted:
         after, witness = _vitals(state, change, request, before)
     after.write(configuration.health)
@@ -380,6 +390,19 @@ def _write_attempt(change: _Change, request: Request) -> None:
 def _write_delivered(change: _Change, request: Request) -> int:
     """The LMS has them: true even of one that was cancelled while under way."""
     rows = [request.rows[index] for index in request.plan.delivered]
+    newer = [request.rows[index].id for index in request.plan.superseded]
+    if newer:
+        update(
+            change.session,
+            sa.update(Delivery)
+            .where(Delivery.id.in_(newer), Delivery.state == DeliveryState.PENDING)
+            .values(
+                state=DeliveryState.SUPERSEDED,
+                settled_at=change.now,
+                reason=None,
+                reason_words=None,
+            ),
+        )
     stored = {row.id for row in rows}
     _count_attempt(change, [row.id for row in request.rows if row.id not in stored])
     if not rows:
@@ -418,6 +441,26 @@ def _write_delivered(change: _Change, request: Request) -> int:
     return len(rows)
 
 
+def _write_waiting(change: _Change, request: Request) -> None:
+    """Put aside what waits for an event; unless one came since it was read: then it goes out at
+    once. The health row is locked, and whoever releases writes there first.
+    """
+    ids = [request.rows[index].id for index in request.plan.waits]
+    if not ids or change.configuration.health.releases != request.releases:
+        return
+    update(
+        change.session,
+        sa.update(Delivery)
+        .where(Delivery.id.in_(ids), Delivery.state == DeliveryState.PENDING)
+        .values(
+            state=DeliveryState.NOT_SENT,
+            settled_at=change.now,
+            reason=request.answer.cause,
+            reason_words=json.dumps(dict(request.answer.facts)),
+        ),
+    )
+
+
 def _count_attempt(change: _Change, ids: list[uuid.UUID]) -> None:
     if not ids:
         return
@@ -454,6 +497,10 @@ def _write_refused(change: _Change, request: Request, after: Vitals, *, is_undec
             change.events.append((delivery_rejected, _rejected(change, row, refusal)))
         else:
             values |= {"due_at": change.now + timedelta(seconds=again)}
+            if request.is_ordered and not row.refusals:
+                change.session.merge(
+                    OrderHold(delivery_id=row.id, configuration_id=request.configuration_id)
+                )
         update(
             change.session,
             sa.update(Delivery)

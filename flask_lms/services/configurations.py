@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -262,6 +263,8 @@ class Configurations:
             )
             if cleaned.secrets:
                 self._encrypt(configuration, cleaned.secrets, made)
+            for one in connector.generated if connector else ():
+                self._store_secrets(configuration, {one.name: Secret(one.make())})
             made.session.add(configuration)
             _flush(made, clean_name)
             entered = {
@@ -340,6 +343,7 @@ class Configurations:
         if not changes:
             return configuration
 
+        kept: Mapping[str, Secret] = {}
         with change(state, by) as made:
             taken = update(
                 made.session,
@@ -354,6 +358,8 @@ class Configurations:
             if "settings" in new or secrets:
                 # The next try is now; what was learnt of another destination is forgotten.
                 configuration.health.next_attempt_at = None
+                if connector is not None and connector.generated:
+                    kept = self._kept(configuration, connector)
                 if connector is not None and "settings" in new:
                     before = connector.origin(configuration.settings)
                     if connector.origin(new["settings"]) != before:
@@ -369,6 +375,8 @@ class Configurations:
                 setattr(configuration, field, value)
             if "name" in new:
                 configuration.name_key = name_key(owner, new["name"])
+            if kept:
+                self._store_secrets(configuration, kept)
             if secrets or is_forgetting:
                 self._encrypt(configuration, secrets, made)
             configuration.updated_at, configuration.updated_by = made.now, made.by_name
@@ -483,6 +491,58 @@ class Configurations:
             action = "muted" if muted else "unmuted"
             made.note(action, configuration, {"email": contacts.get(key, email.strip())})
         return configuration
+
+    # -- generated secrets ---------------------------------------------------------------------
+
+    def generated(self, configuration_id: uuid.UUID | str) -> Mapping[str, bool]:
+        """The secrets that were made for it: name → whether it was shown already."""
+        configuration, connector = self._with_generated(configuration_id)
+        stored = self._stored(configuration, connector)
+        return {one.name: f"{one.name}.shown" in stored for one in connector.generated}
+
+    def show_secret(self, configuration_id: uuid.UUID | str, name: str, by: By = None) -> Secret:
+        """A generated secret, to be entered at the other end: once.
+
+        :param name: of the connector's ``generated``.
+        :raises NotFound: it has no such secret, or that is never shown, or was before.
+        """
+        configuration, connector = self._with_generated(configuration_id)
+        stored = self._stored(configuration, connector)
+        one = next((each for each in connector.generated if each.name == name), None)
+        if one is None or not one.hint or f"{name}.shown" in stored or name not in stored:
+            raise NotFound("There is no such secret, or it was shown before.")
+        with change(self._state, by) as made:
+            self._store_secrets(configuration, {f"{name}.shown": Secret("yes")})
+            made.note("secret_shown", configuration, {"secret": name})
+        return stored[name]
+
+    def renew_secret(self, configuration_id: uuid.UUID | str, name: str, by: By = None) -> None:
+        """Make a generated secret anew; the present one is good for ``overlap_hours`` more.
+
+        :param name: of the connector's ``generated``.
+        :raises NotFound: it has no such secret.
+        """
+        configuration, connector = self._with_generated(configuration_id)
+        one = next((each for each in connector.generated if each.name == name), None)
+        if one is None:
+            raise NotFound("There is no such secret.")
+        stored = self._stored(configuration, connector)
+        new = {name: Secret(one.make())}
+        with change(self._state, by) as made:
+            if name in stored:
+                until = made.now + timedelta(hours=one.overlap_hours)
+                new[f"{name}.previous"] = stored[name]
+                new[f"{name}.until"] = Secret(until.isoformat())
+            self._store_secrets(configuration, new, without=[f"{name}.shown"])
+            made.note("secret_renewed", configuration, {"secret": name})
+            made.to_wake.add(configuration.id)
+
+    def _with_generated(self, id: uuid.UUID | str) -> tuple[Configuration, Connector]:
+        configuration = self.get(id)
+        connector = self._state.registry.get(configuration.type)
+        if connector is None or not connector.generated:
+            raise NotFound("Its LMS type has no secrets that are made here.")
+        return configuration, connector
 
     # -- testing -------------------------------------------------------------------------------
 
@@ -699,7 +759,7 @@ class Configurations:
             cleaned = connector.clean(
                 {**configuration.settings, **settings},
                 allow_http=self._state.settings.allow_http,
-                has_secrets=bool(configuration.secrets),
+                has_secrets=bool(configuration.secrets) and configuration.secret_set_at is not None,
             )
         except InvalidConfiguration as error:
             errors.add_all(error.errors)
@@ -726,18 +786,48 @@ class Configurations:
     def _encrypt(
         self, configuration: Configuration, secrets: Mapping[str, Secret], made: Change
     ) -> None:
+        self._store_secrets(configuration, secrets)
+        configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
+
+    def _stored(self, configuration: Configuration, connector: Connector) -> Mapping[str, Secret]:
+        """Empty when they belong to another address, or can't be read."""
+        bound_to = binding(configuration.id, connector.origin(configuration.settings))
+        try:
+            return self._state.encryption.decrypt(configuration.secrets, bound_to)
+        except SecretUnreadable:
+            return {}
+
+    def _kept(self, configuration: Configuration, connector: Connector) -> Mapping[str, Secret]:
+        """The generated ones: they prove who sends and are sent nowhere, so they move along."""
+        names = tuple(one.name for one in connector.generated)
+        return {
+            name: secret
+            for name, secret in self._stored(configuration, connector).items()
+            if name.partition(".")[0] in names
+        }
+
+    def _store_secrets(
+        self,
+        configuration: Configuration,
+        secrets: Mapping[str, Secret],
+        without: Sequence[str] = (),
+    ) -> None:
+        """Encrypt these and those that are stored for the same address."""
         connector = self._state.registry.get(configuration.type)
         assert connector is not None
-        bound_to = binding(configuration.id, connector.origin(configuration.settings))
-        stored: Mapping[str, Secret]
-        try:
-            stored = self._state.encryption.decrypt(configuration.secrets, bound_to)
-        except SecretUnreadable:
-            stored = {}
-        needed = connector.secrets_of(configuration.settings)
-        kept = {name: one for name, one in {**stored, **secrets}.items() if name in needed}
-        configuration.secrets = self._state.encryption.encrypt(kept, bound_to)
-        configuration.secret_set_at, configuration.secret_set_by = made.now, made.by_name
+        needed = (
+            *connector.secrets_of(configuration.settings),
+            *(one.name for one in connector.generated),
+        )
+        every = {**self._stored(configuration, connector), **secrets}
+        configuration.secrets = self._state.encryption.encrypt(
+            {
+                name: one
+                for name, one in every.items()
+                if name.partition(".")[0] in needed and name not in without
+            },
+            binding(configuration.id, connector.origin(configuration.settings)),
+        )
 
     def _conflict(self, configuration: Configuration, version: int) -> EditConflict:
         """Each save since ``version`` left one row of what it changed."""

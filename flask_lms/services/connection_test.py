@@ -220,15 +220,20 @@ def run(
         yield from _failed("unknown_type", {"type": type})
         return
     secrets = dict(given)
-    if any(field not in secrets for field in connector.secrets_of(settings)):
+    needed = connector.secrets_of(settings)
+    if connector.generated or any(field not in secrets for field in needed):
         try:
             bound_to = (
                 binding(configuration_id, connector.origin(settings)) if configuration_id else None
             )
             secrets = {**state.encryption.decrypt(token, bound_to), **given}
         except SecretUnreadable:
-            yield from _failed("secret_unreadable", {})
-            return
+            if is_missing:
+                yield from _failed("secret_unreadable", {})
+                return
+        for one in connector.generated:  # of what isn't saved yet: one that is never used again
+            if one.name not in secrets:
+                secrets[one.name] = Secret(one.make())
     stages: list[Stage] = []
     try:
         store: Store = MemoryStore()

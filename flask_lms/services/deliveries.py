@@ -38,7 +38,7 @@ from ..database.types import UTC, by_id, exactly, new_id, update
 from ..delivery.decide import NOT_VERIFIED
 from ..errors import NotFound
 from ..recording import record
-from . import participants
+from . import participants, waiting
 from .participants import Forgotten
 from .steps import TaskStep, Work
 
@@ -148,6 +148,7 @@ class Segments:
     :param attention: rejected and not sent.
     :param waiting: to be sent.
     :param sent: delivered.
+    :param superseded: the LMS has newer ones in their place.
     :param cancelled: by somebody, or with their configuration.
     :param total: all of them.
     :param reasons: of those that need attention, by code, the most frequent first.
@@ -156,6 +157,7 @@ class Segments:
     attention: int
     waiting: int
     sent: int
+    superseded: int
     cancelled: int
     total: int
     reasons: Mapping[str, int]
@@ -407,6 +409,7 @@ class Deliveries:
             "attention": ATTENTION,
             "waiting": (DeliveryState.PENDING,),
             "sent": (DeliveryState.DELIVERED,),
+            "superseded": (DeliveryState.SUPERSEDED,),
             "cancelled": (DeliveryState.CANCELLED,),
             "total": None,
         }
@@ -696,7 +699,14 @@ def build_anew(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> Check
         holders |= {(row[0], row[1]): row[2] for row in made.session.execute(taken)}
     for delivery in rows:
         built = now_built[delivery.id]
-        if built is None:
+        if delivery.statement is None and (built is None or built.not_sendable):
+            delivery.due_at = made.now  # when it was looked at
+        if delivery.statement is not None:  # it waited for an event: see whether it came
+            queued += 1
+            for name, value in waiting.AGAIN.items():
+                setattr(delivery, name, value)
+            made.to_wake.add(delivery.configuration_id)
+        elif built is None:
             still += 1
         elif built.statements:
             queued += 1

@@ -30,6 +30,14 @@ CANARIES = (
 PUBLIC = frozenset({"static", "health", "mute", "profile"})
 
 
+def is_public(world: World, rule: Rule) -> bool:
+    """Whether nobody has to be signed in."""
+    route = getattr(world.app.view_functions[rule.endpoint], "lms_route", None)
+    if route is not None:
+        return bool(route.is_public)
+    return rule.endpoint.removeprefix("lms.") in PUBLIC
+
+
 def routes(world: World) -> list[Rule]:
     """Those of the blueprint, as Flask knows them."""
     return [r for r in world.app.url_map.iter_rules() if r.endpoint.startswith("lms.")]

@@ -20,6 +20,7 @@ from tests.pages.security.support import (
     assert_stays_here,
     assert_tells_nothing,
     forms,
+    is_public,
     routes,
     rows_of,
     seed,
@@ -33,7 +34,7 @@ EXPECTED = {
     "static": OPEN, "health": OPEN, "mute": OPEN, "profile": OPEN,
     "index": OWN, "new": OWN, "new_connection": OWN, "objectives": OWN, "deliveries": OWN,
     "deliveries_csv": OWN, "delivery_act": OWN, "history": OWN, "history_csv": OWN, "help": OWN,
-    "participants": OWN, "new_participant": OWN, "upload_participants": OWN,
+    "participants": OWN, "add_participant": OWN, "upload_participants": OWN,
     "participants_csv": OWN, "unmatched_csv": OWN,
     "activity_id": NOT_FOUND, "upload_activity_ids": NOT_FOUND, "activity_ids_csv": NOT_FOUND,
     "catalogue_csv": NOT_FOUND, "catalogue_file": NOT_FOUND,
@@ -43,6 +44,7 @@ EXPECTED = {
     "pause": NOT_FOUND, "resume": NOT_FOUND, "delete": NOT_FOUND, "restore": NOT_FOUND,
     "attach": NOT_FOUND, "backfill": NOT_FOUND, "detach": NOT_FOUND, "objective": NOT_FOUND,
     "delivery": NOT_FOUND, "configuration_deliveries": NOT_FOUND, "alerts": NOT_FOUND,
+    "secrets": NOT_FOUND,
     "task": NOT_FOUND, "stop_task": NOT_FOUND,
 }  # fmt: skip
 GUARDED = sorted(name for name in EXPECTED if name not in PUBLIC)
@@ -142,6 +144,8 @@ def test_another_organizations_ids_in_query_and_form_show_and_change_nothing(
 def _assert_tells_nothing(response: object, form: object, address: str) -> None:
     """What the caller sent may stand in the answer again."""
     sent = str(form) + address
+    if "/history" in address:  # the caller's own tells what the caller mapped before
+        sent += "HR-Canary"
     assert_tells_nothing(response, echoed=tuple(word for word in CANARIES if word in sent))  # type: ignore[arg-type]
 
 
@@ -166,7 +170,7 @@ def test_who_is_not_signed_in_sees_and_changes_nothing(
     before = rows_of(world, "harbor")
     client = world.client()
     for rule in routes(world):
-        if rule.endpoint.removeprefix("lms.") in PUBLIC:
+        if is_public(world, rule):
             continue
         for address in addresses(world, rule, victim):
             for method in sorted(rule.methods or ()):
