@@ -220,8 +220,8 @@ def run(
         yield from _failed("unknown_type", {"type": type})
         return
     secrets = dict(given)
-    needed = connector.secrets_of(settings)
-    if connector.generated or any(field not in secrets for field in needed):
+    is_missing = any(field not in secrets for field in connector.secrets_of(settings))
+    if connector.generated or is_missing:
         try:
             bound_to = (
                 binding(configuration_id, connector.origin(settings)) if configuration_id else None
