@@ -18,8 +18,8 @@ errors.py events.py database/types.py i18n.py checks.py values.py settings.py en
 database/models.py database/attach.py callbacks.py store.py
 transport/faults.py transport/policy.py transport/http.py transport/__init__.py
 connectors/causes.py connectors/fields.py connectors/stages.py connectors/routes.py
-connectors/base.py
-connectors/registry.py
+connectors/base.py connectors/replies.py connectors/registry.py
+connectors/webhook/causes.py connectors/webhook/connector.py connectors/webhook/__init__.py
 connectors/xapi/vocabulary.py connectors/xapi/redaction.py connectors/xapi/actor.py
 connectors/xapi/statement.py connectors/xapi/comparison.py connectors/xapi/answers.py
 connectors/xapi/causes.py connectors/xapi/fields.py connectors/xapi/catalogue.py
