@@ -74,7 +74,7 @@ PAGES = (
     _Page("/tasks/<uuid:task_id>", "task", tasks.page),
     _Page("/tasks/<uuid:task_id>/stop", "stop_task", tasks.stop, "GET POST"),
     _Page("/participants", "participants", participants.index),
-    _Page("/participants/new", "new_participant", participants.new, "GET POST"),
+    _Page("/participants/new", "add_participant", participants.new, "GET POST"),
     _Page("/participants/<uuid:mapping_id>", "participant", participants.one, "GET POST"),
     _Page("/participants/<uuid:mapping_id>/remove", "remove_participant", participants.remove,
           "GET POST"),

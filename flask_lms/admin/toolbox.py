@@ -75,7 +75,7 @@ _TABS = (
     (
         "participants",
         N_("Participants"),
-        ("participant", "new_participant", "remove_participant", "upload_participants"),
+        ("participant", "add_participant", "remove_participant", "upload_participants"),
     ),
     ("history", N_("History"), ()),
     ("help", N_("Help"), ()),

@@ -328,6 +328,7 @@ class Delivery(Base):
     attempts: Mapped[int] = mapped_column(sa.Integer, default=0)
     refusals: Mapped[int] = mapped_column(sa.Integer, default=0)
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    #: Not sent before this; of one that can't be sent, when it was last built.
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
     #: When it became delivered, superseded, rejected, not sent or cancelled.
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -477,6 +478,7 @@ class ParticipantMapping(Base):
         sa.PrimaryKeyConstraint("id", name="pk_lms_participant"),
         sa.UniqueConstraint("participant_key", name="uq_lms_participant_key"),
         sa.Index("ix_lms_participant_page", "organization_id", "participant_id"),
+        sa.Index("ix_lms_participant_mapped", "mapped_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(_ID, default=new_id)

@@ -18,6 +18,7 @@ from ..alerts import outages
 from ..app_state import AppState
 from ..database.models import Worker
 from ..recording.record import record_parked
+from ..services.release import release_missed
 from . import lease, retention
 from .streams import Streams
 
@@ -27,6 +28,7 @@ TICK_SECONDS = 5.0
 #: While Redis is away nobody but the ticker sees what is due.
 ALONE_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 15.0
+_RELEASE_SECONDS = 60.0
 _PURGE_SECONDS = 3600.0
 #: Woken for so long and still nobody came: the ticker carries it out itself.
 _PATIENCE_SECONDS = 10.0
@@ -47,6 +49,7 @@ class Ticker:
     waiting_since: dict[uuid.UUID, float] = field(default_factory=dict)
     _ticked_at: float = float("-inf")
     _beat_at: float = float("-inf")
+    _released_at: float = float("-inf")
     _purged_at: float = float("-inf")
 
     def run(self) -> None:
@@ -91,6 +94,9 @@ class Ticker:
             row.seen_at, row.has_redis = now, self.has_redis
             session.commit()
         outages.tick(self.state, now)
+        if at - self._released_at >= _RELEASE_SECONDS:
+            self._released_at = at
+            release_missed(self.state, now)
         if at - self._purged_at > _PURGE_SECONDS:
             self._purged_at = at
             retention.purge(self.state, now)

@@ -699,6 +699,8 @@ def build_anew(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> Check
         holders |= {(row[0], row[1]): row[2] for row in made.session.execute(taken)}
     for delivery in rows:
         built = now_built[delivery.id]
+        if delivery.statement is None and (built is None or built.not_sendable):
+            delivery.due_at = made.now  # when it was looked at
         if delivery.statement is not None:  # it waited for an event: see whether it came
             queued += 1
             for name, value in waiting.AGAIN.items():

@@ -5,18 +5,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from ..app_state import AppState
-from ..audit import Change
+from ..audit import Change, change
 from ..database.models import Delivery, DeliveryState, ParticipantMapping
 from ..database.types import by_id, exactly
 from . import deliveries
 from .steps import STEP, TaskStep, Work
+
+#: A host's transaction that records results is open for so long at most.
+LONGEST_TRANSACTION = timedelta(minutes=15)
+#: So young a mapping may have been committed after a result that was built later.
+_JUST_MAPPED = timedelta(seconds=90)
 
 
 def unidentified(state: AppState, organization_id: str) -> sa.ColumnElement[bool]:
@@ -70,6 +75,48 @@ def steps_of_release(state: AppState, work: Work) -> Iterator[TaskStep]:
             at = {**at, "delivery": part[-1].hex}
             yield TaskStep(do=partial(_release, state, part), done=done, position=at)
         at = {"mapping": rows[-1][-1].hex, "delivery": None}
+
+
+def release_missed(state: AppState, now: datetime) -> int:
+    """Send what was being recorded while its participant was mapped: neither saw the other.
+
+    Commits; called by the ticker, each minute.
+
+    :returns: how many were looked at, at most 200.
+    """
+    missed = (
+        sa.select(Delivery.id, Delivery.organization_id)
+        .join(
+            ParticipantMapping,
+            sa.and_(
+                ParticipantMapping.organization_id == Delivery.organization_id,
+                ParticipantMapping.participant_id == Delivery.participant_id,
+            ),
+        )
+        .where(
+            ParticipantMapping.mapped_at >= now - LONGEST_TRANSACTION,
+            ParticipantMapping.forgotten_at.is_(None),
+            Delivery.state == DeliveryState.NOT_SENT,
+            Delivery.reason.in_(state.registry.unidentified()),
+            # Not built since.
+            sa.or_(
+                Delivery.due_at <= ParticipantMapping.mapped_at,
+                ParticipantMapping.mapped_at > now - _JUST_MAPPED,
+            ),
+        )
+        .order_by(Delivery.id)
+        .limit(STEP)
+    )
+    by_owner: dict[str, list[uuid.UUID]] = {}
+    for id, owner in state.session.execute(missed):
+        by_owner.setdefault(owner, []).append(id)
+    state.session.rollback()
+    for owner, of_owner in by_owner.items():
+        with change(state) as made:
+            done = deliveries.build_anew(state, of_owner, made)
+            if done.queued:
+                made.note("released", None, {"queued": done.queued}, organization_id=owner)
+    return sum(map(len, by_owner.values()))
 
 
 def _release(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> dict[str, int]:

@@ -32,11 +32,20 @@ def paths_of(place: Place) -> dict[str, str]:
         "deliveries-attention": "/deliveries?state=attention",
         "deliveries-nothing": "/deliveries?reason=nothing",
         "deliveries-of-one": f"/{ids['cant_connect']}/deliveries",
+        "participants": "/participants",
+        "participants-nothing": "/participants?q=nothing",
+        "participants-unmatched": "/participants?show=unmatched",
+        "participant-new": "/participants/new",
+        "participants-upload": "/participants/upload",
+        "activity-id": f"/{ids['connected']}/objectives/activity?objective=harbor-1",
         "history": "/history",
         "help": "/help",
         "not-found": "/deliveries/00000000-0000-0000-0000-000000000000",
     }
     with place.site.app.app_context():
+        people = place.site.lms.for_organization("harbor").participants
+        people.map("E0042", email="jane.doe@harbor.example", name="Jane Doe", by="Ana Ruiz")
+        people.map("N" * 255, account_name="4711", account_home_page="https://hr.harbor.example/a")
         for state in DeliveryState:
             rows = place.site.lms.deliveries.list(states=(state,), limit=1).items
             found[f"delivery-{state.value}"] = f"/deliveries/{rows[0].id}"

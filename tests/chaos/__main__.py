@@ -2,7 +2,7 @@
 
 The big one, on PostgreSQL, in about a quarter of an hour on two cores:
 
-    ./run chaos --million --database postgresql+psycopg://…
+    ./run chaos --million --own-postgres
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
+from tests.chaos.postgres import Postgres
 from tests.chaos.run import Plan, run
 
 _TOP = Path(__file__).parent.parent.parent
@@ -83,16 +85,19 @@ def main() -> int:
     parser.add_argument("--beside", help="a git revision of which one worker runs")
     parser.add_argument("--seed", type=int, help="of chance")
     parser.add_argument("--database", help="URL; default: SQLite in a folder")
+    parser.add_argument("--own-postgres", action="store_true", help="one that crashes in COMMITs")
     parser.add_argument("--log", default="tests/output/chaos.log", help="where it is written")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     given = vars(parser.parse_args())
     as_json, database, log = given.pop("json"), given.pop("database"), _TOP / given.pop("log")
+    own_postgres = given.pop("own_postgres")
     preset = _MILLION if given.pop("million") else {}
     options = {**{k: v for k, v in given.items() if v is not None}, **preset}
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="lms-chaos-") as folder,
+        Postgres() if own_postgres else nullcontext() as postgres,
         log.open("w") as file,
         log.with_suffix(".workers.log").open("wb") as workers,
     ):
@@ -106,7 +111,8 @@ def main() -> int:
 
         say(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
         url = database or f"sqlite:///{Path(folder) / 'chaos.db'}"
-        outcome = run(url, Plan(**options), say, workers)
+        url = postgres.url if postgres else url
+        outcome = run(url, Plan(**options), say, workers, postgres)
         print(f"\n{outcome.as_table()}", file=file)
     print(json.dumps(outcome.as_dict(), indent=2) if as_json else outcome.as_table())
     print(f"The log is {log.relative_to(_TOP)}.", file=sys.stderr)

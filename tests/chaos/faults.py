@@ -24,6 +24,7 @@ from benchmarks.stub import Stub
 from demo.valkey import Valkey
 from flask_lms.database.models import Attempt, ConfigurationHealth, Worker
 from flask_lms.errors import LMSError
+from tests.chaos.postgres import Postgres
 from tests.chaos.relay import Relay
 from tests.worker_app import children, start_worker
 from tests.world import World
@@ -77,6 +78,7 @@ class Faults:
     valkey: Valkey
     stub: Stub
     relay: Relay | None
+    postgres: Postgres | None
     chance: random.Random
     say: Callable[[str], None]
     log: IO[bytes] | None
@@ -158,7 +160,6 @@ class Faults:
             *[self.lock_redis] * plan.passwords,
             *[self.cut_database] * plan.cuts,
             *[self.break_commit] * plan.commits,
-            *[self.restart_database] * plan.restarts,
             *[self.hang] * plan.hangs,
             *[self.answer_badly] * plan.answers,
             *[self.edit] * plan.edits,
@@ -166,6 +167,9 @@ class Faults:
         started = time.monotonic()
         for act in acts:
             self._at(started + self.chance.uniform(0, plan.seconds), act)
+        for _ in range(plan.restarts):  # while there are COMMITs
+            moment = started + self.chance.uniform(0, 0.8) * plan.seconds
+            self._at(moment, self.restart_database)
         for _ in range(plan.pauses):  # early: it takes a while
             self._at(started + self.chance.uniform(0.2, 0.4) * plan.seconds, self.pause)
         told = started
@@ -408,10 +412,14 @@ class Faults:
             self.relay.order(f"commit {self.chance.choice(['answer', 'request'])}")
 
     def restart_database(self) -> None:
-        """As a worker sees it: in the middle of a COMMIT the line breaks, and nobody answers for
-        three seconds.
+        """A crash in the middle of COMMITs, if the server is ours. Else as a worker sees it: in the
+        middle of a COMMIT the line breaks, and nobody answers for three seconds.
         """
-        if self.relay is not None:
+        if self.postgres is not None:
+            under_way = self.postgres.crash_in_commit()
+            self._note("database crashed and recovered", f": {under_way} COMMITs were under way")
+            self.counts["COMMITs under way then"] += under_way
+        elif self.relay is not None:
             self.relay.order("commit answer")
             self.relay.order("away 3")
 

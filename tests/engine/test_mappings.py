@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from flask_lms import InvalidConfiguration, NotFound, Participant, Participants
 from flask_lms.database.models import Delivery, ParticipantMapping
 from flask_lms.services import participants, tasks
+from flask_lms.services.release import release_missed
 from tests.world import ANA, World, make_world, result
 
 LOCAL = "https://hr.example"
@@ -196,6 +197,34 @@ def test_check_again_uses_mappings_too(world: World) -> None:
     world.session.add(row)
     world.session.commit()
     assert world.deliveries.check_again(participant_id="E001").queued == 1
+
+
+def test_what_was_recorded_while_its_participant_was_mapped_goes_out_within_a_minute(
+    world: World,
+) -> None:
+    """A host's transaction that began before the mapping was committed, and ends after it."""
+    world.attach()
+    record(world, "E001", "E002", "E003")
+    rows = [
+        {"participant_id": "E001", "email": "jane@corp.example"},
+        {"participant_id": "E002", "account_name": "7", "account_home_page": LOCAL},
+        {"participant_id": "e003", "email": "not@corp.example"},  # another one
+    ]
+    for row in rows:
+        key = ParticipantMapping.key_of("acme", str(row["participant_id"]))
+        values = {**row, "participant_key": key, "mapped_at": world.now}
+        world.session.add(ParticipantMapping(organization_id="acme", **values))
+    world.session.commit()
+    assert release_missed(world.state, world.now) >= 2
+    assert world.states() == {"pending": 1, "not_sent": 2}
+    assert [row.changes for row in world.history("released")] == [{"queued": 1}]
+    # What still can't be sent is not looked at for ever.
+    world.clock.advance(minutes=2)
+    release_missed(world.state, world.now)
+    assert release_missed(world.state, world.now) == 0
+    record(world, "E004")
+    world.clock.advance(minutes=20)
+    assert release_missed(world.state, world.now) == 0
 
 
 def test_five_thousand_mapped_in_one_act_release_five_thousand_results(world: World) -> None:

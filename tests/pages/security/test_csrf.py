@@ -163,7 +163,7 @@ POSTS: dict[str, Callable[[World, FlaskClient], Post]] = {
     "delivery_act": _delivery("send-again", DeliveryState.REJECTED),
     "delivery_act cancel": _delivery("cancel", DeliveryState.PENDING),
     "stop_task": _task,
-    "new_participant": lambda world, client: (
+    "add_participant": lambda world, client: (
         "/lms/participants/new",
         {"participant_id": "E001", "email": "jane@corp.example"},
     ),

@@ -34,7 +34,7 @@ EXPECTED = {
     "static": OPEN, "health": OPEN, "mute": OPEN, "profile": OPEN, "schema": OPEN,
     "index": OWN, "new": OWN, "new_connection": OWN, "objectives": OWN, "deliveries": OWN,
     "deliveries_csv": OWN, "delivery_act": OWN, "history": OWN, "history_csv": OWN, "help": OWN,
-    "participants": OWN, "new_participant": OWN, "upload_participants": OWN,
+    "participants": OWN, "add_participant": OWN, "upload_participants": OWN,
     "participants_csv": OWN, "unmatched_csv": OWN,
     "activity_id": NOT_FOUND, "upload_activity_ids": NOT_FOUND, "activity_ids_csv": NOT_FOUND,
     "catalogue_csv": NOT_FOUND, "catalogue_file": NOT_FOUND,
