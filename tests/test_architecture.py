@@ -41,7 +41,7 @@ services/organization.py delivery/ticker.py delivery/worker.py
 cli/parts.py cli/keys.py cli/diagnostics.py cli/commands.py
 admin/charts.py admin/forms.py admin/pages.py admin/wording.py admin/csv_files.py admin/help.py
 admin/probe.py admin/history.py admin/tasks.py admin/participants.py admin/reconcile.py
-admin/deliveries.py admin/configurations.py admin/editing.py admin/objectives.py
+admin/deliveries.py admin/editing.py admin/configurations.py admin/objectives.py
 admin/catalogue.py admin/alerts.py admin/secrets.py admin/routes.py
 admin/toolbox.py admin/__init__.py extension.py __init__.py
 testing.py

@@ -135,6 +135,14 @@ class Toolbox:
         """The host's nonce for this response, if it has one."""
         return pages.state().callbacks.csp_nonce()
 
+    def support(self, configuration_id: object = None, cause: str | None = None) -> str | None:
+        """The address of the host's people, for whoever is stuck; None: there is none."""
+        return pages.state().settings.support_link(configuration_id, cause)
+
+    def platform(self) -> str:
+        """The host's name."""
+        return pages.state().settings.platform_name
+
     def icon(self, name: str) -> Markup:
         """A drawing beside words; hidden from readers of the page."""
         return Markup(  # noqa: S704  # nosec B704 # constant drawings
