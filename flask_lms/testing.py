@@ -341,6 +341,13 @@ class FakeLRS(FakeServer):
     def own_answer(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> FakeAnswer:
+        """What it answers by itself.
+
+        :param method: such as ``POST``.
+        :param target: path and query.
+        :param headers: as they came.
+        :param body: as it came.
+        """
         parts = urlsplit(target)
         if method == "GET" and parts.path == "/xapi/about":
             return _as_json(200, {"version": [_VERSION]})
@@ -443,6 +450,13 @@ class FakeReceiver(FakeServer):
     def own_answer(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> FakeAnswer:
+        """What it answers by itself.
+
+        :param method: such as ``POST``.
+        :param target: path and query.
+        :param headers: as they came.
+        :param body: as it came.
+        """
         id, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "0")
         if self.secret is not None:
             key = base64.b64decode(self.secret.removeprefix("whsec_"))

@@ -11,7 +11,7 @@ import json
 import secrets as chance
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -115,7 +115,7 @@ class WebhookConnector(Connector):
             elif not step.is_connected:
                 yield step
                 return
-        ping = {"type": "ping", "timestamp": _now().isoformat(), "data": {}}
+        ping = {"type": "ping", "timestamp": transport.now().isoformat(), "data": {}}
         answer = self._post(f"ping-{uuid.uuid4()}", json.dumps(ping), settings, secrets, transport)
         state = StageState.OK if answer.verdict is Verdict.ACCEPTED else StageState.FAILED
         stage = Stage(name=N_("Message"), state=state, http_status=answer.http_status)
@@ -130,7 +130,7 @@ class WebhookConnector(Connector):
         secrets: Mapping[str, Secret],
         transport: Transport,
     ) -> Answer:
-        url, now, body = settings["url"], _now(), text.encode()
+        url, now, body = settings["url"], transport.now(), text.encode()
         signed = signature(id, now, body, valid(secrets, "signing", now))
         headers = {"Content-Type": "application/json", "User-Agent": "Flask-LMS", **signed}
         try:
@@ -141,7 +141,3 @@ class WebhookConnector(Connector):
 
     def schema(self) -> str:
         return (resources.files(__package__) / "schema.json").read_text("utf-8")
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
