@@ -502,6 +502,12 @@ class Connector(ABC):
         """The published description of its statements as JSON, the same for every host."""
         return None
 
+    def schema(self) -> str | None:
+        """The published JSON Schema of what it sends, the same for every host; served at
+        ``/lms/types/<type>/schema.json``.
+        """
+        return None
+
     def refusal_facts(self, text: str) -> Mapping[str, Any]:
         """What fills the sentence of a refused statement's cause; for pages alone, as it may be
         about a person.

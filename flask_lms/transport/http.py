@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -159,6 +160,10 @@ class Transport:
             total_timeout_seconds=min(settings.total_timeout_seconds, total_seconds),
         )
         return limited
+
+    def now(self) -> datetime:
+        """The time of day as others know it, aware UTC: for what is signed or expires there."""
+        return datetime.now(timezone.utc)
 
     def request(
         self,

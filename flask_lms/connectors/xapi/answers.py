@@ -6,25 +6,21 @@ is kept: sending the same id twice is harmless, believing a web page is not.
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ..base import Answer, Stored, Verdict
 from ..causes import place
+from ..replies import http_date, retry_after
 from .comparison import moment
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
-
-#: Longest wait that an LMS may ask for, seconds.
-LONGEST_WAIT_SECONDS = 6 * 3600.0
 
 _BY_STATUS = {
     **dict.fromkeys((401, 403), "credentials"),
@@ -176,7 +172,7 @@ def lag_seconds(received: Received) -> float:
     2.1.3, ``X-Experience-API-Consistent-Through``), by its own clock.
     """
     through = moment(received.header("X-Experience-API-Consistent-Through"))
-    now = _http_date(received.header("Date") or "")
+    now = http_date(received.header("Date") or "")
     return max((now - through).total_seconds(), 0.0) if through and now else 0.0
 
 
@@ -192,31 +188,6 @@ def read_unreachable(cause: str, facts: Mapping[str, Any], url: str, was_sent: b
         facts={**place(url), **facts},
         is_suspect_of_size=was_sent and cause in ("timeout", "reset"),
     )
-
-
-def retry_after(value: str | None, date: str | None) -> float | None:
-    """Seconds to wait (RFC 9110 10.2.3), at most six hours; None: not given, unreadable, or past.
-
-    :param value: ``Retry-After``: seconds, or a date, which counts from the answer's own ``Date``
-        so that no clock but the LMS's matters.
-    """
-    text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,15}", text):
-        seconds = float(text)
-    else:
-        until, since = _http_date(text), _http_date(date or "")
-        if until is None or since is None:
-            return None
-        seconds = (until - since).total_seconds()
-    return min(seconds, LONGEST_WAIT_SECONDS) if seconds > 0 else None
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
 
 
 def redirect_target(received: Received, redactor: Redactor) -> str:

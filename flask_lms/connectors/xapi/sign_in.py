@@ -19,7 +19,8 @@ from ...store import Kept
 from ...transport import Unreachable
 from ..base import Answer, Verdict
 from ..causes import place
-from .answers import Received, redirect_target, retry_after
+from ..replies import retry_after
+from .answers import Received, redirect_target
 from .redaction import Redactor
 
 if TYPE_CHECKING:
