@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from cryptography.fernet import Fernet
@@ -285,6 +285,25 @@ class Settings:
     requests_at_once: int = _key(
         whole(1, 64), "The most requests that are under way at once to one LMS that is well.", 4
     )
+
+    def support_link(self, configuration_id: object = None, cause: str | None = None) -> str | None:
+        """Where whoever is stuck finds the host's people; None: nowhere. It names what it is
+        about, and holds no secret.
+
+        :param configuration_id: of the LMS configuration. :param cause: the code of what is wrong.
+        """
+        if self.support_url is None:
+            return None
+        about = {"configuration": str(configuration_id or ""), "cause": cause or ""}
+        about = {name: value for name, value in about.items() if value}
+        if self.support_url.startswith("mailto:"):
+            text = ", ".join(f"{name}: {value}" for name, value in about.items())
+            said = {"subject": f"LMS ({text})" if text else "LMS"}
+            return f"{self.support_url}?{urlencode(said, quote_via=quote)}"
+        if not about:
+            return self.support_url
+        mark = "&" if "?" in self.support_url else "?"
+        return f"{self.support_url}{mark}{urlencode(about)}"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], app_name: str = "") -> Settings:

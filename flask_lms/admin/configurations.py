@@ -15,7 +15,7 @@ from ..errors import InvalidConfiguration
 from ..i18n import N_, gettext, ngettext
 from ..services.overview import Overview
 from ..services.overview import health as health_of
-from . import charts, pages, wording
+from . import charts, editing, pages, wording
 from .forms import ActForm, told
 
 #: The status filter of the list: what the service knows, and its words.
@@ -71,6 +71,7 @@ def overview(configuration_id: uuid.UUID) -> ResponseReturnValue:
         "deliveries": pages.deliveries().list(configuration_id=configuration_id, limit=_FEW).items,
         "every": pages.SOON if wording.is_moving(configuration, numbers) else pages.LATER,
         "said": wording.panel_said(panel, numbers),
+        "form": editing.correction(configuration) if panel.fields else None,
     }
     if pages.is_live():
         return pages.render("overview.html", **shown_always)

@@ -14,11 +14,13 @@ from typing import Any
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
 
 from .. import checks
 from ..checks import Errors
 from ..connectors.base import Connector, Preview
 from ..connectors.stages import Stage, TestReport
+from ..database.models import Configuration
 from ..errors import EditConflict, InvalidConfiguration, TooManyTests
 from ..i18n import date, date_time, gettext, language, translate
 from ..services import configurations
@@ -162,27 +164,70 @@ def _previews(connector: Connector, form: FlaskForm) -> list[Preview]:
     )
 
 
+def _typed_basics(first: BasicsForm) -> dict[str, Any]:
+    return {
+        "name": first.name.data or "",
+        "contact_emails": first.emails,
+        "language": first.language.data,
+    }
+
+
+def _tell_of_secrets(configuration: Configuration, connector: Connector, form: FlaskForm) -> None:
+    """Since when there is one and how to replace it; never how long it is or how it begins."""
+    if not configuration.secret_set_at:
+        return
+    when, by = date(configuration.secret_set_at), configuration.secret_set_by
+    known = (
+        gettext("Secret set on %(date)s by %(name)s.", date=when, name=by)
+        if by
+        else gettext("Secret set on %(date)s.", date=when)
+    )
+    how = gettext("Leave it blank to keep it. Type a new one to replace it.")
+    for name in connector.secret_fields:
+        form[name].description = f"{known} {how}"
+
+
+def correction(configuration: Configuration) -> FlaskForm | None:
+    """The form whose fields stand beside a cause, to be corrected there."""
+    connector = pages.state().registry.get(configuration.type)
+    if connector is None:
+        return None
+    form = connector_form(connector, configuration.settings, formdata=None)
+    _tell_of_secrets(configuration, connector, form)
+    return form
+
+
 def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
     """Show, test unsaved, save and test, or say who was faster."""
     state = pages.state()
     service = Configurations(state, pages.organization_id())
     configuration = service.get(configuration_id)
     connector = state.registry.get(configuration.type)
+    is_fix = request.form.get("act") == "fix"
     first = BasicsForm(
+        formdata=None if is_fix else request.form,
         data={
             "name": configuration.name,
             "type": configuration.type,
             "contact_emails": "\n".join(configuration.contact_emails),
             "language": configuration.language,
-        }
+        },
     )
     first.offer(state.registry)
     second = connector_form(connector, configuration.settings) if connector else None
+    if is_fix and second is not None and connector is not None:
+        # Some fields were entered beside the cause; the others are as they are stored.
+        stored = connector_form(connector, configuration.settings, formdata=None)
+        given = MultiDict({**dict(carried(stored)), **request.form.to_dict()})
+        second = connector_form(connector, configuration.settings, formdata=given)
     steps: Iterator[Stage | TestReport] | None = None
     wait, conflict, code = None, None, 200
     is_preview = request.form.get("act") == "preview"
-    if request.method == "POST" and take_post(first) and not is_preview:
+    posted = second if is_fix and second is not None else first
+    if request.method == "POST" and take_post(posted) and not is_preview:
         settings = typed(second) if second is not None else None
+        if is_fix and settings is not None:
+            settings = {name: value for name, value in settings.items() if name in request.form}
         version = request.form.get("lms_version", "")
         try:
             if request.form.get("act") == "test" and settings is not None:
@@ -190,11 +235,10 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
                     configuration.type, settings, configuration_id, pages.administrator()
                 )
             else:
+                basics = {} if is_fix else _typed_basics(first)
                 service.update(
                     configuration_id,
-                    name=first.name.data or "",
-                    contact_emails=first.emails,
-                    language=first.language.data,
+                    **basics,
                     settings=settings,
                     version=int(version) if version.isdecimal() and len(version) < 10 else 0,
                     by=pages.administrator(),
@@ -215,17 +259,8 @@ def edit(configuration_id: uuid.UUID) -> ResponseReturnValue:
             fields = ", ".join(field_label(configuration.type, name) for name in error.fields)
             if fields:
                 conflict += " " + gettext("Changed: %(fields)s.", fields=fields)
-    if connector is not None and second is not None and configuration.secret_set_at:
-        # Since when there is one and how to replace it; never how long it is or how it begins.
-        when, by = date(configuration.secret_set_at), configuration.secret_set_by
-        known = (
-            gettext("Secret set on %(date)s by %(name)s.", date=when, name=by)
-            if by
-            else gettext("Secret set on %(date)s.", date=when)
-        )
-        how = gettext("Leave it blank to keep it. Type a new one to replace it.")
-        for name in connector.secret_fields:
-            second[name].description = f"{known} {how}"
+    if connector is not None and second is not None:
+        _tell_of_secrets(configuration, connector, second)
     shown: dict[str, Any] = {
         "configuration": configuration,
         "connector": connector,

@@ -63,7 +63,9 @@ def stream(
             lead = lead or done or gettext("Connected. Nothing was stored in your LMS.")
             words = None if step.is_connected or step.words in said else step.words
             yield "</ol>"
-            yield show_outcome(step.is_connected, lead, remedies, words, step.stored, values)
+            yield show_outcome(
+                step.is_connected, lead, remedies, words, step.stored, values, step.cause
+            )
 
     return pages.stream(template, pieces(), **values)
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..connectors.causes import TRANSPORT_CAUSES
+from ..connectors.base import Connector
+from ..connectors.causes import TRANSPORT_CAUSES, Cause
 from ..connectors.registry import Registry
 from ..database.models import Configuration, Delivery, DeliveryState, ReadBack, Status
 from ..database.types import UTC
@@ -109,7 +110,10 @@ class Badge:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusPanel:
-    """How a configuration is doing, what that means and what to do."""
+    """How a configuration is doing, what that means and what to do.
+
+    :param code: of the cause. :param fields: what of the settings is to be corrected right here.
+    """
 
     badge: Badge
     lead: str
@@ -117,6 +121,8 @@ class StatusPanel:
     cause: str | None = None
     remedies: tuple[str, ...] = ()
     then: str | None = None
+    code: str | None = None
+    fields: tuple[str, ...] = ()
 
 
 _STATUS = {
@@ -494,6 +500,7 @@ def status_panel(
                 host=connector.destination(configuration.settings),
             )
     sentence, remedies = registry.explain(configuration.type, health.cause, health.facts)
+    fields = fields_to_mend(connector, registry.cause(configuration.type, health.cause))
     at = health.next_attempt_at
     next_try = (
         gettext("Next try at %(time)s.", time=time_tag(at, clock_time(at), "clock"))
@@ -508,8 +515,26 @@ def status_panel(
         lead=_joined(lead, more),
         strong=none_lost(waiting),
         cause=sentence,
-        remedies=(*remedies, gettext("Then test the connection.")) if remedies else (),
+        remedies=(*remedies, *([] if fields else [gettext("Then test the connection.")]))
+        if remedies
+        else (),
         then=_joined(next_try, then),
+        code=health.cause,
+        fields=fields,
+    )
+
+
+def fields_to_mend(connector: Connector | None, cause: Cause | None) -> tuple[str, ...]:
+    """Which of a connector's fields stand beside a cause; with an address also the secrets, which
+    are asked for again when it moves.
+    """
+    if connector is None or cause is None or not cause.fields:
+        return ()
+    wanted = {*cause.fields, *(("secret",) if "url" in cause.fields else ())}
+    return tuple(
+        one.name
+        for one in connector.fields
+        if wanted & {one.name, one.kind, "secret" if one.is_secret else ""} and not one.is_advanced
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from ..app_state import AppState
 from ..database.models import (
+    Audit,
     Configuration,
     ConfigurationHealth,
     Delivery,
@@ -32,6 +33,8 @@ from .texts import plain
 
 #: An incident on which nothing can be decided now (paused, not tested) is looked at again after.
 _AGAIN = timedelta(minutes=5)
+#: A test is written down before the LMS is asked, and takes up to so long.
+_TESTED_WITHIN = timedelta(seconds=30)
 
 
 def status_changed(
@@ -102,7 +105,7 @@ def _follow(
             is_due=is_due,
             failures=health.failures or 0,
             is_settings=is_settings,
-            is_setup=health.last_success_at is None and not _waiting(session, configuration),
+            is_watched=_is_watched(session, configuration, outage),
             is_unstable=unstable is not None,
             others=_episodes(session, configuration, now - rules.DAY, besides=outage),
         ),
@@ -137,6 +140,22 @@ def _follow(
         outage.announced_at = outage.announced_at or now
         outage.facts = {**outage.facts, "told_settings": told_settings or is_settings}
     _mail(state, session, configuration, decision.kind, outage, now, is_update=decision.is_update)
+
+
+def _is_watched(session: Session, configuration: Configuration, outage: Incident) -> bool:
+    """Whether nothing waits, and it never worked or somebody has found the fault themselves."""
+    if _waiting(session, configuration):
+        return False
+    if configuration.health.last_success_at is None:
+        return True
+    found = sa.select(Audit.id).where(
+        Audit.configuration_id == configuration.id,
+        Audit.administrator_id.is_not(None),
+        Audit.action.in_(("tested", "sample_sent", "edited")),
+        Audit.at <= outage.opened_at,
+        Audit.at > outage.opened_at - _TESTED_WITHIN,
+    )
+    return session.scalar(found.limit(1)) is not None
 
 
 def _waiting(session: Session, configuration: Configuration) -> int:

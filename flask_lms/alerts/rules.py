@@ -11,6 +11,8 @@ DAY = timedelta(days=1)
 #: An outage is told after so many failures in a row, or after so long.
 FAILURES_TO_TELL = 3
 PATIENCE = timedelta(minutes=5)
+#: What somebody found by their own test or save while nothing waits: they see it and are at it.
+WATCHED_PATIENCE = timedelta(minutes=10)
 #: One that asks us to slow down is at work: told only when it goes on asking.
 SLOW_PATIENCE = timedelta(hours=1)
 #: Then contacts are reminded at these ages of the outage, and weekly after the last.
@@ -62,18 +64,21 @@ class Episode:
 
 
 def announce_at(
-    opened_at: datetime, *, failures: int, is_settings: bool, is_setup: bool, is_unstable: bool
+    opened_at: datetime, *, failures: int, is_settings: bool, is_watched: bool, is_unstable: bool
 ) -> datetime:
     """From when on the contacts are told of an outage that goes on.
 
     :param failures: of the destination in a row; 0: it only asks to be asked later (429).
     :param is_settings: only a change at either end can mend it: no use in waiting.
-    :param is_setup: it never worked and nothing waits: somebody is at the form and sees it there.
+    :param is_watched: nothing waits, and it never worked or was found by somebody's own test or
+        save: they are at the form and see it there.
     :param is_unstable: the contacts know that it comes and goes, and get a digest a day.
     """
     if is_unstable:
         return opened_at + (UNSTABLE_PATIENCE_SETTINGS if is_settings else UNSTABLE_PATIENCE)
-    if failures >= FAILURES_TO_TELL or (is_settings and not is_setup):
+    if is_watched:
+        return opened_at + WATCHED_PATIENCE
+    if failures >= FAILURES_TO_TELL or is_settings:
         return opened_at
     return opened_at + (PATIENCE if failures else SLOW_PATIENCE)
 
@@ -133,7 +138,7 @@ class Outage:
     is_due: bool = False
     failures: int = 1
     is_settings: bool = False
-    is_setup: bool = False
+    is_watched: bool = False
     is_unstable: bool = False
     others: Sequence[Episode] = ()
 
@@ -173,7 +178,7 @@ def decide(outage: Outage, now: datetime) -> Decision:
         outage.opened_at,
         failures=outage.failures,
         is_settings=outage.is_settings,
-        is_setup=outage.is_setup,
+        is_watched=outage.is_watched,
         is_unstable=outage.is_unstable,
     )
     if at > now:

@@ -104,6 +104,7 @@ class Facts:
     row: Mapping[str, Any]
     platform: str = ""
     cause_of: Callable[[str], Cause | None] = lambda code: None
+    support_link: Callable[[object, str | None], str | None] = lambda about, cause: None
 
     @property
     def name(self) -> str:
@@ -267,11 +268,14 @@ def _outage(facts: Facts, headline: str) -> Body:
         why = [news, *why]
     cause = facts.cause_of(str(facts.row.get("cause") or ""))
     minutes = 30 if cause is not None and cause.is_settings else 10
-    steps = remedies[:2]
+    link = facts.support_link(facts.row["configuration_id"], facts.row.get("cause"))
+    steps = remedies[: 1 if link else 2]
     if not steps:
         steps = [gettext("Test the connection on the page linked below.")]
     elif facts.n("failures"):
         steps.append(gettext("Then test the connection on the page linked below."))
+    if link:
+        steps.append(gettext("Contact %(platform)s: %(link)s", platform=facts.platform, link=link))
     return Body(
         tone="bad",
         headline=headline,
@@ -573,6 +577,7 @@ def compose(state: AppState, mail: Mail) -> Composed:
         row=mail.facts,
         platform=platform,
         cause_of=lambda code: state.registry.cause(type, code),
+        support_link=state.settings.support_link,
     )
     with i18n.using(mail.language):
         body = _BODIES[Kind(mail.kind)](facts)

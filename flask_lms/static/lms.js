@@ -8,7 +8,7 @@ const focusFirst = (within) => {
   target?.focus();
 };
 
-// -- times in the reader's own zone; the server's words on hover ----------------------------------
+// -- times in the reader's own zone; the server's words on hover
 
 const localize = (within) => {
   for (const one of all(within, "time[data-flms-time]")) {
@@ -24,7 +24,25 @@ const localize = (within) => {
   }
 };
 
-// -- one tree becomes another: focus, selections, ticks and what is unfolded stay -----------------
+// -- fields that belong to a choice
+
+const showWhatFits = (within) => {
+  for (const part of all(within, "[data-flms-when]")) {
+    const chosen = part.closest("form").elements[part.dataset.flmsWhen]?.value ?? "";
+    const values = part.dataset.flmsValues?.split(" ");
+    part.hidden = values ? !values.includes(chosen) : !chosen;
+  }
+};
+
+if (root) showWhatFits(root);
+root?.addEventListener("input", (event) => {
+  if (event.target.form) showWhatFits(event.target.form);
+});
+
+// -- one tree becomes another: focus, selections, ticks and what is unfolded stay
+
+const keyOf = (node) =>
+  node?.id || node?.getAttribute?.("formaction") || node?.getAttribute?.("href") || "";
 
 const morph = (old, fresh) => {
   if (old.nodeName !== fresh.nodeName) {
@@ -42,8 +60,8 @@ const morph = (old, fresh) => {
     const value = fresh.getAttribute(name);
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  const ids = new Set(all(fresh, ":scope > [id]").map((one) => one.id));
-  const known = new Map(all(old, ":scope > [id]").map((one) => [one.id, one]));
+  const keys = new Set([...fresh.children].map(keyOf));
+  const known = new Map([...old.children].map((one) => [keyOf(one), one]));
   const isTicked = (node) => node.querySelector?.(":checked");
   let at = old.firstChild;
   const skip = () => {
@@ -52,8 +70,11 @@ const morph = (old, fresh) => {
     at = next;
   };
   for (const child of [...fresh.childNodes]) {
-    while (at?.id && !ids.has(at.id)) skip();
-    const same = child.id ? known.get(child.id) : at?.id ? undefined : at;
+    while (keyOf(at) && !keys.has(keyOf(at))) skip();
+    const key = keyOf(child);
+    const same = key ? known.get(key) : keyOf(at) ? undefined : at;
+    known.delete(key);
+    while (key && same && at && at !== same && !keyOf(at)) skip();
     if (same && same === at) at = at.nextSibling;
     else old.insertBefore(same ?? child, at);
     if (same) morph(same, child);
@@ -61,7 +82,7 @@ const morph = (old, fresh) => {
   while (at) skip();
 };
 
-// -- what changes on a page is looked at while somebody sees it -----------------------------------
+// -- what changes on a page is looked at while somebody sees it
 
 const heard = document.getElementById("flms-said");
 let etag = "";
@@ -102,7 +123,7 @@ const goOn = (soon) => {
 
 document.addEventListener("visibilitychange", () => goOn(true));
 
-// -- the steps of "Create LMS Configuration" as a dialog, and reports on the page they belong to --
+// -- the steps of "Create LMS Configuration" as a dialog, and reports on the page they belong to
 
 const PART = "[data-flms-dialog-part]";
 const REPORT = "[data-flms-report]";
@@ -131,6 +152,7 @@ const show = (part, opener) => {
   dialog.setAttribute("aria-label", part.querySelector("h1")?.textContent ?? "");
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
+  showWhatFits(dialog);
   focusFirst(dialog);
 };
 
@@ -228,7 +250,7 @@ document.addEventListener("submit", (event) => {
 // Back in the browser: the page is as before it was left.
 addEventListener("pageshow", () => free(document));
 
-// -- lists, drop-downs and statements -------------------------------------------------------------
+// -- lists, drop-downs and statements
 
 // What the acts on the chosen rows would do, before they can be pressed.
 const countChosen = () => {

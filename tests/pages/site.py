@@ -244,6 +244,8 @@ def _deliveries(world: World, ids: dict[str, uuid.UUID], now: datetime) -> None:
                 kind = DeliveryState.NOT_SENT
             elif (day + n) % 29 == 7:
                 kind = DeliveryState.CANCELLED
+            elif (day + n) % 29 == 11:
+                kind = DeliveryState.SUPERSEDED
             row = make_delivery(world.get(ids["connected"]), kind, at, number=day + n)
             session.add(row)
             if kind is not DeliveryState.NOT_SENT:

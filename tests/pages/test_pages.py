@@ -681,7 +681,7 @@ def test_the_history_has_words_for_every_act_that_is_written_and_for_no_other() 
             found: list[ast.expr] = []
             if isinstance(node, ast.Call):
                 found = [word.value for word in node.keywords if word.arg == "action"]
-                if isinstance(node.func, ast.Attribute) and node.func.attr == "note":
+                if getattr(node.func, "attr", getattr(node.func, "id", "")) in ("note", "_note"):
                     found += node.args[:1]
                 elif isinstance(node.func, ast.Name) and node.func.id == "_note":
                     found += [one for one in node.args[:1] if isinstance(one, ast.Constant)]

@@ -14,14 +14,14 @@ M, H, D = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 @pytest.mark.parametrize(
-    ("failures", "is_settings", "is_setup", "is_unstable", "after"),
+    ("failures", "is_settings", "is_watched", "is_unstable", "after"),
     [
         (1, False, False, False, 5 * M),
         (2, False, False, False, 5 * M),
         (3, False, False, False, 0 * M),
-        (9, False, True, False, 0 * M),
+        (9, False, True, False, 10 * M),
         (1, True, False, False, 0 * M),
-        (1, True, True, False, 5 * M),
+        (1, True, True, False, 10 * M),
         (0, False, False, False, 1 * H),
         (0, True, False, False, 0 * M),
         (1, False, False, True, D),
@@ -29,9 +29,13 @@ M, H, D = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
         (1, True, False, True, 1 * H),
     ],
 )
-def test_when_an_outage_is_told(failures, is_settings, is_setup, is_unstable, after):
+def test_when_an_outage_is_told(failures, is_settings, is_watched, is_unstable, after):
     at = rules.announce_at(
-        T, failures=failures, is_settings=is_settings, is_setup=is_setup, is_unstable=is_unstable
+        T,
+        failures=failures,
+        is_settings=is_settings,
+        is_watched=is_watched,
+        is_unstable=is_unstable,
     )
     assert at == T + after
 
@@ -87,7 +91,8 @@ def test_what_is_unstable(episodes, unstable):
         (5 * M, {}, Decision(kind=Kind.ERROR, look_at=T - 5 * M + D)),
         (0 * M, {"failures": 3}, Decision(kind=Kind.ERROR, look_at=T + D)),
         (0 * M, {"is_settings": True}, Decision(kind=Kind.ERROR, look_at=T + D)),
-        (0 * M, {"is_settings": True, "is_setup": True}, Decision(look_at=T + 5 * M)),
+        (0 * M, {"is_settings": True, "is_watched": True}, Decision(look_at=T + 10 * M)),
+        (11 * M, {"is_watched": True}, Decision(kind=Kind.ERROR, look_at=T - 11 * M + D)),
         (D, {}, Decision(kind=Kind.STILL_DOWN, look_at=T + 2 * D)),  # it was paused meanwhile
         # told: a reminder, or news that needs the contact
         (H, {"was_announced": True}, Decision()),
