@@ -97,7 +97,7 @@ def test_an_audit_that_reached_nothing_is_not_called_ok():
 
     def report(*faults):
         rows = [{"name": name, "version": "1", "vulns": [{"id": "X-1"}]} for name in faults]
-        return json.dumps({"dependencies": [{"name": "flask", "version": "3"}, *rows]})
+        return json.dumps({"dependencies": [{"name": "flask", "version": "3", "vulns": []}, *rows]})
 
     assert advisories(report(), "") == ("ok", "")
     assert advisories(report("pip"), "") == ("ok", "pip 1: X-1")
