@@ -1,9 +1,9 @@
 # Thin aliases: the commands are in ./run, which needs no make.
-.PHONY: demo smoke test docs bench chaos screenshots
+.PHONY: demo smoke test audit docs bench chaos screenshots
 demo: ; ./run demo
 smoke: ; ./run demo --smoke
 test: ; ./run test
-docs bench chaos screenshots: ; ./run $@
+audit docs bench chaos screenshots: ; ./run $@
 
 # Texts: collect them, bring each catalogue up to date, compile. Then translate what is empty in
 # flask_lms/translations/*/LC_MESSAGES/flask_lms.po and run it once more.

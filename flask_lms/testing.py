@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hmac
 import json
 import socket
 import threading
@@ -49,8 +50,18 @@ from .delivery.worker import BurstReport, work_off
 
 if TYPE_CHECKING:
     from flask import Flask
+    from typing_extensions import Self
 
-__all__ = ["CONFIG", "BurstReport", "FakeAnswer", "FakeLRS", "ReceivedRequest", "deliver"]
+__all__ = [
+    "CONFIG",
+    "BurstReport",
+    "FakeAnswer",
+    "FakeLRS",
+    "FakeReceiver",
+    "FakeServer",
+    "ReceivedRequest",
+    "deliver",
+]
 
 #: What a test's app needs besides its own configuration.
 CONFIG: Mapping[str, Any] = {
@@ -59,6 +70,7 @@ CONFIG: Mapping[str, Any] = {
     "LMS_SHOW_PRIVATE_ANSWERS": True,
 }
 
+_TOLERATED_SECONDS = 300
 _VERSION = "1.0.3"
 _RECEIVED_KEPT = 1000
 _VOIDED = "http://adlnet.gov/expapi/verbs/voided"
@@ -106,7 +118,159 @@ class ReceivedRequest:
         return json.loads(self.body)
 
 
-class FakeLRS:
+class FakeServer:
+    """An HTTP server on 127.0.0.1, in a thread of its own: what :class:`FakeLRS`,
+    :class:`FakeReceiver` and the fake LMS of your own type have in common.
+
+    Derive from it and write :meth:`own_answer`. Use it as a context manager, or call :meth:`start`
+    and :meth:`stop`.
+
+    :param port: 0: any free one.
+    :ivar delay_seconds: waited before each answer.
+    """
+
+    def __init__(self, *, port: int = 0) -> None:
+        self.delay_seconds: float = 0.0
+        self._port = port
+        self._script: deque[FakeAnswer] = deque()
+        self._always: FakeAnswer | None = None
+        self._lock = threading.RLock()
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        self.reset()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port; the same after :meth:`refuse` and :meth:`accept`."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def received(self) -> list[ReceivedRequest]:
+        """The last 1,000 requests, oldest first."""
+        with self._lock:
+            return list(self._received)
+
+    @property
+    def requests(self) -> int:
+        """How many requests came in all."""
+        return self._requests
+
+    def reset(self) -> None:
+        """Forget everything, switches too."""
+        with self._lock:
+            self._received: deque[ReceivedRequest] = deque(maxlen=_RECEIVED_KEPT)
+            self._requests = 0
+            self._script.clear()
+            self._always = None
+            self.delay_seconds = 0.0
+
+    # -- switches ------------------------------------------------------------------------------
+
+    def answer(self, *answers: FakeAnswer) -> None:
+        """Answer the next requests (but ``GET /about``) so, one each; then as it does by itself.
+
+        :param answers: the first one is for the next request.
+        """
+        with self._lock:
+            self._script.extend(answers)
+
+    def answer_always(self, answer: FakeAnswer | None) -> None:
+        """Answer every request so, whatever its path: it then stands for any HTTP server.
+
+        :param answer: None: as it does by itself.
+        """
+        self._always = answer
+
+    def refuse(self) -> None:
+        """Refuse connections, as a machine does on which no LMS runs."""
+        self._close()
+
+    def accept(self) -> None:
+        """Accept connections again."""
+        if self._server is None:
+            self._open()
+
+    # -- its life ------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Listen and answer."""
+        self.accept()
+        return self
+
+    def stop(self) -> None:
+        """Close everything."""
+        self._close()
+
+    def _open(self) -> None:
+        self._server = _Server(("127.0.0.1", self._port), _Handler)
+        self._server.lrs = self
+        self._port = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), name="fake-lrs", daemon=True
+        )
+        self._thread.start()
+
+    def _close(self) -> None:
+        server, thread = self._server, self._thread
+        self._server = self._thread = None
+        if server is not None and thread is not None:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            server.close_connections()
+
+    def own_answer(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> FakeAnswer:
+        """What it answers as long as no switch says otherwise; one request at a time.
+
+        :param method: such as ``POST``.
+        :param target: path and query.
+        :param headers: as they came.
+        :param body: as it came.
+        """
+        return FakeAnswer(204)
+
+    def _respond(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> FakeAnswer:
+        is_about = urlsplit(target).path.endswith("/about")
+        with self._lock:
+            self._requests += 1
+            scripted = self._always
+            if scripted is None and self._script and not is_about:
+                scripted = self._script.popleft()
+            if scripted is None or scripted.stores:
+                own = self.own_answer(method, target, headers, body)
+            answer = own if scripted is None else scripted
+            self._received.append(
+                ReceivedRequest(
+                    method=method, path=target, headers=headers, body=body, status=answer.status
+                )
+            )
+        return answer
+
+
+class FakeLRS(FakeServer):
     """An LRS on 127.0.0.1 that behaves as xAPI 1.0.3 says, in a thread of its own.
 
     Statements are stored by id, a request whole or not at all; the same statement again is answered
@@ -129,35 +293,9 @@ class FakeLRS:
     ) -> None:
         self.key: str = key
         self.secret: str = secret
-        self.delay_seconds: float = 0.0
-        self._port = port
-        self._script: deque[FakeAnswer] = deque()
-        self._always: FakeAnswer | None = None
-        self._lock = threading.RLock()
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
-        self.reset()
-
-    def __repr__(self) -> str:
-        return f"<FakeLRS {self.url}>"
-
-    def __enter__(self) -> FakeLRS:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+        super().__init__(port=port)
 
     # -- where it is ---------------------------------------------------------------------------
-
-    @property
-    def port(self) -> int:
-        """The port; the same after :meth:`refuse` and :meth:`accept`."""
-        return self._port
 
     @property
     def url(self) -> str:
@@ -187,17 +325,6 @@ class FakeLRS:
         }
 
     @property
-    def received(self) -> list[ReceivedRequest]:
-        """The last 1,000 requests, oldest first."""
-        with self._lock:
-            return list(self._received)
-
-    @property
-    def requests(self) -> int:
-        """How many requests came in all."""
-        return self._requests
-
-    @property
     def resent(self) -> int:
         """How many statements came that were stored already."""
         return self._resent
@@ -205,93 +332,22 @@ class FakeLRS:
     def reset(self) -> None:
         """Forget everything, switches too."""
         with self._lock:
+            super().reset()
             self._statements: dict[str, dict[str, Any]] = {}
-            self._received: deque[ReceivedRequest] = deque(maxlen=_RECEIVED_KEPT)
-            self._requests = self._resent = 0
-            self._script.clear()
-            self._always = None
-            self.delay_seconds = 0.0
-
-    # -- switches ------------------------------------------------------------------------------
-
-    def answer(self, *answers: FakeAnswer) -> None:
-        """Answer the next requests (but ``GET /about``) so, one each; then as an LRS again.
-
-        :param answers: the first one is for the next request.
-        """
-        with self._lock:
-            self._script.extend(answers)
-
-    def answer_always(self, answer: FakeAnswer | None) -> None:
-        """Answer every request so, whatever its path: it then stands for any HTTP server.
-
-        :param answer: None: as an LRS again.
-        """
-        self._always = answer
-
-    def refuse(self) -> None:
-        """Refuse connections, as a machine does on which no LMS runs."""
-        self._close()
-
-    def accept(self) -> None:
-        """Accept connections again."""
-        if self._server is None:
-            self._open()
-
-    # -- its life ------------------------------------------------------------------------------
-
-    def start(self) -> FakeLRS:
-        """Listen and answer."""
-        self.accept()
-        return self
-
-    def stop(self) -> None:
-        """Close everything."""
-        self._close()
-
-    def _open(self) -> None:
-        self._server = _Server(("127.0.0.1", self._port), _Handler)
-        self._server.lrs = self
-        self._port = self._server.server_address[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="fake-lrs", daemon=True
-        )
-        self._thread.start()
-
-    def _close(self) -> None:
-        server, thread = self._server, self._thread
-        self._server = self._thread = None
-        if server is not None and thread is not None:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-            server.close_connections()
+            self._resent = 0
 
     # -- its answers ---------------------------------------------------------------------------
 
-    def _respond(
+    def own_answer(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> FakeAnswer:
-        path = urlsplit(target).path
-        is_about = path.endswith("/about")
-        with self._lock:
-            self._requests += 1
-            scripted = self._always
-            if scripted is None and self._script and not is_about:
-                scripted = self._script.popleft()
-            if scripted is None or scripted.stores:
-                own = self._own_answer(method, target, headers, body)
-            answer = own if scripted is None else scripted
-            self._received.append(
-                ReceivedRequest(
-                    method=method, path=target, headers=headers, body=body, status=answer.status
-                )
-            )
-        return answer
+        """What it answers by itself.
 
-    def _own_answer(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> FakeAnswer:
+        :param method: such as ``POST``.
+        :param target: path and query.
+        :param headers: as they came.
+        :param body: as it came.
+        """
         parts = urlsplit(target)
         if method == "GET" and parts.path == "/xapi/about":
             return _as_json(200, {"version": [_VERSION]})
@@ -364,6 +420,55 @@ class FakeLRS:
         return _as_json(200, ids)
 
 
+class FakeReceiver(FakeServer):
+    """A receiver of webhooks on 127.0.0.1 that takes what is signed as Standard Webhooks says, and
+    refuses all else with 401.
+
+    :param port: 0: any free one.
+    :ivar secret: ``whsec_…``; None: it doesn't look at signatures.
+    """
+
+    secret: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """``settings`` for ``lms.configurations.create(..., type="webhook")``."""
+        return {"url": f"{self.url}/hook"}
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What it took, in the order it came; once each, by ``webhook-id``."""
+        with self._lock:
+            return list(self._messages.values())
+
+    def reset(self) -> None:
+        """Forget everything, switches too."""
+        with self._lock:
+            super().reset()
+            self._messages: dict[str, dict[str, Any]] = {}
+
+    def own_answer(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> FakeAnswer:
+        """What it answers by itself.
+
+        :param method: such as ``POST``.
+        :param target: path and query.
+        :param headers: as they came.
+        :param body: as it came.
+        """
+        id, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "0")
+        if self.secret is not None:
+            key = base64.b64decode(self.secret.removeprefix("whsec_"))
+            signed = f"{id}.{at}.".encode() + body
+            right = "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+            is_old = abs(time.time() - int(at)) > _TOLERATED_SECONDS
+            if is_old or right not in headers.get("webhook-signature", "").split():
+                return FakeAnswer(401)
+        self._messages.setdefault(id, json.loads(body))
+        return FakeAnswer(204)
+
+
 def deliver(app: Flask) -> BurstReport:
     """Deliver everything that is due, in this thread and without Redis, and send due mails.
 
@@ -415,7 +520,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
-    lrs: FakeLRS
+    lrs: FakeServer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connections: set[socket.socket] = set()

@@ -33,6 +33,7 @@ from flask_lms.alerts import outages
 from flask_lms.app_state import AppState
 from flask_lms.audit import Audits
 from flask_lms.database.models import (
+    Attempt,
     Audit,
     Configuration,
     Delivery,
@@ -230,6 +231,10 @@ class World:
     def history(self, action: str | None = None) -> list[Audit]:
         """Audit rows, oldest first."""
         return self._stored(Audit, **{"action": action} if action else {})
+
+    def attempts(self) -> list[Attempt]:
+        """All requests, oldest first."""
+        return self._stored(Attempt)
 
     def mails(self, **where: Any) -> list[Mail]:
         return self._stored(Mail, **where)

@@ -86,6 +86,7 @@ PAGES = (
     _Page("/help", "help", help.page),
     _Page("/health.json", "health", configurations.health),
     _Page("/profile.json", "profile", help.profile),
+    _Page("/types/<type>/schema.json", "schema", help.schema),
     _Page("/mute/<token>", "mute", alerts.mute, "GET POST"),
 )  # fmt: skip
 

@@ -60,7 +60,17 @@ def profile() -> ResponseReturnValue:
     """``profile.json``: what every statement follows, for those who read them. Public: it is the
     same for every host and concerns nobody.
     """
-    found = next((text for one in pages.state().registry if (text := one.profile())), None)
+    profiles = (one.profile() for one in pages.state().registry)
+    return _published(next((one for one in profiles if one), None))
+
+
+def schema(type: str) -> ResponseReturnValue:
+    """``schema.json`` of an LMS type. Public as the profile is."""
+    connector = pages.state().registry.get(type)
+    return _published(connector.schema() if connector else None)
+
+
+def _published(found: str | None) -> ResponseReturnValue:
     if found is None:
         abort(404)
     response = Response(found, mimetype="application/json")

@@ -51,7 +51,7 @@ DAY = timedelta(days=1)
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9000, 1, 1)
 _NOTICE = "lms_notice"
 #: They bring their own proof, a token, or need none.
-_PUBLIC = frozenset({"lms.static", "lms.health", "lms.mute", "lms.profile"})
+_PUBLIC = frozenset({"lms.static", "lms.health", "lms.mute", "lms.profile", "lms.schema"})
 #: Called by programs that can't have a CSRF token; their own signed token stands for it.
 _SIGNED = ("lms.mute",)
 _FRAMES = "flask_lms.frames"

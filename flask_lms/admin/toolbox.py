@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -19,6 +20,7 @@ from wtforms import Field
 from wtforms.csrf.core import CSRFTokenField
 
 from .. import i18n
+from ..connectors.fields import Field as SettingField
 from ..database.models import Configuration, Delivery, ReadBack
 from ..database.types import UTC
 from ..errors import NotFound
@@ -149,6 +151,15 @@ class Toolbox:
             '<svg class="flms-icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">'
             f"{ICONS[name]}</svg>"
         )
+
+    def groups(self, fields: Sequence[SettingField]) -> list[tuple[Any, list[SettingField]]]:
+        """Neighbours that belong to the same choices, with these."""
+        return [(when, list(some)) for when, some in groupby(fields, lambda one: one.when)]
+
+    def choice_label(self, form: Any, when: tuple[str, tuple[str, ...]]) -> str:
+        """What the first choice of a group is called, in the reader's language."""
+        choices = {choice[0]: choice[1] for choice in form[when[0]].iter_choices()}
+        return i18n.translate(choices[when[1][0]])
 
     def relative(self, moment: datetime) -> str:
         """``3 minutes ago`` or ``in 3 minutes``."""

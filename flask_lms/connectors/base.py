@@ -339,6 +339,14 @@ class Connector(ABC):
         """Their names."""
         return [one.name for one in self.fields if one.is_secret]
 
+    def secrets_of(self, settings: Mapping[str, Any]) -> list[str]:
+        """The names of the secrets that belong to these settings.
+
+        :param settings: as :meth:`clean` returned them.
+        """
+        every = {one.name: one.default for one in self.fields} | dict(settings)
+        return [one.name for one in self.fields if one.is_secret and one.applies(every)]
+
     def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
         """Check what was entered, from a form or from code, with a hint on what was changed.
 
@@ -361,6 +369,10 @@ class Connector(ABC):
         values = hidden(values, self.secret_fields)
         for one in self.fields:
             given = values.get(one.name)
+            if not one.applies(settings):
+                if not one.is_secret:
+                    settings[one.name] = one.default
+                continue
             try:
                 if one.is_secret:
                     cleaned = (given or Secret("")).checked(
@@ -488,6 +500,12 @@ class Connector(ABC):
 
     def profile(self) -> str | None:
         """The published description of its statements as JSON, the same for every host."""
+        return None
+
+    def schema(self) -> str | None:
+        """The published JSON Schema of what it sends, the same for every host; served at
+        ``/lms/types/<type>/schema.json``.
+        """
         return None
 
     def refusal_facts(self, text: str) -> Mapping[str, Any]:

@@ -32,6 +32,9 @@ class Field:
     :param notes: what was entered → sentences on what the check changed.
     :param is_advanced: shown closed.
     :param is_secret: stored encrypted, never shown again; empty means the stored one.
+    :param when: it applies only while the field of this name, which stands before it, has one of
+        these values (none: any but an empty one). Otherwise it isn't asked for, and a secret is
+        forgotten.
     """
 
     name: str
@@ -47,6 +50,17 @@ class Field:
     notes: Callable[[str], Iterable[str]] | None = None
     is_advanced: bool = False
     is_secret: bool = False
+    when: tuple[str, tuple[str, ...]] | None = None
+
+    def applies(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it belongs to these settings.
+
+        :param settings: those of the fields before it, cleaned.
+        """
+        if self.when is None:
+            return True
+        name, values = self.when
+        return settings.get(name) in values if values else bool(settings.get(name))
 
     def clean(self, value: Any, *, may_be_empty: bool = False) -> Any:
         """What was entered, as it is stored.

@@ -273,7 +273,9 @@ class Configurations:
                 "contact_emails": emails,
                 **configuration.settings,
             }
-            changes: dict[str, Any] = {field: [None, value] for field, value in entered.items()}
+            changes: dict[str, Any] = {
+                field: [None, value] for field, value in entered.items() if value is not None
+            }
             changes.update((field, "set") for field in cleaned.secrets)
             made.note("created", configuration, changes)
         return configuration
@@ -331,6 +333,13 @@ class Configurations:
             elif old != value:
                 changes[field] = [old, value]
         changes.update((field, "replaced") for field in secrets)
+        connector = state.registry.get(configuration.type)
+        is_forgetting = (
+            connector is not None
+            and "settings" in new
+            and connector.secrets_of(new["settings"])
+            != connector.secrets_of(configuration.settings)
+        )
         if not changes:
             return configuration
 
@@ -348,7 +357,6 @@ class Configurations:
             made.session.refresh(configuration)
             if "settings" in new or secrets:
                 # The next try is now; what was learnt of another destination is forgotten.
-                connector = state.registry.get(configuration.type)
                 configuration.health.next_attempt_at = None
                 if connector is not None and connector.generated:
                     kept = self._kept(configuration, connector)
@@ -369,7 +377,7 @@ class Configurations:
                 configuration.name_key = name_key(owner, new["name"])
             if kept:
                 self._store_secrets(configuration, kept)
-            if secrets:
+            if secrets or is_forgetting:
                 self._encrypt(configuration, secrets, made)
             configuration.updated_at, configuration.updated_by = made.now, made.by_name
             _flush(made, configuration.name)
@@ -756,17 +764,23 @@ class Configurations:
         except InvalidConfiguration as error:
             errors.add_all(error.errors)
             return {}, {}
-        if connector.origin(cleaned.settings) != connector.origin(configuration.settings):
-            for field in connector.secret_fields:
-                if field not in cleaned.secrets:
-                    errors.add(
-                        field,
-                        Words(
-                            "Enter the secret again: the address was changed to %(host)s, and a "
-                            "stored secret is only sent to the address it was entered for.",
-                            host=connector.destination(cleaned.settings),
-                        ),
-                    )
+        needed = connector.secrets_of(cleaned.settings)
+        had = connector.secrets_of(configuration.settings)
+        is_moved = connector.origin(cleaned.settings) != connector.origin(configuration.settings)
+        for one in connector.fields:
+            if one.name not in needed or one.name in cleaned.secrets:
+                continue
+            if one.name not in had and one.required:  # of another way of signing in
+                errors.add(one.name, Words(one.required))
+            elif is_moved:
+                errors.add(
+                    one.name,
+                    Words(
+                        "Enter the secret again: the address was changed to %(host)s, and a "
+                        "stored secret is only sent to the address it was entered for.",
+                        host=connector.destination(cleaned.settings),
+                    ),
+                )
         return dict(cleaned.settings), cleaned.secrets
 
     def _encrypt(
@@ -801,9 +815,17 @@ class Configurations:
         """Encrypt these and those that are stored for the same address."""
         connector = self._state.registry.get(configuration.type)
         assert connector is not None
+        needed = (
+            *connector.secrets_of(configuration.settings),
+            *(one.name for one in connector.generated),
+        )
         every = {**self._stored(configuration, connector), **secrets}
         configuration.secrets = self._state.encryption.encrypt(
-            {name: one for name, one in every.items() if name not in without},
+            {
+                name: one
+                for name, one in every.items()
+                if name.partition(".")[0] in needed and name not in without
+            },
             binding(configuration.id, connector.origin(configuration.settings)),
         )
 

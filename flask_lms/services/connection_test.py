@@ -220,7 +220,7 @@ def run(
         yield from _failed("unknown_type", {"type": type})
         return
     secrets = dict(given)
-    is_missing = any(field not in secrets for field in connector.secret_fields)
+    is_missing = any(field not in secrets for field in connector.secrets_of(settings))
     if connector.generated or is_missing:
         try:
             bound_to = (

@@ -24,6 +24,21 @@ const localize = (within) => {
   }
 };
 
+// -- fields that belong to a choice
+
+const showWhatFits = (within) => {
+  for (const part of all(within, "[data-flms-when]")) {
+    const chosen = part.closest("form").elements[part.dataset.flmsWhen]?.value ?? "";
+    const values = part.dataset.flmsValues?.split(" ");
+    part.hidden = values ? !values.includes(chosen) : !chosen;
+  }
+};
+
+if (root) showWhatFits(root);
+root?.addEventListener("input", (event) => {
+  if (event.target.form) showWhatFits(event.target.form);
+});
+
 // -- one tree becomes another: focus, selections, ticks and what is unfolded stay
 
 const keyOf = (node) =>
@@ -137,6 +152,7 @@ const show = (part, opener) => {
   dialog.setAttribute("aria-label", part.querySelector("h1")?.textContent ?? "");
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
+  showWhatFits(dialog);
   focusFirst(dialog);
 };
 

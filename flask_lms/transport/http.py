@@ -22,7 +22,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from functools import lru_cache, partial
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -79,7 +80,7 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     is_truncated: bool
     is_complete: bool
     duration_ms: int
@@ -160,13 +161,17 @@ class Transport:
         )
         return limited
 
+    def now(self) -> datetime:
+        """The time of day as others know it, aware UTC: for what is signed or expires there."""
+        return datetime.now(timezone.utc)
+
     def request(
         self,
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
+        headers: Mapping[str, str | Secret],
+        body: bytes | Secret | None = None,
         auth: tuple[str, Secret | str] | None = None,
         ca_pem: str | None = None,
         most_bytes: int = MOST_BODY_BYTES,
@@ -175,21 +180,26 @@ class Transport:
 
         :param method: such as ``POST``.
         :param url: absolute, http or https.
-        :param headers: an ``Authorization`` of your own goes here.
-        :param body: as it is sent.
+        :param headers: an ``Authorization`` of your own goes here, best as a :class:`Secret`.
+        :param body: as it is sent; a secret one as UTF-8.
         :param auth: user and password for Basic, sent as UTF-8 (RFC 7617, section 2.1).
         :param ca_pem: certificates of authorities to trust besides the usual ones.
         :param most_bytes: of the decoded body that are read.
         :raises Unreachable: no status line came back.
         """
-        headers = {"Accept-Encoding": "identity", **headers}
+        plain = {"Accept-Encoding": "identity"} | {
+            name: _Hidden(value.reveal()) if isinstance(value, Secret) else value
+            for name, value in headers.items()
+        }
+        if isinstance(body, Secret):
+            body = _HiddenBytes(body.reveal().encode())
         if auth is not None:
-            headers["Authorization"] = _Hidden(
+            plain["Authorization"] = _Hidden(
                 "Basic "
                 + base64.b64encode(f"{auth[0]}:{Secret(auth[1]).reveal()}".encode()).decode("ascii")
             )
         exchange = _Exchange(self._settings, self._deadline, most_bytes=most_bytes)
-        return self._carry(exchange, method, url, headers, body, ca_pem)
+        return self._carry(exchange, method, url, plain, body, ca_pem)
 
     def connect_stages(self, url: str, *, ca_pem: str | None = None) -> Iterator[tuple[str, int]]:
         """Connect as a request would, send nothing, hang up.
@@ -421,6 +431,13 @@ class _Hidden(str):
 
     def __repr__(self) -> str:
         return "'•••'"
+
+
+class _HiddenBytes(bytes):
+    """A body that shows itself to nobody but the other end."""
+
+    def __repr__(self) -> str:
+        return "b'•••'"
 
 
 class _Connected(Exception):

@@ -94,14 +94,14 @@ def test_an_lms_that_is_late_by_its_own_word_has_missed_nothing(
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = plant(world, lrs.settings, 3, missing=1)
-    own = lrs._own_answer
+    own = lrs.own_answer
 
     def late(*request: Any) -> FakeAnswer:
         answer = own(*request)
         headers = {"X-Experience-API-Consistent-Through": "2000-01-01T00:00:00Z"}
         return FakeAnswer(answer.status, {**answer.headers, **headers}, answer.body)
 
-    monkeypatch.setattr(lrs, "_own_answer", late)
+    monkeypatch.setattr(lrs, "own_answer", late)
     assert planted.check() == {"confirmed": 2}
 
 
@@ -159,12 +159,12 @@ def test_a_withdrawn_one_that_is_gone_is_never_offered_to_be_sent_again(
 
 def refuse(lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch, answer: FakeAnswer, times: int) -> None:
     """To so many GETs."""
-    own, left = lrs._own_answer, iter(range(times))
+    own, left = lrs.own_answer, iter(range(times))
 
     def answered(method: str, *rest: Any) -> FakeAnswer:
         return answer if method == "GET" and next(left, None) is not None else own(method, *rest)
 
-    monkeypatch.setattr(lrs, "_own_answer", answered)
+    monkeypatch.setattr(lrs, "own_answer", answered)
 
 
 def test_a_void_that_just_went_out_may_not_be_known_there_yet(world: World, lrs: FakeLRS) -> None:
@@ -216,12 +216,12 @@ def test_a_fault_now_and_then_changes_nothing(
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = plant(world, lrs.settings, 30, **SPOILT)
-    own, n = lrs._own_answer, iter(range(1000))
+    own, n = lrs.own_answer, iter(range(1000))
 
     def sometimes(method: str, *rest: Any) -> FakeAnswer:
         return FakeAnswer(503) if method == "GET" and next(n) % 3 == 0 else own(method, *rest)
 
-    monkeypatch.setattr(lrs, "_own_answer", sometimes)
+    monkeypatch.setattr(lrs, "own_answer", sometimes)
     assert planted.check() == {"confirmed": 12, **SPOILT}
     assert planted.found == planted.by
 
@@ -231,12 +231,12 @@ def test_faults_between_pages_are_not_faults_in_a_row(
 ) -> None:
     monkeypatch.setattr("flask_lms.connectors.xapi.reading._MOST_STATEMENTS", 10)
     planted = plant(world, {**lrs.settings, "batch_statements": 5}, 60)
-    own, n = lrs._own_answer, iter(range(1000))
+    own, n = lrs.own_answer, iter(range(1000))
 
     def every_second(method: str, *rest: Any) -> FakeAnswer:
         return FakeAnswer(503) if method == "GET" and next(n) % 2 == 0 else own(method, *rest)
 
-    monkeypatch.setattr(lrs, "_own_answer", every_second)
+    monkeypatch.setattr(lrs, "own_answer", every_second)
     before = lrs.requests
     assert planted.check() == {"confirmed": 60}
     assert lrs.requests - before < 60  # by the list
@@ -248,7 +248,7 @@ def test_nothing_is_missing_by_the_word_of_what_is_no_lrs(
 ) -> None:
     """Also when a list was read before a kill, and by an LRS that leaves out its version."""
     planted = plant(world, lrs.settings, 3, missing=1)
-    own = lrs._own_answer
+    own = lrs.own_answer
 
     def bare(method: str, target: str, *rest: Any) -> FakeAnswer:
         answer = own(method, target, *rest)
@@ -257,7 +257,7 @@ def test_nothing_is_missing_by_the_word_of_what_is_no_lrs(
             return FakeAnswer(400 if is_list else 404, {}, b"{}")
         return FakeAnswer(answer.status, {}, answer.body)
 
-    monkeypatch.setattr(lrs, "_own_answer", bare)
+    monkeypatch.setattr(lrs, "own_answer", bare)
     id = ask(world, planted.configuration)
     task = tasks.get(world.state, "acme", id)
     task.position = {"is_listed": True, "pages": 1, "others": {}}
@@ -272,14 +272,14 @@ def test_an_lms_without_lists_is_asked_one_by_one(
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = plant(world, lrs.settings, 60, missing=10, different=5)
-    own = lrs._own_answer
+    own = lrs.own_answer
 
     def without(method: str, target: str, *rest: Any) -> FakeAnswer:
         is_list = method == "GET" and "tatementId=" not in target
         headers = {"X-Experience-API-Version": "1.0.3"}
         return FakeAnswer(400, headers, b"{}") if is_list else own(method, target, *rest)
 
-    monkeypatch.setattr(lrs, "_own_answer", without)
+    monkeypatch.setattr(lrs, "own_answer", without)
     assert planted.check() == {"confirmed": 45, "missing": 10, "different": 5}
     assert planted.found == planted.by
 
@@ -288,7 +288,7 @@ def test_a_list_that_leads_to_another_origin_is_not_followed(
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = plant(world, lrs.settings, 5, missing=1)
-    own = lrs._own_answer
+    own = lrs.own_answer
 
     with FakeLRS() as other:
 
@@ -299,7 +299,7 @@ def test_a_list_that_leads_to_another_origin_is_not_followed(
             value = {**json.loads(answer.body), "more": f"{other.url}/statements?x=1"}
             return FakeAnswer(200, answer.headers, json.dumps(value).encode())
 
-        monkeypatch.setattr(lrs, "_own_answer", luring)
+        monkeypatch.setattr(lrs, "own_answer", luring)
         assert planted.check() == {"confirmed": 4, "missing": 1}
         assert other.requests == 0
 
@@ -308,7 +308,7 @@ def test_a_list_without_end_ends(
     world: World, lrs: FakeLRS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planted = plant(world, lrs.settings, 5, missing=1)
-    own, n = lrs._own_answer, iter(range(10_000))
+    own, n = lrs.own_answer, iter(range(10_000))
     monkeypatch.setattr(reconcile, "_PAGES", 4)
 
     def endless(*request: Any) -> FakeAnswer:
@@ -318,7 +318,7 @@ def test_a_list_without_end_ends(
         value = {**json.loads(answer.body), "more": f"/xapi/statements?n={next(n)}"}
         return FakeAnswer(200, answer.headers, json.dumps(value).encode())
 
-    monkeypatch.setattr(lrs, "_own_answer", endless)
+    monkeypatch.setattr(lrs, "own_answer", endless)
     assert planted.check() == {"confirmed": 4, "missing": 1}
     assert next(n) == 4
 

@@ -69,7 +69,9 @@ def count(of, *where) -> int:
 def test_the_history_has_deliveries_in_every_state_and_sixty_days_of_mails(app, parts):
     fill(app, parts.lms, NOON)
     assert count(Delivery) > 2000
-    assert set(db.session.scalars(sa.select(Delivery.state).distinct())) == set(DeliveryState)
+    in_it = set(db.session.scalars(sa.select(Delivery.state).distinct()))
+    # No LRS has anything newer in place of a statement.
+    assert in_it == set(DeliveryState) - {DeliveryState.SUPERSEDED}
     health = {one.name: one.health for one in db.session.scalars(sa.select(Configuration))}
     assert {one.status for one in health.values()} == set(Status)
     assert (health["Crew Academy"].cause, health["Office LMS"].cause) == ("dns", "credentials")

@@ -52,7 +52,7 @@ def test_every_extra_that_the_commands_install_exists():
         for extra in line.split()
     }
     assert needed == {"demo", "test", "docs", "bench"}
-    assert needed <= extras
+    assert {*needed, "audit"} <= extras
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,7 @@ def test_run_tells_its_commands():
         assert command in said.stdout
 
 
-@pytest.mark.parametrize("name", ["demo", "test", "docs", "bench", "chaos", "screenshots"])
+@pytest.mark.parametrize("name", ["demo", "test", "audit", "docs", "bench", "chaos", "screenshots"])
 def test_the_help_of_a_command_installs_nothing(name, tmp_path):
     """On a bare clone: nothing is made, and the options are those that the sources declare."""
     for folder in ("demo", "benchmarks", "tests/chaos"):
@@ -97,11 +97,17 @@ def test_an_audit_that_reached_nothing_is_not_called_ok():
 
     def report(*faults):
         rows = [{"name": name, "version": "1", "vulns": [{"id": "X-1"}]} for name in faults]
-        return json.dumps({"dependencies": [{"name": "flask", "version": "3"}, *rows]})
+        return json.dumps({"dependencies": [{"name": "flask", "version": "3", "vulns": []}, *rows]})
 
     assert advisories(report(), "") == ("ok", "")
     assert advisories(report("pip"), "") == ("ok", "pip 1: X-1")
     assert advisories(report("pip", "requests"), "")[0] == "FAILED"
+    unknown = {"name": "rq", "version": "3", "skip_reason": "Dependency not found"}
+    mine = {"name": "Flask-LMS", "skip_reason": "distribution marked as editable"}
+    rows = json.loads(report())["dependencies"]
+    assert advisories(json.dumps({"dependencies": [*rows, mine]}), "") == ("ok", "")
+    said = advisories(json.dumps({"dependencies": [*rows, mine, unknown]}), "")[0]
+    assert said == "NOT DONE for 1 of 3: nothing is known of them"
     assert advisories("", "a trace\nConnectionError: no route")[0].startswith("NOT DONE: ")
 
 

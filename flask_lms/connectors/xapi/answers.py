@@ -6,25 +6,21 @@ is kept: sending the same id twice is harmless, believing a web page is not.
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ..base import Answer, Stored, Verdict
 from ..causes import place
+from ..replies import http_date, retry_after
 from .comparison import moment
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
-
-#: Longest wait that an LMS may ask for, seconds.
-LONGEST_WAIT_SECONDS = 6 * 3600.0
 
 _BY_STATUS = {
     **dict.fromkeys((401, 403), "credentials"),
@@ -76,7 +72,7 @@ class Received:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     is_complete: bool
     is_truncated: bool
     url: str
@@ -106,7 +102,7 @@ def read_answer(received: Received, redactor: Redactor) -> Answer:
     if 200 <= status < 300:
         return reader.success()
     if 300 <= status < 400:
-        return reader.failed("redirect", target=reader.redirect_target())
+        return reader.failed("redirect", target=redirect_target(received, redactor))
     if status in (400, 422):
         return reader.bad_request()
     if status == 409:
@@ -176,7 +172,7 @@ def lag_seconds(received: Received) -> float:
     2.1.3, ``X-Experience-API-Consistent-Through``), by its own clock.
     """
     through = moment(received.header("X-Experience-API-Consistent-Through"))
-    now = _http_date(received.header("Date") or "")
+    now = http_date(received.header("Date") or "")
     return max((now - through).total_seconds(), 0.0) if through and now else 0.0
 
 
@@ -194,29 +190,18 @@ def read_unreachable(cause: str, facts: Mapping[str, Any], url: str, was_sent: b
     )
 
 
-def retry_after(value: str | None, date: str | None) -> float | None:
-    """Seconds to wait (RFC 9110 10.2.3), at most six hours; None: not given, unreadable, or past.
-
-    :param value: ``Retry-After``: seconds, or a date, which counts from the answer's own ``Date``
-        so that no clock but the LMS's matters.
-    """
-    text = (value or "").strip()
-    if re.fullmatch(r"[0-9]{1,15}", text):
-        seconds = float(text)
-    else:
-        until, since = _http_date(text), _http_date(date or "")
-        if until is None or since is None:
-            return None
-        seconds = (until - since).total_seconds()
-    return min(seconds, LONGEST_WAIT_SECONDS) if seconds > 0 else None
-
-
-def _http_date(text: str) -> datetime | None:
+def redirect_target(received: Received, redactor: Redactor) -> str:
+    """The address without user, query and fragment: those may hold a session."""
+    location = None if received.is_private else received.header("Location")
     try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
+        parts = urlsplit(urljoin(received.url, location or ""))
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        location = None
+    if not location or not host:
+        return "…"
+    target = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return redactor.clean(target, most=500) or "…"
 
 
 def is_web_page(received: Received) -> bool:
@@ -371,19 +356,6 @@ class _Reader:
         body = json.dumps(error, ensure_ascii=False).encode("utf-8", "replace")
         said = _PLACE.sub("", self.redactor.words(body) or "").strip(" :,-–")
         return said or str(self.received.status)
-
-    def redirect_target(self) -> str:
-        """The address without user, query and fragment: those may hold a session."""
-        location = None if self.received.is_private else self.received.header("Location")
-        try:
-            parts = urlsplit(urljoin(self.received.url, location or ""))
-            host = parts.netloc.rpartition("@")[2]
-        except ValueError:
-            location = None
-        if not location or not host:
-            return "…"
-        target = urlunsplit((parts.scheme, host, parts.path, "", ""))
-        return self.redactor.clean(target, most=500) or "…"
 
 
 def _ids(value: Any) -> list[uuid.UUID] | None:

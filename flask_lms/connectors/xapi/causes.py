@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from ...database.models import Status
 from ...i18n import N_
-from ..causes import Cause
+from ..causes import TRANSPORT_CAUSES, Cause
 
 _TELL = N_("Tell your LMS administrator.")
 _CORRECT = N_("Correct it in [%(platform)s|the platform], then Check again.")
@@ -112,6 +113,156 @@ _DESTINATION = (
     ),
 )
 
+_TOKEN_SERVER = (
+    N_("Check the token URL."),
+    N_("Ask your LMS administrator whether the token server is running and lets us in."),
+)
+_SIGN_IN_AGAIN = (
+    N_("Check the fields under “How this platform signs in”, and enter the client secret again."),
+    N_("Show this to your LMS administrator."),
+)
+#: Of the token server, as TRANSPORT_CAUSES are of the LMS.
+_NO_TOKEN_SERVER = {
+    "dns": N_("The name of the token server[, %(host)s,] was not found."),
+    "refused": N_("The token server[ %(host)s] refuses connections[ on port %(port)s]."),
+    "unreachable": N_("There is no network route to the token server[ %(host)s]."),
+    "connect_timeout": N_("The token server[ %(host)s] did not answer in time."),
+    "timeout": N_("The token server[ %(host)s] took the connection but sent no answer in time."),
+    "reset": N_("The token server[ %(host)s] closed the connection without an answer."),
+    "tls_expired": N_("The certificate of the token server[ %(host)s] has expired."),
+    "tls_name": N_("The certificate of the token server[ %(host)s] is for another name."),
+    "tls_untrusted": N_(
+        "The certificate of the token server[ %(host)s] is not signed by an authority that we "
+        "trust."
+    ),
+    "tls": N_("No secure connection to the token server[ %(host)s] could be made."),
+    "blocked": N_(
+        "The token server[ %(host)s] has a private network address, which this platform doesn't "
+        "call."
+    ),
+    "not_http": N_("What answers at the token server's address[ %(host)s] does not speak HTTP."),
+    "proxy": N_(
+        "The outbound proxy of this platform doesn't let us through to the token server[ %(host)s]."
+    ),
+}
+
+
+def _token_cause(code: str, sentence: str, *remedy: str, **more: Any) -> Cause:
+    return Cause(
+        code=f"token_{code}",
+        status=Status.SERVER_ERROR,
+        sentence=sentence,
+        remedy=remedy or _TOKEN_SERVER,
+        **{"is_settings": True, **more},
+    )
+
+
+_SIGN_IN = (
+    *(
+        Cause(
+            code=f"token_{code}",
+            status=Status.CANT_CONNECT,
+            sentence=sentence,
+            remedy=_TOKEN_SERVER,
+            is_settings=TRANSPORT_CAUSES[code].is_settings,
+            is_local=TRANSPORT_CAUSES[code].is_local,
+        )
+        for code, sentence in _NO_TOKEN_SERVER.items()
+    ),
+    _token_cause(
+        "client",
+        N_(
+            "The token server[ %(host)s] refuses the client ID or its secret[ (%(http_status)s)]"
+            "[: “%(words)s”]."
+        ),
+        *_SIGN_IN_AGAIN,
+    ),
+    _token_cause(
+        "scope",
+        N_("The token server[ %(host)s] doesn't give the scope that is set here[: “%(words)s”]."),
+        N_("Correct the scope, or leave it empty."),
+        N_("Ask your LMS administrator which scope lets us write xAPI statements."),
+    ),
+    _token_cause(
+        "request",
+        N_("The token server[ %(host)s] doesn't take our request[: “%(words)s”]."),
+        N_("Try another choice of “How the client ID and secret are sent”."),
+        N_("Show these words to your LMS administrator."),
+    ),
+    _token_cause(
+        "address",
+        N_("There is no token server at this address[ (%(http_status)s)]."),
+        N_("Check the token URL: it often ends in /token."),
+    ),
+    _token_cause(
+        "redirect",
+        N_("The token server[ %(host)s] redirects to [%(target)s|another address]."),
+        N_("Use that address as the token URL, if it is your LMS's."),
+    ),
+    _token_cause(
+        "web_page",
+        N_("A web page answers at the token URL[ of %(host)s], not a token server."),
+        N_("Check the token URL: it often ends in /token."),
+    ),
+    _token_cause(
+        "missing",
+        N_("The token server[ %(host)s] answered without a token."),
+        *_SIGN_IN_AGAIN,
+    ),
+    _token_cause(
+        "type",
+        N_("The token server[ %(host)s] gives tokens of another kind than bearer."),
+        N_("Ask your LMS administrator for a client that gets bearer tokens."),
+    ),
+    _token_cause(
+        "lifetime",
+        N_("The token server[ %(host)s] gives tokens that are over at once, or doesn't say when."),
+        N_("Ask your LMS administrator to let them live for an hour."),
+    ),
+    _token_cause(
+        "rate",
+        N_("The token server[ %(host)s] asks us to slow down[ (%(http_status)s)]."),
+        N_("There is nothing to do: sending goes on by itself."),
+        is_settings=False,
+    ),
+    _token_cause(
+        "internal",
+        N_("The token server[ %(host)s] has an internal problem[ (%(http_status)s)]."),
+        is_settings=False,
+    ),
+    _token_cause(
+        "cut_off",
+        N_("The answer of the token server[ %(host)s] broke off before its end."),
+        is_settings=False,
+    ),
+    _token_cause(
+        "not_taken",
+        N_("Your LMS refused the token that the token server gave[ (%(http_status)s)]."),
+        N_("The client must be allowed to write statements: ask your LMS administrator."),
+        N_("Check scope and audience."),
+    ),
+    Cause(
+        code="bearer_refused",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS refused the token[ (%(http_status)s)]."),
+        remedy=(
+            N_("Ask your LMS administrator for a new token, and enter it."),
+            N_("It must be allowed to write statements."),
+        ),
+        is_settings=True,
+    ),
+    Cause(
+        code="header_refused",
+        status=Status.SERVER_ERROR,
+        sentence=N_("Your LMS refused the value of the header[ (%(http_status)s)]."),
+        remedy=(
+            N_("Enter the header's name and value again."),
+            N_("The key must be allowed to write statements: ask your LMS administrator."),
+        ),
+        is_settings=True,
+    ),
+)
+
 _DELIVERY = (
     Cause(
         code="rejected",
@@ -204,5 +355,5 @@ _DELIVERY = (
 
 #: Every cause of this connector by its code.
 CAUSES: Mapping[str, Cause] = MappingProxyType(
-    {cause.code: cause for cause in (*_DESTINATION, *_DELIVERY)}
+    {cause.code: cause for cause in (*_DESTINATION, *_SIGN_IN, *_DELIVERY)}
 )

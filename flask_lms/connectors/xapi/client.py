@@ -16,15 +16,18 @@ from urllib.parse import urlencode
 from ...encryption import Secret
 from ...transport import MOST_BODY_BYTES, Unreachable
 from ..base import Answer, Statement, Stored, Verdict
-from ..causes import place
+from . import sign_in
 from .actor import blames_address
 from .answers import Received, read_answer, read_stored, read_unreachable
 from .comparison import is_same
 from .redaction import Redactor
+from .sign_in import NotSignedIn
 from .vocabulary import VERSION_HEADER
 
 if TYPE_CHECKING:
     from ...transport import Reply, Transport
+
+_REFUSED = {"oauth2": "token_not_taken", "bearer": "bearer_refused", "header": "header_refused"}
 
 
 @cache
@@ -47,14 +50,12 @@ def send(
 ) -> Answer:
     """Send them in one request and read the answer."""
     url = f"{settings['url']}/statements"
-    if not secrets.get("secret"):
-        return Answer(verdict=Verdict.FAILED, cause="secret_unreadable", facts=place(url))
     try:
         reply = request(transport, "POST", url, settings, secrets, body(statements))
     except Unreachable as error:
         return unreachable(error, url)
     ids = [statement.id for statement in statements]
-    answer = read_answer(received(reply, url, ids), redactor(settings, secrets))
+    answer = told(read_answer(received(reply, url, ids), redactor(settings, secrets)), settings)
     is_alone = answer.verdict is Verdict.REFUSED and len(statements) == 1
     if is_alone and blames_address(statements[0].text, answer.words):
         return replace(answer, cause="address_refused")
@@ -108,15 +109,18 @@ def request(
     }
     if content is not None:
         headers["Content-Type"] = "application/json"
-    return transport.request(
-        method,
-        url,
-        headers=headers,
-        body=content,
-        auth=(settings["key"], secrets["secret"]),
-        ca_pem=settings["ca_pem"],
-        most_bytes=most_bytes,
-    )
+
+    def send(signature: Mapping[str, Secret]) -> Reply:
+        return transport.request(
+            method,
+            url,
+            headers={**headers, **signature},
+            body=content,
+            ca_pem=settings["ca_pem"],
+            most_bytes=most_bytes,
+        )
+
+    return sign_in.signed(send, settings, secrets, transport)
 
 
 def received(reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received:
@@ -135,9 +139,20 @@ def received(reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received
 
 def redactor(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> Redactor:
     """Hides this configuration's secrets."""
-    return Redactor(settings["key"], secrets.get("secret", ""))
+    key, secret = settings.get("key") or "", secrets.get("secret") or Secret("")
+    if settings.get("auth") == "oauth2":
+        key, secret = settings["client_id"], secrets.get("client_secret") or Secret("")
+    return Redactor(key, secret, *secrets.values())
+
+
+def told(answer: Answer, settings: Mapping[str, Any]) -> Answer:
+    """An answer that refuses us, in the words of the way in which we sign in."""
+    cause = _REFUSED.get(settings.get("auth") or "basic")
+    return replace(answer, cause=cause) if cause and answer.cause == "credentials" else answer
 
 
 def unreachable(error: Unreachable, url: str) -> Answer:
     """The answer when there was none."""
+    if isinstance(error, NotSignedIn):
+        return error.answer
     return read_unreachable(error.cause, error.facts, url, error.was_sent)

@@ -10,7 +10,8 @@ from typing import Any
 
 from ...i18n import N_
 from ..base import Connector
-from . import actor, catalogue, client, probe, reading, statement
+from ..fields import Cleaned
+from . import actor, catalogue, client, fields, probe, reading, statement
 from .causes import CAUSES
 from .fields import FIELDS
 
@@ -51,8 +52,14 @@ class XapiConnector(Connector):
         return {"shape": actor.address_shape(text)}
 
     def fingerprint(self, settings: Mapping[str, Any]) -> str:
-        both = json.dumps([settings["url"], settings["key"]])
+        who = settings.get("client_id") or settings["key"] or settings.get("auth")
+        both = json.dumps([settings["url"], who])
         return hashlib.sha256(both.encode()).hexdigest()
+
+    def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
+        cleaned = super().clean(values, allow_http=allow_http, has_secrets=has_secrets)
+        fields.check_headers(cleaned.settings)
+        return cleaned
 
     def limits(self, settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return (1 if settings["one_by_one"] else settings["batch_statements"]), None

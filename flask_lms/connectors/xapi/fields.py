@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from ...checks import Refused
+from ...checks import Errors, Refused
 from ...i18n import N_, Words
 from ..fields import Field
-from .vocabulary import VERSIONS
+from .sign_in import MOST_HEADERS, more_headers
+from .vocabulary import VERSION_HEADER, VERSIONS
 
 MOST_STATEMENTS = 500
 
@@ -71,6 +73,56 @@ def _ca_pem(text: str) -> str:
     return text + "\n"
 
 
+#: What HTTP, xAPI and we say for ourselves (RFC 9110).
+_RESERVED = (
+    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
+    "cookie", "date", "expect", "forwarded", "host", "keep-alive", "proxy-authorization",
+    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via",
+)  # fmt: skip
+
+
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", name):  # RFC 9110, 5.1
+        raise Refused(Words("A header's name has letters, digits and hyphens only."))
+    if name.lower() in _RESERVED or name.lower() == VERSION_HEADER.lower():
+        raise Refused(Words("%(name)s is set by this platform itself.", name=name))
+    return name
+
+
+def _header_value(value: str) -> str:
+    value = _secret(value)
+    if not re.fullmatch(r"[\x20-\x7e]*", value):
+        raise Refused(Words("A header's value has plain letters, digits and signs only."))
+    return value
+
+
+def _token(token: str) -> str:
+    token = re.sub(r"(?i)^bearer\s+", "", _secret(token))
+    if not re.fullmatch(r"[\x21-\x7e]*", token):
+        raise Refused(Words("A token has plain letters, digits and signs only, and no spaces."))
+    return token
+
+
+def check_headers(settings: Mapping[str, Any]) -> None:
+    """That no header is said twice.
+
+    :raises InvalidConfiguration: one is.
+    """
+    errors = Errors()
+    taken = {"header": str(settings.get("header_name")).lower()}.get(
+        settings["auth"], "authorization"
+    )
+    seen = {taken}
+    for setting in more_headers(settings):
+        name = settings[setting]
+        if name.lower() in seen:
+            errors.add(setting, Words("%(name)s is sent already.", name=name))
+        seen.add(name.lower())
+    errors.check()
+
+
+_BASIC, _OAUTH2 = ("auth", ("basic",)), ("auth", ("oauth2",))
+
 FIELDS = (
     Field(
         name="url",
@@ -82,12 +134,25 @@ FIELDS = (
         notes=_url_notes,
     ),
     Field(
+        name="auth",
+        label=N_("How this platform signs in"),
+        kind="choice",
+        choices={
+            "basic": N_("With a key and a secret"),
+            "oauth2": N_("With OAuth 2: a client ID and a secret"),
+            "bearer": N_("With a token"),
+            "header": N_("With a header, such as an API key"),
+        },
+        default="basic",
+    ),
+    Field(
         name="key",
         label=N_("xAPI Key"),
         hint=N_("Also called user name or client ID. It must be allowed to write."),
         required=N_("Enter the xAPI key."),
         most=255,
         check=_key,
+        when=_BASIC,
     ),
     Field(
         name="secret",
@@ -96,6 +161,85 @@ FIELDS = (
         required=N_("Enter the xAPI key secret."),
         check=_secret,
         is_secret=True,
+        when=_BASIC,
+    ),
+    Field(
+        name="token_url",
+        label=N_("Token URL"),
+        kind="url",
+        hint=N_("The address of the token server, such as https://login.example/oauth2/token"),
+        required=N_("Enter the address of the token server."),
+        when=_OAUTH2,
+    ),
+    Field(
+        name="client_id",
+        label=N_("Client ID"),
+        required=N_("Enter the client ID."),
+        most=500,
+        check=_key,
+        when=_OAUTH2,
+    ),
+    Field(
+        name="client_secret",
+        label=N_("Client secret"),
+        hint=N_("It is stored encrypted and never shown again."),
+        required=N_("Enter the client secret."),
+        check=_secret,
+        is_secret=True,
+        when=_OAUTH2,
+    ),
+    Field(
+        name="scope",
+        label=N_("Scope"),
+        hint=N_("What the token must allow, such as xapi:write. Often empty."),
+        when=_OAUTH2,
+    ),
+    Field(
+        name="audience",
+        label=N_("Audience"),
+        hint=N_("For whom the token is. Nearly always empty."),
+        when=_OAUTH2,
+    ),
+    Field(
+        name="client_auth",
+        label=N_("How the client ID and secret are sent"),
+        kind="choice",
+        hint=N_("If the token server refuses a client ID that is right, try another one."),
+        choices={
+            "basic": N_("In a header (HTTP Basic)"),
+            "body": N_("In the form"),
+            "json": N_("As JSON, as Cornerstone wants it"),
+        },
+        default="basic",
+        when=_OAUTH2,
+    ),
+    Field(
+        name="token",
+        label=N_("Token"),
+        hint=N_("It is stored encrypted and never shown again."),
+        required=N_("Enter the token."),
+        most=10_000,
+        check=_token,
+        is_secret=True,
+        when=("auth", ("bearer",)),
+    ),
+    Field(
+        name="header_name",
+        label=N_("Name of the header"),
+        hint=N_("Such as X-API-Key or Ocp-Apim-Subscription-Key."),
+        required=N_("Enter the name of the header."),
+        check=_header_name,
+        when=("auth", ("header",)),
+    ),
+    Field(
+        name="header_value",
+        label=N_("Value of the header"),
+        hint=N_("It is stored encrypted and never shown again."),
+        required=N_("Enter the value of the header."),
+        most=10_000,
+        check=_header_value,
+        is_secret=True,
+        when=("auth", ("header",)),
     ),
     Field(
         name="version",
@@ -198,5 +342,29 @@ FIELDS = (
         most=200_000,
         check=_ca_pem,
         is_advanced=True,
+    ),
+    *(
+        field
+        for number in range(1, MOST_HEADERS + 1)
+        for field in (
+            Field(
+                name=f"header_{number}",
+                label=N_("Name of a further header"),
+                hint=N_("Only if a gateway before your LMS asks for one."),
+                check=_header_name,
+                is_advanced=True,
+            ),
+            Field(
+                name=f"header_{number}_value",
+                label=N_("Its value"),
+                hint=N_("It is stored encrypted and never shown again."),
+                required=N_("Enter the value of the header."),
+                most=10_000,
+                check=_header_value,
+                is_secret=True,
+                is_advanced=True,
+                when=(f"header_{number}", ()),
+            ),
+        )
     ),
 )

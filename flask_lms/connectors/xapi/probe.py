@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,15 +20,17 @@ from ...encryption import Secret
 from ...i18n import N_, Words
 from ...transport import Unreachable
 from ..base import Answer, BuildContext, Sent, Verdict, example_result, pretty
-from ..causes import place
 from ..stages import STAGES, Stage, StageState, TestReport, connection_stages
-from . import answers, client, comparison, statement
+from . import answers, client, comparison, sign_in, statement
+from .sign_in import NotSignedIn
 
 if TYPE_CHECKING:
     from ...transport import Transport
 
 ABOUT = N_("xAPI service")
+SIGN_IN = N_("Sign-in")
 CREDENTIALS = N_("Key and secret")
+ACCESS = N_("Access")
 
 ACCEPTED, READ_BACK, TAKEN_BACK = N_("Accepted"), N_("Read back"), N_("Taken back")
 
@@ -54,7 +57,9 @@ def check(
         yield TestReport(stages=tuple(stages), words=words)
         return
     # Those before the failing one that never came don't apply, such as a number's look-up.
-    order = (*STAGES.values(), ABOUT, CREDENTIALS)
+    is_basic = (settings.get("auth") or "basic") == "basic"
+    signing_in = [SIGN_IN] if settings.get("auth") == "oauth2" else []
+    order = (*STAGES.values(), *signing_in, ABOUT, CREDENTIALS if is_basic else ACCESS)
     for name in order[order.index(stages[-1].name) + 1 if stages else 0 :]:
         stages.append(Stage(name=name, state=StageState.SKIPPED))
         yield stages[-1]
@@ -66,14 +71,25 @@ def _walk(
 ) -> Iterator[Stage | Answer]:
     """The stages until one fails; then the answer that says why."""
     url = settings["url"]
-    if not secrets.get("secret"):
-        yield Answer(verdict=Verdict.FAILED, cause="secret_unreadable", facts=place(url))
-        return
+    name = CREDENTIALS if (settings.get("auth") or "basic") == "basic" else ACCESS
     try:
+        sign_in.headers_of(settings, secrets)
         yield from connection_stages(url, transport, settings["ca_pem"])
     except Unreachable as error:
         yield client.unreachable(error, url)
         return
+
+    if settings.get("auth") == "oauth2":
+        began = time.monotonic()
+        try:
+            sign_in.token_of(settings, secrets, transport, is_fresh=True)
+        except NotSignedIn as error:
+            words = error.answer.words
+            yield Stage(name=SIGN_IN, state=StageState.FAILED, words=words)
+            yield error.answer
+            return
+        took_ms = round((time.monotonic() - began) * 1000)
+        yield Stage(name=SIGN_IN, state=StageState.OK, duration_ms=took_ms)
 
     about = _about(settings, secrets, transport.limited_to(_ABOUT_SECONDS))
     yield about
@@ -82,14 +98,15 @@ def _walk(
     try:
         reply = client.request(transport, "POST", url, settings, secrets, b"[]")
     except Unreachable as error:
-        yield Stage(name=CREDENTIALS, state=StageState.FAILED)
+        yield Stage(name=name, state=StageState.FAILED)
         yield client.unreachable(error, url)
         return
     received = client.received(reply, url)
     said = answers.read_answer(received, client.redactor(settings, secrets))
     answer = read_test_answer(received, said, is_lrs=about.state is StageState.OK)
+    answer = answer and client.told(answer, settings)
     yield Stage(
-        name=CREDENTIALS,
+        name=name,
         state=StageState.OK if answer is None else StageState.FAILED,
         duration_ms=reply.duration_ms,
         http_status=reply.status,

@@ -23,14 +23,23 @@ _BASIC = re.compile(r"\b(basic|bearer)(\s+|%20|\+)[A-Za-z0-9+/=_.~-]{4,}", re.IG
 
 
 class Redactor:
-    """Turns an LMS's body into words without the key, the secret and our Authorization header.
+    """Turns an LMS's body into words without the key, the secrets and our Authorization header.
 
     :param key: user name of HTTP Basic.
     :param secret: its password.
+    :param more: what else nobody may read.
     """
 
-    def __init__(self, key: str = "", secret: Secret | str = "") -> None:  # nosec B107 # none given
-        self._forms = sorted(_spellings(key, Secret(secret)), key=len, reverse=True)
+    def __init__(
+        self,
+        key: str = "",
+        secret: Secret | str = "",  # nosec B107 # none given
+        *more: Secret | str,
+    ) -> None:
+        found = _spellings(key, Secret(secret)).union(
+            *(_spellings("", Secret(one)) for one in more)
+        )
+        self._forms = sorted(found, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE)
 
     def __repr__(self) -> str:
@@ -46,6 +55,11 @@ class Redactor:
             text = self._without_half_a_secret(text)
         text = self._hide(text)
         return self.clean(_said(text))
+
+    def scrubbed(self, body: bytes) -> bytes:
+        """The same bytes, with dots where a secret stood."""
+        text = body.decode("utf-8", "surrogateescape")
+        return self._pattern.sub(_HIDDEN, text).encode("utf-8", "surrogateescape")
 
     def clean(self, text: str, *, most: int = MOST_CHARACTERS) -> str | None:
         """One line of plain text without secrets; None when nothing can be kept."""

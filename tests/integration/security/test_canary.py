@@ -29,7 +29,7 @@ from demo.valkey import Valkey
 from flask_lms import Administrator
 from flask_lms.alerts import outages, sending
 from flask_lms.connectors.stages import TestReport
-from flask_lms.database.models import Delivery
+from flask_lms.database.models import Delivery, ParticipantMapping
 from flask_lms.delivery import deliver
 from flask_lms.delivery.worker import make_rq_worker, work_off
 from flask_lms.encryption import Encryption
@@ -41,11 +41,17 @@ from tests.world import World, make_world, result
 
 KEY = "key-of-the-lms"
 SECRET = 'c4naryBird/+"<&é of 2026'
+#: Headers take no other signs.
+TOKEN = "c4naryToken~/+.of-2026=="
 LEARNER = "Jane Doe"
 
 
-def spellings(secret: str = SECRET) -> list[str]:
-    """How a secret may look in a text."""
+def spellings() -> list[str]:
+    """How one of the secrets may look in a text."""
+    return sorted({*_spellings(SECRET), *_spellings(TOKEN)})
+
+
+def _spellings(secret: str) -> list[str]:
     pair = f"{KEY}:{secret}"
     found = {
         secret,
@@ -95,6 +101,18 @@ def _silence(caller: socket.socket) -> None:
     read_request(caller)
 
 
+def _gives_a_token(caller: socket.socket) -> None:
+    while read_request(caller):
+        body = json.dumps({"access_token": TOKEN, "expires_in": 3600}).encode()
+        caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+def _echoes_the_body(caller: socket.socket) -> None:
+    while request := read_request(caller):
+        body = request.partition(b"\r\n\r\n")[2] or b"?"
+        caller.sendall(b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
 BEHAVIOURS: dict[str, Behaviour] = {
     "401 text": _echo(401, "text/plain", lambda header, secret: f"{header} is wrong: {secret}"),
     "403 JSON": _echo(403, "application/json", lambda h, s: json.dumps({"message": [h, s]})),
@@ -109,6 +127,8 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "200 page": _echo(200, "text/html", lambda h, s: f"<title>{html.escape(s)}</title>"),
     "200 foreign": _echo(200, "application/json", lambda h, s: json.dumps([s, h])),
     "429": _echo(429, "text/plain", lambda h, s: base64.b64encode(s.encode()).decode()),
+    "token": _gives_a_token,
+    "400 body": _echoes_the_body,
     "no answer": _silence,
     "not HTTP": lambda caller: caller.sendall(read_request(caller)),
 }
@@ -183,8 +203,27 @@ def _everything_goes_wrong(
     urls = {name: server.url(path="/xapi") for name, server in servers.items()}
     urls["no name"] = "https://lms.invalid/xapi"
     urls["private"] = "https://10.0.0.1/xapi"
-    for name, url in urls.items():
-        values = {"url": url, "key": KEY, "secret": SECRET}
+    client = {"auth": "oauth2", "client_id": KEY, "client_secret": SECRET}
+    bearer = {"auth": "bearer", "token": TOKEN}
+    header = {"auth": "header", "header_name": "Authorization", "header_value": TOKEN}
+    further = {"key": KEY, "secret": SECRET, "header_3": "X-Key", "header_3_value": TOKEN}
+    ways: dict[str, dict[str, str]] = {
+        **{
+            name: {"url": url, "key": KEY, "secret": SECRET}
+            for name, url in urls.items()
+            if name != "token"
+        },
+        **{f"bearer {name}": {"url": urls[name], **bearer} for name in ("401 text", "500 long")},
+        **{f"header {name}": {"url": urls[name], **header} for name in ("403 JSON", "302")},
+        "further": {"url": urls["500 HTML"], **further},
+    }
+    for name in ("401 text", "403 JSON", "400 body", "302", "not HTTP"):
+        for way in ("basic", "body", "json"):
+            own = {"token_url": urls[name], "client_auth": way}
+            ways[f"client {name} {way}"] = {"url": urls["409"], **client, **own}
+    for name in ("401 text", "500 HTML", "302", "503 cut", "200 foreign"):
+        ways[f"token {name}"] = {"url": urls[name], **client, "token_url": urls["token"]}
+    for name, values in ways.items():
         run.reports.append(services.test_settings("xapi", values))
         made = services.create("acme", f"LMS {name}", ["ana@acme.example"], settings=values)
         services.attach(made.id, "ppe")
@@ -274,9 +313,15 @@ def _forms(packed: bytes) -> Iterator[bytes]:
 def test_the_secret_was_really_on_its_way(run: Run, servers: dict[str, Server]) -> None:
     """Else the other tests would prove nothing."""
     assert all(server.connections > 0 for server in servers.values())
-    assert {"credentials", "internal", "redirect", "rate", "dns", "blocked", "not_http"} <= {
-        report.cause for report in run.reports
-    }
+    assert {"credentials", "internal", "redirect", "rate", "dns", "blocked", "not_http"} | {
+        "bearer_refused",
+        "header_refused",
+        "token_client",
+        "token_request",
+        "token_redirect",
+        "token_not_http",
+        "token_not_taken",
+    } <= {report.cause for report in run.reports}
     assert len(run.mails) > 3
 
 
@@ -409,11 +454,15 @@ def _pages(run: Run) -> Iterator[tuple[str, str]]:
         deliveries = world.db.session.scalars(sa.select(Delivery.id).limit(20)).all()
         task = tasks.ask(world.state, "acme", "cancel", {}, by=None, configuration_id=run.ids[0])
         task_ids = [task.id]
+        scoped = world.lms.for_organization("acme")
+        scoped.participants.map("E001", email="jane@corp.example")
+        mappings = world.db.session.scalars(sa.select(ParticipantMapping.id)).all()
         world.db.session.rollback()
     choices: dict[str, Sequence[object]] = {
         "configuration_id": run.ids,
         "delivery_id": deliveries,
         "task_id": task_ids,
+        "mapping_id": mappings,
         "objective_id": ["ppe"],
         "type": ["xapi"],
         "act": ["send-again"],

@@ -27,7 +27,7 @@ CANARIES = (
     "HR-Canary", "mapped@harbor-canary",
 )  # fmt: skip
 #: No sign-in: they bring their own token, or hold nothing of anybody.
-PUBLIC = frozenset({"static", "health", "mute", "profile"})
+PUBLIC = frozenset({"static", "health", "mute", "profile", "schema"})
 
 
 def is_public(world: World, rule: Rule) -> bool:

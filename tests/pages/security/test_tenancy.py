@@ -31,7 +31,7 @@ from tests.world import World
 #: With another organization's id in the address: 404. Without an id: the caller's own page.
 NOT_FOUND, OWN, OPEN = "404", "own", "open"
 EXPECTED = {
-    "static": OPEN, "health": OPEN, "mute": OPEN, "profile": OPEN,
+    "static": OPEN, "health": OPEN, "mute": OPEN, "profile": OPEN, "schema": OPEN,
     "index": OWN, "new": OWN, "new_connection": OWN, "objectives": OWN, "deliveries": OWN,
     "deliveries_csv": OWN, "delivery_act": OWN, "history": OWN, "history_csv": OWN, "help": OWN,
     "participants": OWN, "add_participant": OWN, "upload_participants": OWN,

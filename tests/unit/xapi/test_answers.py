@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from flask_lms.connectors.base import Answer, Stored, Verdict
+from flask_lms.connectors.replies import LONGEST_WAIT_SECONDS, retry_after
 from flask_lms.connectors.xapi.answers import (
-    LONGEST_WAIT_SECONDS,
     Received,
     read_answer,
     read_stored,
     read_unreachable,
-    retry_after,
 )
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.connectors.xapi.redaction import Redactor

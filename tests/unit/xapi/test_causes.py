@@ -104,12 +104,24 @@ def test_causes_of_the_destination_show_as_server_error_and_those_of_a_delivery_
         "too_long",
     }
     assert {code for code, cause in CAUSES.items() if cause.status is None} == own
-    assert {cause.status for cause in CAUSES.values()} == {None, Status.SERVER_ERROR}
+    unreachable = {code for code, one in CAUSES.items() if one.status is Status.CANT_CONNECT}
+    of_the_lms = {code.removeprefix("token_") for code in unreachable}
+    assert of_the_lms == TRANSPORT_CAUSES.keys() & of_the_lms
+    assert {cause.status for cause in CAUSES.values()} == {None, *Status} - {
+        Status.NOT_TESTED,
+        Status.CONNECTED,
+    }
 
 
 def test_what_only_a_person_can_mend_is_marked_so() -> None:
     marked = {code for code, cause in CAUSES.items() if cause.is_settings}
-    assert marked == {"credentials", "address", "redirect", "not_lrs", "settings"}
+    of_lms = {code for code in marked if not code.startswith("token_")}
+    assert of_lms == {
+        "credentials", "address", "redirect", "not_lrs", "settings", "bearer_refused",
+        "header_refused", *({"may_not_read"} & marked),
+    }  # fmt: skip
+    passing = {"rate", "internal", "cut_off", "dns", "refused", "timeout", "reset", "tls_expired"}
+    assert not {f"token_{code}" for code in passing} & marked
 
 
 def test_what_a_mapping_of_the_participant_may_mend_is_marked_so() -> None:

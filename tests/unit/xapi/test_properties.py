@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from flask_lms.checks import mail_address
 from flask_lms.connectors.base import Answer, Sent, Verdict
-from flask_lms.connectors.xapi.answers import Received, read_answer, retry_after
+from flask_lms.connectors.replies import retry_after
+from flask_lms.connectors.xapi.answers import Received, read_answer
 from flask_lms.connectors.xapi.causes import CAUSES
 from flask_lms.connectors.xapi.comparison import is_same
 from flask_lms.connectors.xapi.redaction import Redactor

@@ -28,7 +28,11 @@ def test_url_key_and_secret_are_enough() -> None:
     cleaned = clean()
     assert cleaned.settings == {
         "url": "https://lrs.example.org/xapi",
+        "auth": "basic",
         "key": "k",
+        **dict.fromkeys(("token_url", "client_id", "scope", "audience", "header_name")),
+        "client_auth": "basic",
+        **{f"header_{number}": None for number in range(1, 6)},
         "version": "1.0.3",
         "identify": "mbox",
         "send_name": True,
