@@ -143,6 +143,7 @@ def test_counts_are_by_state_with_zeros(world: World) -> None:
         DeliveryState.REJECTED: 1,
         DeliveryState.NOT_SENT: 0,
         DeliveryState.CANCELLED: 0,
+        DeliveryState.SUPERSEDED: 0,
     }
     assert world.deliveries.counts(two.id)[DeliveryState.PENDING] == 0
 
