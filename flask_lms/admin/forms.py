@@ -44,6 +44,10 @@ class ActForm(FlaskForm):  # type: ignore[misc]  # flask_wtf has no types
     """A button: nothing but the token."""
 
 
+#: Chosen already in step 1, as in ``lms.configurations.create``.
+USUAL_TYPE = "xapi"
+
+
 class BasicsForm(FlaskForm):  # type: ignore[misc]
     """Step 1: basic information."""
 
@@ -65,10 +69,11 @@ class BasicsForm(FlaskForm):  # type: ignore[misc]
     language = SelectField(N_("Language of the alerts"), validate_choice=False)
 
     def offer(self, registry: Registry) -> None:
-        """Fill in what can be chosen; the only one is chosen already."""
+        """Fill in what can be chosen; the usual one, or the only one, is chosen already."""
         self.type.choices = [(one.type, gettext(one.label)) for one in registry]
-        if not self.type.data and len(registry) == 1:
-            self.type.data = self.type.choices[0][0]
+        if not self.type.data:
+            usual = [one.type for one in registry if one.type == USUAL_TYPE or len(registry) == 1]
+            self.type.data = next(iter(usual), None)
         self.language.choices = [(tag, gettext(_LANGUAGES.get(tag, tag))) for tag in available()]
 
     @property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flask import Flask, Response
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from werkzeug.serving import make_server
 
 _ARGUMENTS = (
@@ -17,6 +17,16 @@ _ARGUMENTS = (
     "--disable-sync",
 )  # fmt: skip
 STRICT = "default-src 'self'"
+
+
+def hears(said: list[str]) -> Callable[[ConsoleMessage], None]:
+    """Notes what the console says, but for Chromium's advice on forms with several secrets."""
+
+    def hear(message: ConsoleMessage) -> None:
+        if not message.text.startswith("[DOM] "):
+            said.append(message.text)
+
+    return hear
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 from flask_lms import ObjectiveResult, Participant
 from flask_lms.testing import FakeLRS, deliver
 from tests.browser.conftest import Place
+from tests.browser.support import hears
 from tests.pages.site import create
 from tests.pages.site import deliver as put
 
@@ -59,7 +60,7 @@ def hand(chromium: Any) -> Iterator[Hand]:
     tab = context.new_page()
     tab.set_default_timeout(10_000)
     said: list[str] = []
-    tab.on("console", lambda message: said.append(message.text))
+    tab.on("console", hears(said))
     tab.on("pageerror", lambda error: said.append(str(error)))
     found = Hand(tab)
     tab.on("load", lambda page: found.loads.append(page.url))

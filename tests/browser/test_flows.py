@@ -9,6 +9,7 @@ import pytest
 
 from flask_lms.testing import FakeLRS
 from tests.browser.conftest import Place
+from tests.browser.support import hears
 from tests.browser.test_look import faults_of
 from tests.pages.site import SECRET
 
@@ -31,7 +32,7 @@ def page(chromium: Any) -> Iterator[Any]:
     tab = context.new_page()
     tab.set_default_timeout(10_000)
     tab.said = []
-    tab.on("console", lambda message: tab.said.append(message.text))
+    tab.on("console", hears(tab.said))
     tab.on("pageerror", lambda error: tab.said.append(str(error)))
     yield tab
     assert not tab.said

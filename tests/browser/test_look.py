@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser.conftest import Place
 from tests.browser.paths import paths_of
+from tests.browser.support import hears
 
 pytestmark = [
     pytest.mark.browser,
@@ -52,7 +53,7 @@ def test_every_page(place: Place, chromium: Any, width: int, scheme: Any) -> Non
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
     said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
+    page.on("console", hears(said))
     page.on("pageerror", lambda error: said.append(str(error)))
     for name, path in paths_of(place).items():
         said.clear()

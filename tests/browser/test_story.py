@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from demo.demo import Demo
+from tests.browser.support import hears
 from tests.requirements_support import need
 
 pytestmark = [
@@ -49,7 +50,7 @@ def page(demo):
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.set_default_timeout(15_000)
         said: list[str] = []
-        tab.on("console", lambda message: said.append(message.text))
+        tab.on("console", hears(said))
         tab.on("pageerror", lambda error: said.append(str(error)))
         yield tab
         browser.close()

@@ -48,12 +48,12 @@ def test_what_an_lms_does_not_do_is_said(
 ) -> None:
     world.who = ANA
     one = world.attach(**lrs.settings)
-    own, answered = lrs._own_answer, iter(range(3))
+    own, answered = lrs.own_answer, iter(range(3))
 
     def refuse_one(*request: Any) -> FakeAnswer:
         return FakeAnswer(403) if next(answered) == asked else own(*request)
 
-    monkeypatch.setattr(lrs, "_own_answer", refuse_one)
+    monkeypatch.setattr(lrs, "own_answer", refuse_one)
     page = post(world.client(), f"/lms/{one.id}/sample", {"confirmed": "1"})
     assert says in text_of(page)
 

@@ -123,7 +123,7 @@ def test_with_the_hosts_own_csrf_protection(tmp_path: Path, is_early: bool) -> N
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_hostile_css_breaks_nothing(tmp_path: Path, theme: str) -> None:
     need("browser")
-    from tests.browser.support import browse, serve
+    from tests.browser.support import browse, hears, serve
     from tests.browser.test_look import faults_of
 
     OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def test_hostile_css_breaks_nothing(tmp_path: Path, theme: str) -> None:
             shown |= {name: place.url + path for name, path in paths_of(place).items()}
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             said: list[str] = []
-            page.on("console", lambda message: said.append(message.text))
+            page.on("console", hears(said))
             for name, address in shown.items():
                 said.clear()
                 page.goto(address)

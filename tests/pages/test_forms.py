@@ -40,7 +40,7 @@ def stored(world: World) -> int:
         ("name", "   ", "Enter a configuration name."),
         ("name", "x" * 101, "Shorten the name to 100 characters or fewer. It has 101."),
         ("name", "a\nb", "Write the name on one line, without line breaks or control characters."),
-        ("type", "scorm", "Choose an LMS type: "),
+        ("type", "scorm", "Choose an LMS type: webhook, xapi."),
         ("contact_emails", "", "Enter at least one contact e-mail address."),
         (
             "contact_emails",

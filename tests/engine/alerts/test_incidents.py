@@ -104,7 +104,9 @@ def test_somebody_who_sets_up_a_new_configuration_is_not_mailed_at_once(world):
     assert world.kinds() == []
     world.session.execute(sa.update(ConfigurationHealth).values(last_success_at=None))
     world.refuse(id)
-    world.tick(minutes=5)
+    world.tick(minutes=9)
+    assert world.kinds() == []
+    world.tick(minutes=1)
     assert world.kinds() == ["error"]
 
 

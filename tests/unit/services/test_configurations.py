@@ -155,7 +155,7 @@ def test_an_address_given_twice_is_kept_once(world: World) -> None:
 def test_an_unknown_lms_type_is_refused_with_those_there_are(world: World) -> None:
     with pytest.raises(InvalidConfiguration) as caught:
         world.configuration(type="moodle")
-    assert errors_of(caught) == {"type": ["Choose an LMS type: xapi."]}
+    assert errors_of(caught) == {"type": ["Choose an LMS type: webhook, xapi."]}
 
 
 # -- reading --------------------------------------------------------------------------------------
