@@ -38,6 +38,7 @@ def paths_of(place: Place) -> dict[str, str]:
         "participant-new": "/participants/new",
         "participants-upload": "/participants/upload",
         "activity-id": f"/{ids['connected']}/objectives/activity?objective=harbor-1",
+        "check": f"/{ids['connected']}/check",
         "history": "/history",
         "help": "/help",
         "not-found": "/deliveries/00000000-0000-0000-0000-000000000000",
