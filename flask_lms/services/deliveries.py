@@ -433,7 +433,7 @@ class Deliveries:
                 )
                 for state, rows in some(Delivery.id, list(DeliveryState))
             ]
-            for state, n in self._state.session.execute(sa.union_all(*parts)):
+            for state, n in self._counted(parts):
                 counts[state] += n
         attention = sum(counts[state.value] for state in ATTENTION)
         if attention:
@@ -441,7 +441,7 @@ class Deliveries:
                 sa.select(rows.c.it, sa.func.count().label("n")).group_by(rows.c.it)
                 for _, rows in some(Delivery.reason, ATTENTION)
             ]
-            for reason, n in self._state.session.execute(sa.union_all(*parts)):
+            for reason, n in self._counted(parts):
                 if reason:
                     reasons[reason] += n
         return Segments(
@@ -453,6 +453,11 @@ class Deliveries:
             total=sum(counts.values()),
             reasons=dict(reasons.most_common()),
         )
+
+    def _counted(self, parts: Sequence[sa.Select[str, int]]) -> sa.Result[str, int]:
+        """The rows of all of them; a union doesn't tell by itself in which database they are."""
+        of_ours = {"mapper": sa.inspect(Delivery)}
+        return self._state.session.execute(sa.union_all(*parts), bind_arguments=of_ours)
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -700,13 +705,16 @@ def build_anew(state: AppState, ids: Sequence[uuid.UUID], made: Change) -> Check
     queued = still = not_wanted = 0
     rows = made.session.scalars(
         sa.select(Delivery)
-        .join(Configuration, Configuration.id == Delivery.configuration_id)
         .where(
             Delivery.id.in_(ids),
             Delivery.state == DeliveryState.NOT_SENT,
-            Configuration.deleted_at.is_(None),
+            Delivery.configuration_id.in_(
+                sa.select(Configuration.id).where(Configuration.deleted_at.is_(None))
+            ),
         )
         .order_by(Delivery.id)
+        # Somebody else may build them at the same time, and they may be sent by then.
+        .with_for_update()
     ).all()
     if not rows:
         return CheckedAgain()

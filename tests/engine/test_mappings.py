@@ -5,7 +5,9 @@ a result is recorded, and what waited for it goes out by itself.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_lms import InvalidConfiguration, NotFound, Participant, Participants
-from flask_lms.database.models import Delivery, ParticipantMapping
+from flask_lms.database.models import Delivery, DeliveryState, ParticipantMapping
 from flask_lms.services import participants, tasks
 from flask_lms.services.release import release_missed
 from tests.world import ANA, World, make_world, result
@@ -382,3 +384,25 @@ def test_who_is_forgotten_loses_the_mapping_and_no_file_maps_them_again(world: W
     assert mapped(world).map("E001", email="jane@corp.example", even_if_forgotten=True).mapped == 1
     assert mapped(world).import_csv("id,email\nE001,jane@corp.example\n").mapped == 1
     assert world.session.scalar(sa.select(sa.func.count()).select_from(Delivery)) == 1
+
+
+def test_what_another_one_released_and_is_sent_by_now_stays_sent(world: World) -> None:
+    """The ticker, a task and an administrator may release the same at the same time."""
+    if world.db.engine.dialect.name == "sqlite":
+        pytest.skip("one writer at a time: the second one is turned away")
+    world.attach()
+    record(world, "E001")
+    world.participants["E001"] = Participant(id="E001", email="jane@corp.example")
+    world.session.rollback()
+    with ThreadPoolExecutor(1) as other, world.db.engine.connect() as first:
+        first.execute(sa.update(Delivery).values(state=DeliveryState.DELIVERED, reason=None))
+
+        def second() -> None:
+            with world.app.app_context():
+                world.deliveries.check_again(participant_id="E001")
+
+        under_way = other.submit(second)
+        time.sleep(0.5)  # until it waits for the first one; later is no harm, but proves nothing
+        first.commit()
+        under_way.result(timeout=10)
+    assert world.states() == {"delivered": 1}
