@@ -24,7 +24,7 @@ from wtforms.validators import Optional
 
 from ..connectors.base import Connector
 from ..connectors.fields import Field
-from ..connectors.registry import Registry
+from ..connectors.registry import USUAL_TYPE, Registry
 from ..encryption import Secret
 from ..errors import InvalidConfiguration
 from ..i18n import N_, available, gettext, translate
@@ -42,10 +42,6 @@ _LANGUAGES = {"en": N_("English"), "de": N_("German")}
 
 class ActForm(FlaskForm):  # type: ignore[misc]  # flask_wtf has no types
     """A button: nothing but the token."""
-
-
-#: Chosen already in step 1, as in ``lms.configurations.create``.
-USUAL_TYPE = "xapi"
 
 
 class BasicsForm(FlaskForm):  # type: ignore[misc]

@@ -375,6 +375,8 @@ class Connector(ABC):
                 continue
             try:
                 if one.is_secret:
+                    if not isinstance(given, Secret | None):
+                        given = Secret(one.clean(given, may_be_empty=True) or "")
                     cleaned = (given or Secret("")).checked(
                         functools.partial(one.clean, may_be_empty=has_secrets)
                     )

@@ -20,6 +20,10 @@ RESERVED = (
 )  # fmt: skip
 
 
+#: What a configuration is when nobody says, and what is chosen already in step 1.
+USUAL_TYPE = "xapi"
+
+
 class Registry:
     """Connectors by type: those of the entry point group ``flask_lms.connectors``, then the app's.
 

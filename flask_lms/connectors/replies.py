@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ..checks import CONTROL
 from ..transport import Reply
@@ -57,7 +57,8 @@ def read_reply(reply: Reply, url: str, words: str | None) -> Answer:
     elif status in _FAILED:
         cause = _FAILED[status]
     elif 300 <= status < 400:
-        cause, facts["target"] = "redirect", _target(reply, url)
+        cause = "redirect"
+        facts["target"] = None if reply.is_private else redirect_target(reply.headers, url)
     elif 500 <= status < 600:
         cause = "internal"
     return Answer(
@@ -87,15 +88,21 @@ def said(reply: Reply, secrets: Mapping[str, Any]) -> str | None:
     return None if not text or is_page or is_told or reply.is_private else text
 
 
-def _target(reply: Reply, url: str) -> str:
-    """Where a redirect leads, without user, query and fragment: those may hold a session."""
+def redirect_target(headers: Mapping[str, str], url: str) -> str | None:
+    """Where a redirect leads, without user, query and fragment: those may hold a session. None:
+    nowhere.
+
+    :param headers: with any spelling of their names.
+    :param url: where the request went.
+    """
+    location = next((value for name, value in headers.items() if name.lower() == "location"), "")
     try:
-        parts = urlsplit(urljoin(url, reply.headers.get("Location") or ""))
+        parts = urlsplit(urljoin(url, location))
+        host = parts.netloc.rpartition("@")[2]
     except ValueError:
-        return "…"
-    host = parts.netloc.rpartition("@")[2]
-    is_told = reply.headers.get("Location") and host and not reply.is_private
-    return f"{parts.scheme}://{host}{parts.path}"[:500] if is_told else "…"
+        return None
+    is_told = location and host
+    return urlunsplit((parts.scheme, host, parts.path, "", "")) if is_told else None
 
 
 def retry_after(value: str | None, date: str | None) -> float | None:

@@ -19,6 +19,7 @@ from ..audit import By, Change, as_id, change
 from ..checks import Errors, name_key, name_taken
 from ..connectors.base import Connector
 from ..connectors.fields import hidden
+from ..connectors.registry import USUAL_TYPE
 from ..connectors.stages import Stage, TestReport
 from ..database.models import (
     Audit,
@@ -203,7 +204,7 @@ class Configurations:
         organization_id: str | None = None,
         name: str = "",
         contact_emails: Sequence[str] = (),
-        type: str = "xapi",
+        type: str = USUAL_TYPE,
         settings: Mapping[str, Any] | None = None,
         by: By = None,
         language: str = "en",
@@ -375,9 +376,9 @@ class Configurations:
                 setattr(configuration, field, value)
             if "name" in new:
                 configuration.name_key = name_key(owner, new["name"])
-            if kept:
+            if kept or is_forgetting:
                 self._store_secrets(configuration, kept)
-            if secrets or is_forgetting:
+            if secrets:
                 self._encrypt(configuration, secrets, made)
             configuration.updated_at, configuration.updated_by = made.now, made.by_name
             _flush(made, configuration.name)

@@ -246,8 +246,9 @@ class Overview:
         session, ids = self._state.session(), [one.id for one in found]
         counted, sent = tallies(session, ids), last_sent(session, ids)
         attached = objectives(session, ids)
-        rows = []
+        rows, now = [], self._now()
         for one in found:
+            at = one.health.next_attempt_at
             tally = counted.get(one.id, Tally())
             if needs and not tally.attention:
                 continue
@@ -259,7 +260,7 @@ class Overview:
                     attention=tally.attention,
                     objectives=attached.get(one.id, 0),
                     last_sent_at=sent.get(one.id),
-                    next_try_at=None if one.is_paused else one.health.next_attempt_at,
+                    next_try_at=at if at and at > now and not one.is_paused else None,
                     oldest_waiting_at=tally.oldest_waiting_at,
                 )
             )

@@ -306,8 +306,11 @@ def test_another_way_asks_for_its_secret_and_forgets_the_old_one(
     assert "the token" in str(refused.value)
     world.configurations.update(made.id, settings={"auth": "bearer", "token": "t"})
     assert stored(world, made) == {"token": "t", "header_1_value": "v"}
+    entered = world.configurations.get(made.id).secret_set_at
+    world.clock.advance(days=1)
     world.configurations.update(made.id, settings={"header_1": ""})
     assert stored(world, made) == {"token": "t"}
+    assert world.configurations.get(made.id).secret_set_at == entered  # nobody entered one
 
 
 def test_a_configuration_of_before_signs_in_as_it_did(world: World, lrs: FakeLRS) -> None:

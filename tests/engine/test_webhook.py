@@ -127,6 +127,7 @@ def test_what_fails_says_so_and_loses_nothing(
     assert (health.status, health.cause) == (Status.SERVER_ERROR, cause)
     assert world.states() == {"pending": 1}
     assert "token=x" not in str(health.facts)
+    assert health.facts.get("target") == ("https://new.example/hook" if status == 302 else None)
 
 
 @pytest.mark.parametrize(("status", "reason"), [(400, "rejected"), (413, "too_large")])

@@ -12,15 +12,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
 
+from .. import replies
 from ..base import Answer, Stored, Verdict
 from ..causes import place
 from ..replies import http_date, retry_after
 from .comparison import moment
 from .redaction import Redactor
 from .vocabulary import VERSION_HEADER
+
+if TYPE_CHECKING:
+    from ...transport import Reply
 
 _BY_STATUS = {
     **dict.fromkeys((401, 403), "credentials"),
@@ -78,6 +81,20 @@ class Received:
     url: str
     sent: Sequence[uuid.UUID]
     is_private: bool = False
+
+    @classmethod
+    def of(cls, reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received:
+        """A reply to a request to this address."""
+        return cls(
+            status=reply.status,
+            headers=reply.headers,
+            body=reply.body,
+            is_complete=reply.is_complete,
+            is_truncated=reply.is_truncated,
+            url=url,
+            sent=tuple(sent),
+            is_private=reply.is_private,
+        )
 
     def header(self, name: str) -> str | None:
         for key, value in self.headers.items():
@@ -191,17 +208,11 @@ def read_unreachable(cause: str, facts: Mapping[str, Any], url: str, was_sent: b
 
 
 def redirect_target(received: Received, redactor: Redactor) -> str:
-    """The address without user, query and fragment: those may hold a session."""
-    location = None if received.is_private else received.header("Location")
-    try:
-        parts = urlsplit(urljoin(received.url, location or ""))
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        location = None
-    if not location or not host:
+    """The address that a redirect names, for people."""
+    if received.is_private:
         return "…"
-    target = urlunsplit((parts.scheme, host, parts.path, "", ""))
-    return redactor.clean(target, most=500) or "…"
+    target = replies.redirect_target(received.headers, received.url)
+    return redactor.clean(target or "", most=500) or "…"
 
 
 def is_web_page(received: Received) -> bool:

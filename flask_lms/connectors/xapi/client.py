@@ -55,7 +55,7 @@ def send(
     except Unreachable as error:
         return unreachable(error, url)
     ids = [statement.id for statement in statements]
-    answer = told(read_answer(received(reply, url, ids), redactor(settings, secrets)), settings)
+    answer = told(read_answer(Received.of(reply, url, ids), redactor(settings, secrets)), settings)
     is_alone = answer.verdict is Verdict.REFUSED and len(statements) == 1
     if is_alone and blames_address(statements[0].text, answer.words):
         return replace(answer, cause="address_refused")
@@ -85,7 +85,7 @@ def read(
         reply = request(transport, "GET", url, settings, secrets)
     except Unreachable as error:
         return unreachable(error, url)
-    return read_stored(received(reply, url), redactor(settings, secrets))
+    return read_stored(Received.of(reply, url), redactor(settings, secrets))
 
 
 def request(
@@ -121,20 +121,6 @@ def request(
         )
 
     return sign_in.signed(send, settings, secrets, transport)
-
-
-def received(reply: Reply, url: str, sent: Sequence[uuid.UUID] = ()) -> Received:
-    """A reply as ``answers`` reads it."""
-    return Received(
-        status=reply.status,
-        headers=reply.headers,
-        body=reply.body,
-        is_complete=reply.is_complete,
-        is_truncated=reply.is_truncated,
-        url=url,
-        sent=tuple(sent),
-        is_private=reply.is_private,
-    )
 
 
 def redactor(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> Redactor:

@@ -101,7 +101,7 @@ def _walk(
         yield Stage(name=name, state=StageState.FAILED)
         yield client.unreachable(error, url)
         return
-    received = client.received(reply, url)
+    received = answers.Received.of(reply, url)
     said = answers.read_answer(received, client.redactor(settings, secrets))
     answer = read_test_answer(received, said, is_lrs=about.state is StageState.OK)
     answer = answer and client.told(answer, settings)

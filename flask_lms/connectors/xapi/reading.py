@@ -139,7 +139,7 @@ class XapiReader(Reader):
             return client.unreachable(error, self._url)
         found = read_stored(received, self._redactor)
         if isinstance(found, Answer):
-            return found
+            return client.told(found, self._settings)
         # Anything may say that it has nothing: an LRS shows itself, there or before.
         self._is_lrs |= received.header(VERSION_HEADER) is not None
         if found is Stored.UNREADABLE:
@@ -147,7 +147,7 @@ class XapiReader(Reader):
         if found is Stored.ABSENT and not self._is_lrs:
             page = next(self._list(self._since, {}), None)
             if not self._is_lrs:
-                return page or read_answer(received, self._redactor)
+                return page or client.told(read_answer(received, self._redactor), self._settings)
         return found
 
     def _list(
@@ -178,7 +178,7 @@ class XapiReader(Reader):
             found = read_list(received, self._redactor)
             if isinstance(found, Answer):
                 if found.verdict is not Verdict.REFUSED:
-                    yield found
+                    yield client.told(found, self._settings)
                 return
             statements, more = found
             self._is_lrs = True
@@ -192,7 +192,7 @@ class XapiReader(Reader):
             self._transport, "GET", url, self._settings, self._secrets, most_bytes=_MOST_BYTES
         )
         self._is_private |= reply.is_private
-        return client.received(reply, self._url)
+        return Received.of(reply, self._url)
 
 
 def _id(statement: Mapping[str, Any]) -> uuid.UUID | None:

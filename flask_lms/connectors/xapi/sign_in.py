@@ -224,17 +224,9 @@ def request_token(
     except Unreachable as error:
         facts = {**place(url), **error.facts}
         return Answer(verdict=Verdict.FAILED, cause=f"token_{error.cause}", facts=facts)
-    received = Received(
-        status=reply.status,
-        headers=reply.headers,
-        body=reply.body,
-        is_complete=reply.is_complete,
-        is_truncated=reply.is_truncated,
-        url=url,
-        sent=(),
-        is_private=reply.is_private,
+    return read_token(
+        Received.of(reply, url), Redactor(settings["client_id"], secrets["client_secret"])
     )
-    return read_token(received, Redactor(settings["client_id"], secrets["client_secret"]))
 
 
 def read_token(received: Received, redactor: Redactor) -> tuple[Secret, float] | Answer:

@@ -73,6 +73,9 @@ def test_a_row_has_its_numbers(world: World) -> None:
     assert row.last_sent_at == world.later(minutes=-3)
     assert row.next_try_at == world.later(minutes=9)
     assert row.oldest_waiting_at == world.later(hours=-2)
+    world.clock.advance(minutes=9)  # it is due: at once
+    assert [one.next_try_at for one in world.overview.rows()] == [None]
+    world.clock.advance(minutes=-9)
     numbers = world.overview.numbers(made.id)
     assert (numbers.sent_24h, numbers.waiting, numbers.attention) == (1, 2, 2)
     assert (numbers.rejected, numbers.not_sent, numbers.objectives) == (1, 1, 2)

@@ -136,6 +136,7 @@ def test_http_needs_the_operators_leave_and_is_hinted_at() -> None:
         ({"key": 5}, "Enter a text"),
         ({"secret": ""}, "Enter the xAPI key secret"),
         ({"secret": None}, "Enter the xAPI key secret"),
+        ({"secret": 5}, "Enter a text"),
         ({"secret": "••••••••"}, "dots that hide"),
         ({"secret": "********"}, "dots that hide"),
         ({"secret": "a\x00b"}, "control characters"),
