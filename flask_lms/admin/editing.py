@@ -183,7 +183,7 @@ def _tell_of_secrets(configuration: Configuration, connector: Connector, form: F
         else gettext("Secret set on %(date)s.", date=when)
     )
     how = gettext("Leave it blank to keep it. Type a new one to replace it.")
-    for name in connector.secret_fields:
+    for name in connector.secrets_of(configuration.settings):
         form[name].description = f"{known} {how}"
 
 

@@ -195,6 +195,12 @@ class Toolbox:
         connector = pages.state().registry.get(type)
         return i18n.gettext(connector.label) if connector else type
 
+    def signs_in_with(self, configuration: Configuration) -> str | None:
+        """By what it shows the LMS who sends, in the reader's language; None: nothing is told."""
+        connector = pages.state().registry.get(configuration.type)
+        words = connector and connector.signs_in_with(configuration.settings)
+        return i18n.translate(words) if words else None
+
     def destination(self, configuration: Configuration) -> str:
         """The host results go to."""
         connector = pages.state().registry.get(configuration.type)

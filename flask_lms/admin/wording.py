@@ -500,7 +500,8 @@ def status_panel(
                 host=connector.destination(configuration.settings),
             )
     sentence, remedies = registry.explain(configuration.type, health.cause, health.facts)
-    fields = fields_to_mend(connector, registry.cause(configuration.type, health.cause))
+    told = registry.cause(configuration.type, health.cause)
+    fields = fields_to_mend(connector, told, configuration.settings)
     at = health.next_attempt_at
     next_try = (
         gettext("Next try at %(time)s.", time=time_tag(at, clock_time(at), "clock"))
@@ -524,16 +525,18 @@ def status_panel(
     )
 
 
-def fields_to_mend(connector: Connector | None, cause: Cause | None) -> tuple[str, ...]:
-    """Which of a connector's fields stand beside a cause; with an address also the secrets, which
-    are asked for again when it moves.
+def fields_to_mend(
+    connector: Connector | None, cause: Cause | None, settings: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Which of the fields of these settings stand beside a cause; with an address also the secrets,
+    which are asked for again when it moves.
     """
     if connector is None or cause is None or not cause.fields:
         return ()
     wanted = {*cause.fields, *(("secret",) if "url" in cause.fields else ())}
     return tuple(
         one.name
-        for one in connector.fields
+        for one in connector.fields_of(settings)
         if wanted & {one.name, one.kind, "secret" if one.is_secret else ""} and not one.is_advanced
     )
 

@@ -344,8 +344,15 @@ class Connector(ABC):
 
         :param settings: as :meth:`clean` returned them.
         """
+        return [one.name for one in self.fields_of(settings) if one.is_secret]
+
+    def fields_of(self, settings: Mapping[str, Any]) -> list[Field]:
+        """The fields that belong to these settings.
+
+        :param settings: as :meth:`clean` returned them.
+        """
         every = {one.name: one.default for one in self.fields} | dict(settings)
-        return [one.name for one in self.fields if one.is_secret and one.applies(every)]
+        return [one for one in self.fields if one.applies(every)]
 
     def clean(self, values: Mapping[str, Any], *, allow_http: bool, has_secrets: bool) -> Cleaned:
         """Check what was entered, from a form or from code, with a hint on what was changed.
@@ -418,6 +425,14 @@ class Connector(ABC):
         host = f"[{where['host']}]" if ":" in where["host"] else str(where["host"])
         usual = 80 if url.startswith("http:") else 443
         return host if where["port"] == usual else f"{host}:{where['port']}"
+
+    def signs_in_with(self, settings: Mapping[str, Any]) -> str | None:
+        """By what a request shows who sends it, for people (``Words``) and without the secret;
+        None: by nothing that there is to tell of.
+
+        :param settings: as :meth:`clean` returned them.
+        """
+        return None
 
     def origin(self, settings: Mapping[str, Any]) -> str:
         """What the secrets belong to; when it changes they are asked for again.

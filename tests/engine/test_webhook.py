@@ -169,6 +169,12 @@ def test_the_form_the_secret_the_test_and_the_schema(world: World, receiver: Fak
     assert report.is_connected
     assert [message["type"] for message in receiver.messages] == ["ping"]
     jsonschema.validate(receiver.messages[0], SCHEMA)
+    world.lms.configurations.attach(one.id, "ppe")
+    world.lms.record(result("r1"))
+    [row] = world.rows()
+    page = client.get(f"/lms/deliveries/{row.id}").text
+    assert "A signature of each message" in page
+    assert "Basic" not in page
     receiver.answer_always(FakeAnswer(410))
     assert world.lms.configurations.test(one.id).cause == "address"
     world.who = None

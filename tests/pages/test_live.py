@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -49,6 +50,16 @@ def test_the_parts_alone_come_without_layout_and_without_a_token(
         assert "csrf_token" not in part, path  # it differs each time, so nothing would be the same
         assert "data-flms-live" in part, path
         assert "live=1" not in part, path  # its links lead to pages
+
+
+def test_beside_a_cause_stand_only_the_fields_of_how_this_lms_is_signed_in_at(
+    filled: tuple[World, list[str]],
+) -> None:
+    world, paths = filled
+    page = world.client().get(f"/lms{paths[1]}").text
+    fields = re.findall(r'<input[^>]*class="[^"]*flms-input[^>]*>', page)
+    entered = {name for one in fields for name in re.findall(r' name="(\w+)"', one)}
+    assert entered == {"url", "secret"}
 
 
 def test_what_is_the_same_is_not_sent_again(filled: tuple[World, list[str]]) -> None:

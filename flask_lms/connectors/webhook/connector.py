@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from ...encryption import Secret
-from ...i18n import N_
+from ...i18n import N_, Words
 from ...transport import Transport
 from ...transport.faults import Unreachable
 from ...values import Objective, ObjectiveResult, Participant, to_json
@@ -79,6 +79,9 @@ class WebhookConnector(Connector):
         ),
     )
     causes = CAUSES
+
+    def signs_in_with(self, settings: Mapping[str, Any]) -> str:
+        return Words("A signature of each message")
 
     def build(
         self, result: ObjectiveResult, settings: Mapping[str, Any], context: BuildContext

@@ -11,7 +11,7 @@ from typing import Any
 from ...i18n import N_
 from ..base import Connector
 from ..fields import Cleaned
-from . import actor, catalogue, client, fields, probe, reading, statement
+from . import actor, catalogue, client, fields, probe, reading, sign_in, statement
 from .causes import CAUSES
 from .fields import FIELDS
 
@@ -47,6 +47,9 @@ class XapiConnector(Connector):
 
     def profile(self) -> str:
         return (resources.files(__package__) / "profile.json").read_text("utf-8")
+
+    def signs_in_with(self, settings: Mapping[str, Any]) -> str:
+        return sign_in.words(settings)
 
     def refusal_facts(self, text: str) -> Mapping[str, Any]:
         return {"shape": actor.address_shape(text)}

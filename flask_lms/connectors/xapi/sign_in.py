@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ...encryption import Secret
+from ...i18n import N_, Words
 from ...store import Kept
 from ...transport import Unreachable
 from ..base import Answer, Verdict
@@ -38,6 +39,11 @@ _LIMITS = (5.0, 10.0, 20.0)
 #: How many further headers there may be.
 MOST_HEADERS = 5
 
+_WORDS = {
+    "basic": N_("Basic [hidden]"),
+    "oauth2": N_("Token by OAuth 2 [hidden]"),
+    "bearer": N_("Token [hidden]"),
+}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _REFUSES_CLIENT = ("invalid_client", "unauthorized_client", "access_denied", "invalid_grant")
 
@@ -78,6 +84,14 @@ def headers_of(settings: Mapping[str, Any], secrets: Mapping[str, Secret]) -> di
             Answer(verdict=Verdict.FAILED, cause="secret_unreadable", facts=place(settings["url"]))
         )
     return made
+
+
+def words(settings: Mapping[str, Any]) -> str:
+    """What shows who sends a request, for people."""
+    auth = settings.get("auth") or "basic"
+    if auth == "header":
+        return Words("%(name)s: [hidden]", name=settings["header_name"])
+    return Words(_WORDS[auth])
 
 
 def more_headers(settings: Mapping[str, Any]) -> Iterator[str]:

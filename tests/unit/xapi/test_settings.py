@@ -8,7 +8,7 @@ from cryptography import x509
 
 from flask_lms.connectors.fields import Cleaned
 from flask_lms.errors import InvalidConfiguration
-from flask_lms.i18n import Words
+from flask_lms.i18n import Words, translate
 from tests.xapi_support import clean_url, connector
 
 GIVEN = {"url": "https://lrs.example.org/xapi", "key": "k", "secret": "s"}
@@ -236,3 +236,19 @@ def test_the_fingerprint_tells_place_and_sender_only() -> None:
 )
 def test_the_most_statements_in_a_request(values: dict[str, Any], most: int | None) -> None:
     assert connector.limits(clean(**values).settings) == (most, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "Basic [hidden]"),  # of before there were others
+        ({"auth": "basic"}, "Basic [hidden]"),
+        ({"auth": "oauth2"}, "Token by OAuth 2 [hidden]"),
+        ({"auth": "bearer"}, "Token [hidden]"),
+        ({"auth": "header", "header_name": "X-Api-Key"}, "X-Api-Key: [hidden]"),
+    ],
+)
+def test_what_shows_who_sends_is_told_without_the_secret(
+    settings: dict[str, Any], said: str
+) -> None:
+    assert translate(connector.signs_in_with(settings) or "") == said
