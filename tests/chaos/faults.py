@@ -7,13 +7,16 @@ import itertools
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -211,9 +214,11 @@ class Faults:
             self._note("parts of workers killed")
         return None
 
-    def pause(self) -> None:
+    def pause(self, tries_left: int = 3) -> None:
         """SIGSTOP of a worker with requests under way, for longer than its leases. Somebody stays
         awake, to take these.
+
+        :param tries_left: while nobody has any, as their LMSs have just failed.
         """
         awake = [p for p in self.workers if p.pid not in self.sleeping]
         if len(awake) < 2:
@@ -233,6 +238,9 @@ class Faults:
                         os.kill(id, signal.SIGCONT)
                 time.sleep(0.05)
             else:
+                if tries_left:
+                    again = partial(self.pause, tries_left - 1)
+                    self._at(time.monotonic() + 1, again)
                 return None
         finally:
             self.stub.set(0, self.host.destinations - 1, 0)
@@ -250,6 +258,14 @@ class Faults:
         """
         with self.host.world.app.app_context():
             session = self.host.world.db.session
+            if self.host.world.db.engine.dialect.name == "sqlite":  # locks the whole file
+                path = self.host.world.db.engine.url.database
+                with closing(sqlite3.connect(path or "", timeout=0)) as alone:
+                    try:
+                        alone.execute("BEGIN IMMEDIATE")
+                    except sqlite3.OperationalError:
+                        return True
+                    return False
             query = sa.select(ConfigurationHealth.lease_token).where(
                 ConfigurationHealth.configuration_id.in_(held)
             )

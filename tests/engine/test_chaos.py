@@ -42,6 +42,7 @@ def test_whatever_dies_at_random_nothing_is_lost(
         print(f"\n{outcome.as_table()}")
     assert outcome.is_good, outcome
     assert (outcome.statements, outcome.others) == (800, 60)
-    assert outcome.taken_over
+    # By chance nobody may have had a request under way when one was to be stopped.
+    assert outcome.taken_over or not outcome.faults.get("workers stopped beyond their lease")
     if may_crash:
         assert outcome.faults["COMMITs under way then"]
